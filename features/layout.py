@@ -1,0 +1,47 @@
+"""What Transform hands to the models: the inputs, and the embedding tables with their sizes.
+
+A :class:`Layout` is derived from the spec and Transform's vocabularies (`features.preprocessing.transformed_layout`)
+and travels as JSON with the exported model. This module loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+
+from features.spec import Frozen
+
+
+class Table(Frozen):
+    """One embedding table. Row 0 is missing or padding, rows 1..V the vocabulary, the rest out-of-vocabulary buckets."""
+
+    name: str
+    rows: int = pydantic.Field(ge=1)
+    dim: int | None = None
+    """Width; None takes the model's ``embedding_dim``."""
+
+
+class Input(Frozen):
+    """One transformed feature.
+
+    ``index``: int64 (batch,), a row of `table`. ``indices``: int64 (batch, length), rows of `table`, padded with 0,
+    pooled. ``number``: float32 (batch,).
+    """
+
+    name: str
+    kind: Literal["index", "indices", "number"]
+    table: str | None = None
+    length: int | None = None
+    pooling: Literal["mean", "sum", "sqrtn"] | None = None
+
+
+class Layout(Frozen):
+    """All inputs of a model, in the features' order, and the tables they look up."""
+
+    inputs: tuple[Input, ...]
+    tables: tuple[Table, ...]
+
+    def table(self, name: str) -> Table:
+        """The table of that name."""
+        return next(table for table in self.tables if table.name == name)
