@@ -1,0 +1,135 @@
+"""Where a pipeline keeps its things, and the record of one run. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+from features.spec import Frozen
+
+StageState = Literal["done", "cached", "failed"]
+
+
+class PipelinePaths(Frozen):
+    """The folder of one pipeline: ``<output>/<name>/``."""
+
+    root: Path
+
+    @property
+    def metadata(self) -> Path:
+        """The MLMD store (SQLite)."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def artifacts(self) -> Path:
+        """TFX's pipeline root: one folder a stage, output and execution."""
+        return self.root / "artifacts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training state that outlives a killed run."""
+        return self.root / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        """One folder a run: its configuration, record, log and report."""
+        return self.root / "history"
+
+
+class StageResult(Frozen):
+    """How one stage of a run ended."""
+
+    name: str
+    state: StageState
+    seconds: float
+    rows: int | None = None
+    outputs: dict[str, tuple[str, ...]] = {}
+    """URIs by output name."""
+    note: str = ""
+
+
+class RunRecord(Frozen):
+    """What ``history/<run_id>/run.json`` holds."""
+
+    run_id: str
+    pipeline: str
+    status: Literal["done", "failed"]
+    started: datetime.datetime
+    seconds: float
+    stages: tuple[StageResult, ...]
+    error: str | None = None
+
+    def stage(self, name: str) -> StageResult | None:
+        """The stage of that name, if the run reached it."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def output(self, stage: str, name: str) -> Path | None:
+        """Folder of a stage's first output of that name, if there is one."""
+        found = self.stage(stage)
+        uris = found.outputs.get(name, ()) if found else ()
+        return Path(uris[0]) if uris else None
+
+
+class StageListener(Protocol):
+    """Who wants to know how a run goes on (the console)."""
+
+    def stage_started(self, name: str) -> None:
+        """A stage begins."""
+
+    def stage_finished(self, result: StageResult) -> None:
+        """A stage ended, well or not."""
+
+
+class RunFolder:
+    """``history/<run_id>/`` of one run.
+
+    Args:
+        paths: the pipeline's folder.
+        run_id: sorts by time, such as ``20220430T101500123456``.
+    """
+
+    def __init__(self, paths: PipelinePaths, run_id: str) -> None:
+        self.run_id = run_id
+        self.directory = paths.history / run_id
+
+    @classmethod
+    def create(cls, paths: PipelinePaths) -> RunFolder:
+        """A new, empty folder for a run that starts now."""
+        folder = cls(paths, datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S%f"))
+        folder.directory.mkdir(parents=True)
+        return folder
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration: running from it gives the same graph."""
+        return self.directory / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """Everything that TFX, Beam and TensorFlow had to say, and the traceback of a failure."""
+        return self.directory / "log.txt"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page."""
+        return self.directory / "report.html"
+
+    @property
+    def record_file(self) -> Path:
+        """The :class:`RunRecord` as JSON."""
+        return self.directory / "run.json"
+
+    def write_record(self, record: RunRecord) -> None:
+        """Writes the record in place of an earlier one."""
+        self.record_file.write_text(record.model_dump_json(indent=2))
+
+    def read_record(self) -> RunRecord:
+        """Reads the record.
+
+        Raises:
+            FileNotFoundError: if the run wrote none.
+            pydantic.ValidationError: if the file is no record.
+        """
+        return RunRecord.model_validate_json(self.record_file.read_text())
