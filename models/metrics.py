@@ -1,0 +1,249 @@
+"""The metrics of a ranker, exact, on whole columns of labels and predictions (numpy only).
+
+Every function takes 1-D arrays of the same length and an optional sample mask (rows where it is 0 or False do not
+count). A metric that the rows cannot define (an AUC without a negative, a mean over no row) is ``None``; the docstrings
+say when, and :func:`why_undefined` says it in words. A NaN among the predictions is an error, never a number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+EPSILON = 1e-7
+"""Probabilities are clipped to [EPSILON, 1 - EPSILON] inside logarithms: where a float32 sigmoid saturates."""
+
+
+class GroupedAuc(NamedTuple):
+    """An AUC averaged over groups."""
+
+    value: float | None
+    """None where no group holds both classes."""
+    groups: int
+    """Groups that hold both classes; the others do not count."""
+    rows: int
+    """Rows of those groups."""
+
+
+class CalibrationBin(NamedTuple):
+    """Rows with similar predictions: what was predicted for them and what happened."""
+
+    prediction: float
+    label: float
+    rows: int
+
+
+def auc(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
+    """Area under the ROC curve: P(prediction of a positive > of a negative) + P(equal) / 2, exact with ties.
+
+    Args:
+        labels: 0/1, (rows,).
+        predictions: any finite or infinite number, (rows,); only their order counts.
+        mask: 0/1 or bool, (rows,).
+
+    Returns:
+        The area, or None if the rows hold no positive or no negative.
+
+    Raises:
+        ValueError: lengths differ, a label is neither 0 nor 1, a prediction is NaN.
+    """
+    labels, predictions = _binary(labels, predictions, mask)
+    areas, _ = _areas(labels, predictions, np.zeros(len(labels), np.int64), 1)
+    return None if np.isnan(areas[0]) else float(areas[0])
+
+
+def gauc(labels: Array, predictions: Array, groups: Array, mask: Array | None = None) -> GroupedAuc:
+    """AUC within each group, averaged over the groups that hold both classes, weighted by their rows.
+
+    ``GAUC = sum_g rows_g AUC_g / sum_g rows_g`` (Zhu et al., KDD 2017). It asks whether a user's own items are in the
+    right order, which is what a feed needs; a model that only knows which users click much has a GAUC of 0.5.
+
+    Args:
+        labels: 0/1, (rows,).
+        predictions: (rows,).
+        groups: what a row belongs to (a user), any sortable type, (rows,).
+        mask: 0/1 or bool, (rows,).
+
+    Raises:
+        ValueError: as :func:`auc`.
+    """
+    if len(groups) != len(labels):
+        raise ValueError(f"groups and labels must have one length; got {len(groups)} and {len(labels)}")
+    kept_groups = np.asarray(groups) if mask is None else np.asarray(groups)[_kept(mask, len(labels))]
+    labels, predictions = _binary(labels, predictions, mask)
+    names, index = np.unique(kept_groups, return_inverse=True)
+    areas, rows = _areas(labels, predictions, index.astype(np.int64), len(names))
+    defined = ~np.isnan(areas)
+    counted = int(rows[defined].sum())
+    value = float((areas[defined] * rows[defined]).sum() / counted) if counted else None
+    return GroupedAuc(value, int(defined.sum()), counted)
+
+
+def log_loss(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
+    """Mean of ``-y log p - (1 - y) log(1 - p)`` in nats, p clipped by :data:`EPSILON`; None without rows.
+
+    Raises:
+        ValueError: as :func:`auc`, or a prediction outside [0, 1].
+    """
+    labels, predictions = _probabilities(labels, predictions, mask)
+    if not len(labels):
+        return None
+    clipped = np.clip(predictions, EPSILON, 1 - EPSILON)
+    return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))
+
+
+def normalized_entropy(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
+    """Log loss over that of always predicting the mean label; below 1 the model knows more than the mean.
+
+    ``NE = log_loss / (-q log q - (1 - q) log(1 - q))`` with q the mean label (He et al., ADKDD 2014, eq. 3).
+    None if the rows hold no positive or no negative.
+
+    Raises:
+        ValueError: as :func:`log_loss`.
+    """
+    kept, _ = _binary(labels, predictions, mask)
+    mean = float(kept.mean()) if len(kept) else 0.0
+    loss = log_loss(labels, predictions, mask)
+    if loss is None or mean in (0.0, 1.0):
+        return None
+    return loss / float(-mean * np.log(mean) - (1 - mean) * np.log1p(-mean))
+
+
+def calibration(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
+    """Predicted over observed positives: ``sum p / sum y``, 1 at best; None without a positive.
+
+    Raises:
+        ValueError: as :func:`log_loss`.
+    """
+    labels, predictions = _probabilities(labels, predictions, mask)
+    observed = float(labels.sum())
+    return float(predictions.sum()) / observed if observed else None
+
+
+def calibration_bins(
+    labels: Array, predictions: Array, mask: Array | None = None, bins: int = 10
+) -> list[CalibrationBin]:
+    """Rows in order of their prediction, cut into at most `bins` parts of about equal size.
+
+    Equal predictions share a bin (so the order of the rows does not matter), which may leave fewer bins.
+
+    Raises:
+        ValueError: as :func:`log_loss`, or `bins` < 1.
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1; got {bins}")
+    labels, predictions = _probabilities(labels, predictions, mask)
+    if not len(labels):
+        return []
+    order = np.argsort(predictions, kind="stable")
+    labels, predictions = labels[order], predictions[order]
+    begins, ends = _runs(predictions[1:] != predictions[:-1])
+    _, first = np.unique(bins * (begins + ends) // (2 * len(labels)), return_index=True)
+    starts = begins[first]
+    rows = np.diff(np.append(starts, len(labels)))
+    predicted, observed = np.add.reduceat(predictions, starts) / rows, np.add.reduceat(labels, starts) / rows
+    return [CalibrationBin(float(p), float(y), int(n)) for p, y, n in zip(predicted, observed, rows, strict=True)]
+
+
+def mse(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
+    """Mean of ``(y - p)^2``; None without rows.
+
+    Raises:
+        ValueError: lengths differ, a prediction is NaN.
+    """
+    labels, predictions = _select(labels, predictions, mask)
+    return float(np.mean((labels - predictions) ** 2)) if len(labels) else None
+
+
+def mae(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
+    """Mean of ``|y - p|``; None without rows.
+
+    Raises:
+        ValueError: as :func:`mse`.
+    """
+    labels, predictions = _select(labels, predictions, mask)
+    return float(np.mean(np.abs(labels - predictions))) if len(labels) else None
+
+
+def why_undefined(labels: Array, mask: Array | None = None) -> str | None:
+    """Why a metric of these 0/1 labels may be None: no row, no positive or no negative; None if all are defined.
+
+    GAUC needs more (a group with both classes): ask :attr:`GroupedAuc.groups`.
+    """
+    kept = np.asarray(labels) if mask is None else np.asarray(labels)[_kept(mask, len(labels))]
+    if not len(kept):
+        return "no rows"
+    positives = int((kept == 1).sum())
+    if positives in (0, len(kept)):
+        return f"no {'negative' if positives else 'positive'} among {len(kept):,} rows"
+    return None
+
+
+def _kept(mask: Array, rows: int) -> Array:
+    if len(mask) != rows:
+        raise ValueError(f"mask and labels must have one length; got {len(mask)} and {rows}")
+    return np.asarray(mask).astype(bool)
+
+
+def _select(labels: Array, predictions: Array, mask: Array | None) -> tuple[Floats, Floats]:
+    """The rows that count, as float64."""
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.ndim != 1 or labels.shape != predictions.shape:
+        raise ValueError(f"labels and predictions must be (rows,) alike; got {labels.shape} and {predictions.shape}")
+    if mask is not None:
+        kept = _kept(mask, len(labels))
+        labels, predictions = labels[kept], predictions[kept]
+    labels, predictions = labels.astype(np.float64), predictions.astype(np.float64)
+    for name, values in (("labels", labels), ("predictions", predictions)):
+        if missing := int(np.isnan(values).sum()):
+            raise ValueError(f"{missing:,} of {len(values):,} {name} are NaN; allowed: numbers")
+    return labels, predictions
+
+
+def _binary(labels: Array, predictions: Array, mask: Array | None) -> tuple[Floats, Floats]:
+    labels, predictions = _select(labels, predictions, mask)
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        raise ValueError(f"a label is {labels[wrong][0]:g}; allowed: 0 or 1")
+    return labels, predictions
+
+
+def _probabilities(labels: Array, predictions: Array, mask: Array | None) -> tuple[Floats, Floats]:
+    labels, predictions = _binary(labels, predictions, mask)
+    wrong = (predictions < 0) | (predictions > 1)
+    if wrong.any():
+        raise ValueError(f"a prediction is {predictions[wrong][0]:g}; allowed: a probability, 0 to 1")
+    return labels, predictions
+
+
+def _areas(labels: Floats, predictions: Floats, groups: npt.NDArray[np.int64], count: int) -> tuple[Floats, Floats]:
+    """AUC and rows of each of `count` groups; NaN where a class is missing.
+
+    Mann-Whitney: with R the sum of the positives' ranks in their group (ties share the mean of their ranks),
+    ``AUC = (R - P (P + 1) / 2) / (P N)``.
+    """
+    if not len(labels):
+        return np.full(count, np.nan), np.zeros(count)
+    order = np.lexsort((predictions, groups)) if count > 1 else np.argsort(predictions, kind="stable")
+    labels, predictions, groups = labels[order], predictions[order], groups[order]
+    rows = np.bincount(groups, minlength=count).astype(np.float64)
+    begins = np.concatenate(([0.0], np.cumsum(rows)[:-1]))
+    starts, ends = _runs((predictions[1:] != predictions[:-1]) | (groups[1:] != groups[:-1]))
+    ranks = np.repeat((starts + ends + 1) / 2, ends - starts) - begins[groups]
+    positives = np.bincount(groups, weights=labels, minlength=count)
+    rank_sums = np.bincount(groups, weights=ranks * labels, minlength=count)
+    pairs = positives * (rows - positives)
+    areas = np.full(count, np.nan)
+    np.divide(rank_sums - positives * (positives + 1) / 2, pairs, out=areas, where=pairs > 0)
+    return areas, rows
+
+
+def _runs(changes: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Begin and end of each run of equal rows, from (rows - 1,) flags that say where a row differs from the one before."""
+    begins = np.concatenate(([0], np.flatnonzero(changes) + 1)).astype(np.int64)
+    return begins, np.append(begins[1:], len(changes) + 1)
