@@ -1,0 +1,158 @@
+"""The pipeline's graph. It names no platform: `pipeline.runners` run it here or compile it for elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx import v1 as tfx
+from tfx.dsl.components.base import base_node
+from tfx.dsl.components.common import resolver
+from tfx.types import standard_artifacts
+
+from features import logs
+from features.spec import SPLITS
+from pipeline.components import train
+from pipeline.components.check_serving import CheckServing
+from pipeline.components.evaluate import Evaluate
+from pipeline.components.ingest import Ingest
+from pipeline.components.report import Report
+from pipeline.components.transform import SpecTransform
+from pipeline.components.validate import DataGate, SpecSchema
+from pipeline.config import RunConfig
+
+Nodes = dict[str, base_node.BaseNode]
+"""Stages by name, in an order in which they can run."""
+
+
+def build_pipeline(config: RunConfig, root: str, baseline: type[resolver.ResolverStrategy]) -> tfx.dsl.Pipeline:
+    """Composes the stages.
+
+    Args:
+        config: the run.
+        root: TFX's pipeline root. Checkpoints and pushed models go where `config` says.
+        baseline: finds the earlier model that a new one is measured against. A strategy that takes a third input
+            besides ``model`` and ``model_blessing`` gets this run's model as ``current``.
+
+    Returns:
+        The pipeline, without a metadata store: the runner chooses that.
+    """
+    nodes: Nodes = {}
+    _add_data(nodes, config)
+    _add_validation(nodes, config)
+    _add_training(nodes, config)
+    _add_judges(nodes, config, baseline)
+    _add_report(nodes, config)
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=root,
+        components=[node.with_id(name) for name, node in nodes.items()],
+        beam_pipeline_args=list(config.beam.args),
+        enable_cache=True,
+    )
+
+
+def _add_data(nodes: Nodes, config: RunConfig) -> None:
+    nodes["ingest"] = Ingest(
+        dataset=config.dataset.model_dump_json(),
+        data=config.data.model_dump_json(),
+        fingerprint=logs.fingerprint(config.dataset, config.data.path),
+    )
+
+
+def _add_validation(nodes: Nodes, config: RunConfig) -> None:
+    ingest = nodes["ingest"]
+    nodes["previous_statistics"] = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+        statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+    )
+    nodes["schema"] = SpecSchema(dataset=config.dataset.model_dump_json())
+    nodes["statistics"] = tfx.components.StatisticsGen(
+        examples=ingest.outputs["examples"], schema=nodes["schema"].outputs["schema"]
+    )
+    # Resolved first: afterwards the latest statistics would be this run's own.
+    nodes["statistics"].add_upstream_node(nodes["previous_statistics"])
+    nodes["anomalies"] = tfx.components.ExampleValidator(
+        statistics=nodes["statistics"].outputs["statistics"], schema=nodes["schema"].outputs["schema"]
+    )
+    nodes["validate"] = DataGate(
+        dataset=config.dataset.model_dump_json(),
+        validate=config.validate_.model_dump_json(),
+        statistics=nodes["statistics"].outputs["statistics"],
+        previous_statistics=nodes["previous_statistics"].outputs["statistics"],
+        schema=nodes["schema"].outputs["schema"],
+        anomalies=nodes["anomalies"].outputs["anomalies"],
+        manifest=ingest.outputs["manifest"],
+    )
+
+
+def _add_training(nodes: Nodes, config: RunConfig) -> None:
+    nodes["transform"] = SpecTransform(
+        dataset=config.dataset.model_dump_json(),
+        examples=nodes["ingest"].outputs["examples"],
+        schema=nodes["schema"].outputs["schema"],
+        tables=nodes["ingest"].outputs["tables"],
+    )
+    # An edge of order, not of data: a verdict made anew must not make TFX's cache forget the transform.
+    nodes["transform"].add_upstream_node(nodes["validate"])
+    nodes["train"] = tfx.components.Trainer(
+        run_fn=f"{train.run_fn.__module__}.{train.run_fn.__qualname__}",
+        examples=nodes["transform"].outputs["transformed_examples"],
+        transform_graph=nodes["transform"].outputs["transform_graph"],
+        schema=nodes["schema"].outputs["schema"],
+        train_args=tfx.proto.TrainArgs(splits=[SPLITS[0]]),
+        eval_args=tfx.proto.EvalArgs(splits=[SPLITS[1]]),
+        custom_config={
+            "dataset": config.dataset.model_dump_json(),
+            "model": config.model.model_dump_json(),
+            "train": config.train.model_dump_json(),
+            "checkpoints": config.checkpoints_directory,
+        },
+    )
+
+
+def _add_judges(nodes: Nodes, config: RunConfig, baseline: type[resolver.ResolverStrategy]) -> None:
+    model, examples = nodes["train"].outputs["model"], nodes["ingest"].outputs["examples"]
+    current = {} if baseline is tfx.dsl.experimental.LatestBlessedModelStrategy else {"current": model}
+    nodes["baseline"] = tfx.dsl.Resolver(
+        strategy_class=baseline,
+        model=types.Channel(type=standard_artifacts.Model),
+        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+        **current,
+    )
+    nodes["evaluate"] = Evaluate(
+        dataset=config.dataset.model_dump_json(),
+        evaluate=config.evaluate.model_dump_json(),
+        examples=examples,
+        model=model,
+        baseline_model=nodes["baseline"].outputs["model"],
+    )
+    nodes["check_serving"] = CheckServing(
+        dataset=config.dataset.model_dump_json(),
+        check_serving=config.check_serving.model_dump_json(),
+        examples=examples,
+        model=model,
+    )
+    nodes["push"] = tfx.components.Pusher(
+        model=model,
+        model_blessing=nodes["evaluate"].outputs["blessing"],
+        infra_blessing=nodes["check_serving"].outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.push_directory)
+        ),
+    )
+
+
+def _add_report(nodes: Nodes, config: RunConfig) -> None:
+    inputs: dict[str, Any] = {
+        "manifest": nodes["ingest"].outputs["manifest"],
+        "statistics": nodes["statistics"].outputs["statistics"],
+        "verdict": nodes["validate"].outputs["verdict"],
+        "model": nodes["train"].outputs["model"],
+        "model_run": nodes["train"].outputs["model_run"],
+        "evaluation": nodes["evaluate"].outputs["evaluation"],
+        "blessing": nodes["evaluate"].outputs["blessing"],
+        "infra_blessing": nodes["check_serving"].outputs["blessing"],
+        "pushed_model": nodes["push"].outputs["pushed_model"],
+    }
+    nodes["report"] = Report(config=config.model_dump_json(by_alias=True), **inputs)

@@ -1,0 +1,168 @@
+"""Runs the graph on this machine: TFX's launcher, one stage after the other, with MLMD in SQLite.
+
+`tfx.orchestration.LocalDagRunner` does the same but says neither how a stage ended nor which stages the cache answered,
+and goes on after a stage whose inputs could not be resolved; both are needed here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import shutil
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from features import progress
+from features.errors import FeedrankError
+from pipeline import graph
+from pipeline.baseline import LatestOtherBlessedModel
+from pipeline.config import RunConfig, dump
+from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
+
+_Execution = metadata_store_pb2.Execution
+_STATES = {_Execution.COMPLETE: "done", _Execution.CACHED: "cached"}
+
+
+class _RowCounter(logging.Handler):
+    """Remembers how many rows each stage last reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        rows = getattr(record, "numbers", {}).get("rows")
+        if rows is not None:
+            self.rows[record.__dict__["stage"]] = int(rows)
+
+
+class _Launcher:
+    """Launches the nodes of one compiled pipeline and tells how each ended."""
+
+    def __init__(self, pipeline: pipeline_pb2.Pipeline, counter: _RowCounter) -> None:
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        connection = deployment.metadata_connection_config
+        self._pipeline = pipeline
+        self._deployment = deployment
+        self._connection = getattr(connection, connection.WhichOneof("connection_config"))
+        self._counter = counter
+
+    def launch(self, node: pipeline_pb2.PipelineNode) -> StageResult:
+        """Runs one node to its end."""
+        name = node.node_info.id
+        started = time.monotonic()
+        info = launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(self._connection),
+            pipeline_info=self._pipeline.pipeline_info,
+            pipeline_runtime_spec=self._pipeline.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(self._deployment, name),
+        ).launch()
+        if info is None:
+            raise FeedrankError(f"stage '{name}' was not run by TFX; the log says why")
+        state = self._state(info.execution_id)
+        if state is None:
+            raise FeedrankError(f"stage '{name}' could not start: its inputs could not be resolved; the log says why")
+        return StageResult(
+            name=name,
+            state=state,
+            seconds=time.monotonic() - started,
+            rows=self._counter.rows.get(name),
+            outputs={key: tuple(a.uri for a in artifacts) for key, artifacts in (info.output_dict or {}).items()},
+        )
+
+    def _state(self, execution_id: int) -> Any:
+        store = mlmd.MetadataStore(self._connection)
+        (execution,) = store.get_executions_by_id([execution_id])
+        return _STATES.get(execution.last_known_state)
+
+
+def compile_local(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
+    """The pipeline's intermediate representation for a run on this machine."""
+    paths = PipelinePaths(root=Path(config.directory))
+    pipeline = graph.build_pipeline(config, str(paths.artifacts), LatestOtherBlessedModel)
+    pipeline.metadata_connection_config = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+        str(paths.metadata)
+    )
+    compiled = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+    return compiled
+
+
+def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
+    """Runs the whole pipeline.
+
+    Args:
+        config: the run.
+        folder: where the run's configuration, record, log and report go.
+        listener: told as each stage starts and ends.
+
+    Returns:
+        The record, as written to the folder.
+
+    Raises:
+        FeedrankError: if a stage refuses to go on (bad data, ...). Any other exception of a stage passes through. Either
+            way the record says so, and the traceback is in the folder's log.
+    """
+    folder.config.write_text(dump(config))
+    counter = _RowCounter()
+    progress.LOGGER.addHandler(counter)
+    started, begun = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
+    stages: list[StageResult] = []
+
+    def record(error: str | None) -> RunRecord:
+        return RunRecord(
+            run_id=folder.run_id,
+            pipeline=config.name,
+            status="failed" if error else "done",
+            started=started,
+            seconds=time.monotonic() - begun,
+            stages=tuple(stages),
+            error=error,
+        )
+
+    try:
+        _launch_all(compile_local(config, folder.run_id), counter, listener, stages)
+    except BaseException as error:
+        with folder.log.open("a") as log:
+            log.write(traceback.format_exc())
+        folder.write_record(record(f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        progress.LOGGER.removeHandler(counter)
+    result = record(None)
+    if (report := result.output("report", "report")) is not None:
+        shutil.copyfile(report / "report.html", folder.report)
+    folder.write_record(result)
+    return result
+
+
+def _launch_all(
+    pipeline: pipeline_pb2.Pipeline, counter: _RowCounter, listener: StageListener, stages: list[StageResult]
+) -> None:
+    """Runs the nodes in their topological order, adding each result to `stages` as it comes."""
+    nodes = _Launcher(pipeline, counter)
+    for node in pipeline.nodes:
+        name = node.pipeline_node.node_info.id
+        listener.stage_started(name)
+        started = time.monotonic()
+        try:
+            result = nodes.launch(node.pipeline_node)
+        except BaseException as error:
+            result = StageResult(name=name, state="failed", seconds=time.monotonic() - started, note=str(error)[:2000])
+            raise
+        finally:
+            stages.append(result)
+            listener.stage_finished(result)
