@@ -1,0 +1,197 @@
+"""Whether a dataset's names, types, tasks and split fit together; each error says what it got and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from features.frozen import SpecError
+from features.kinds import Tokens
+from features.sources import DAY, ROW_ID, Columns, DerivedTable
+from features.splits import SPLITS, RandomSplit
+from features.tasks import METRICS, Task, label_column, mask_column
+
+if TYPE_CHECKING:
+    from features.spec import Dataset
+
+
+def check(dataset: Dataset) -> None:
+    """Raises the first contradiction found.
+
+    Raises:
+        SpecError: what was received and what is allowed.
+    """
+    columns = dataset.all_columns()
+    _check_names_are_unique(dataset)
+    _check_references(dataset, columns)
+    _check_leakage(dataset, columns)
+    _check_feature_types(dataset, columns)
+    _check_tasks(dataset, columns)
+    _check_split(dataset)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "(none)"
+
+
+def _check_names_are_unique(dataset: Dataset) -> None:
+    seen = dict.fromkeys(dataset.columns, "the log")
+    parts = [
+        (f"table '{name}'", [c for c in table.columns if c not in table.keys]) for name, table in dataset.tables.items()
+    ] + [(f"derived '{d.function}'", list(d.outputs)) for d in dataset.derived]
+    for part, names in parts:
+        for name in names:
+            if name in seen:
+                raise SpecError(f"column '{name}' of {part} has the name of a column of {seen[name]}; rename one")
+            seen[name] = part
+    reserved = {ROW_ID, DAY, *map(label_column, dataset.tasks), *map(mask_column, dataset.tasks)}
+    if taken := reserved & set(seen):
+        raise SpecError(f"column names reserved by feedrank: {_names(taken)}; rename the column or the task")
+
+
+def _require(what: str, name: str, known: Iterable[str], kind: str = "column") -> None:
+    known = list(known)
+    if name not in known:
+        raise SpecError(f"{what} names {kind} '{name}', which does not exist; {kind}s: {_names(known)}")
+
+
+def _check_references(dataset: Dataset, columns: Columns) -> None:
+    for what in ("group", "item", "position"):
+        if (name := getattr(dataset, what)) is not None:
+            _require(what, name, columns)
+    if dataset.time is not None:
+        _require("time", dataset.time.column, dataset.columns)
+    known = dict(dataset.columns)
+    earlier: list[str] = []
+    for name, table in dataset.tables.items():
+        for key in table.keys:
+            _require(f"table '{name}' joins on a key that", key, known)
+            _require(f"table '{name}' joins on a key that", key, table.columns)
+        if isinstance(table, DerivedTable):
+            for table_input in table.inputs:
+                _require(f"derived table '{name}'", table_input, earlier, "earlier table")
+        known.update(table.columns)
+        earlier.append(name)
+    for derived in dataset.derived:
+        for column in derived.inputs:
+            _require(f"derived '{derived.function}'", column, known)
+        known.update(derived.outputs)
+    for name, feature in dataset.features.items():
+        _require(f"feature '{name}'", feature.column or name, columns)
+        if (owner := getattr(feature, "vocabulary_of", None)) is not None:
+            _require(f"feature '{name}': vocabulary_of", owner, dataset.features, "feature")
+
+
+def _check_leakage(dataset: Dataset, columns: Columns) -> None:
+    tainted = _tainted(dataset, columns)
+    allowed = [name for name in columns if name not in tainted]
+    for name in dataset.features:
+        column = dataset.feature_column(name)
+        if column in tainted:
+            raise SpecError(
+                f"feature '{name}' reads column '{column}', which is {tainted[column]}: it is not known when an item "
+                f"is ranked; columns that may be features: {_names(allowed)}"
+            )
+
+
+def _tainted(dataset: Dataset, columns: Columns) -> dict[str, str]:
+    """Columns that no feature may read, each with the reason; what is made from one is one."""
+    tainted = {name: "an outcome column" for name, column in columns.items() if column.outcome}
+    for name, task in dataset.tasks.items():
+        tainted[task.label] = f"the label of task '{name}'"
+        if task.mask is not None:
+            tainted[task.mask] = f"the sample mask of task '{name}'"
+    if dataset.position is not None:
+        tainted[dataset.position] = "the position in the feed"
+    made = [(f"table '{n}'", t.keys, [c for c in t.columns if c not in t.keys]) for n, t in dataset.tables.items()]
+    made += [(f"'{d.function}'", d.inputs, list(d.outputs)) for d in dataset.derived]
+    for maker, inputs, outputs in made:
+        if leak := next((c for c in inputs if c in tainted), None):
+            for output in outputs:
+                tainted.setdefault(output, f"made by {maker} from '{leak}', {tainted[leak]}")
+    return tainted
+
+
+def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
+    for name, feature in dataset.features.items():
+        column = columns[dataset.feature_column(name)]
+        allowed = {
+            "bag": ("list<int64>", "list<string>"),
+            "sequence": ("list<int64>", "list<string>"),
+            "numeric": ("int64", "float32"),
+            "bucketized": ("int64", "float32"),
+        }.get(feature.kind, ("int64", "string"))
+        if column.type not in allowed:
+            raise SpecError(
+                f"feature '{name}' of kind {feature.kind} reads column '{dataset.feature_column(name)}' of type "
+                f"{column.type}; allowed types: {', '.join(allowed)}"
+            )
+        owner = dataset.vocabulary_owner(name)
+        if owner != name:
+            owned = dataset.features[owner]
+            owned_type = columns[dataset.feature_column(owner)].element_type
+            if not isinstance(owned, Tokens) or owned_type != column.element_type or owned.vocabulary_of:
+                raise SpecError(
+                    f"feature '{name}' shares the vocabulary of '{owner}', which must be an id, categorical, bag or "
+                    f"sequence of {column.element_type} with a vocabulary of its own; it is {owned.kind} of {owned_type}"
+                )
+    if not dataset.features:
+        raise SpecError("a dataset needs at least one feature; got none")
+
+
+def _check_tasks(dataset: Dataset, columns: Columns) -> None:
+    if not dataset.tasks:
+        raise SpecError("a dataset needs at least one task; got none")
+    for name, task in dataset.tasks.items():
+        if task.label not in columns:
+            raise SpecError(
+                f"task '{name}' names label '{task.label}', which is no column of {dataset.name}; "
+                f"columns: {_names(columns)}"
+            )
+        column = columns[task.label]
+        if task.mask is not None:
+            _require(f"task '{name}': mask", task.mask, columns)
+        if task.parent is not None:
+            _require(f"task '{name}': parent", task.parent, set(dataset.tasks) - {name}, "other task")
+        if task.positive is None and column.type not in ("int64", "float32"):
+            raise SpecError(
+                f"task '{name}': label '{task.label}' is {column.type}; allowed: int64 or float32, or give `positive`, "
+                f"the values that count as 1"
+            )
+        if task.kind == "regression" and task.positive is not None:
+            raise SpecError(f"task '{name}' is a regression; `positive` is for binary tasks only")
+        for metric in task.metrics or ():
+            _require(f"task '{name}' ({task.kind})", metric, METRICS[task.kind], "metric")
+    _check_parents_end(dataset.tasks)
+
+
+def _check_parents_end(tasks: Mapping[str, Task]) -> None:
+    for name in tasks:
+        path = [name]
+        while (parent := tasks[path[-1]].parent) is not None:
+            path.append(parent)
+            if parent == name:
+                raise SpecError(f"tasks are their own parents: {' -> '.join(path)}; a chain must end at the impression")
+            if len(path) > len(tasks) + 1:
+                break
+
+
+def _check_split(dataset: Dataset) -> None:
+    split = dataset.split
+    if isinstance(split, RandomSplit):
+        total = split.train + split.validation + split.test
+        if abs(total - 1) > 1e-6:
+            raise SpecError(f"the split's shares must sum to 1; train + validation + test is {total:g}")
+        return
+    if dataset.time is None:
+        raise SpecError("a split by time needs `time`, the column that says when; or use `split: {by: random}`")
+    parts = {str(part): getattr(split, part) for part in SPLITS}
+    for part, (first, last) in parts.items():
+        if first > last:
+            raise SpecError(f"the split leaves '{part}' empty: it goes from {first} to {last}; allowed: first <= last")
+    for earlier, later in (("train", "validation"), ("validation", "test")):
+        if parts[earlier][1] >= parts[later][0]:
+            raise SpecError(
+                f"'{later}' must begin after '{earlier}' ends; '{earlier}' ends on {parts[earlier][1]}, "
+                f"'{later}' begins on {parts[later][0]}"
+            )

@@ -1,0 +1,117 @@
+"""The kinds of features: how a column becomes an input of a model."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+
+from features.frozen import Frozen, SpecError
+
+
+class Vocabulary(Frozen):
+    """How tokens become rows of an embedding table.
+
+    Row 0 is *missing or padding*, rows 1..V the V kept tokens (most frequent first), the last `oov_buckets`
+    rows hashed out-of-vocabulary tokens. The table has ``1 + V + oov_buckets`` rows.
+    """
+
+    min_count: int = pydantic.Field(default=1, ge=1)
+    top_k: int | None = pydantic.Field(default=None, ge=1)
+    oov_buckets: int = pydantic.Field(default=1, ge=1)
+
+
+class _Reads(Frozen):
+    column: str | None = None
+    """The column read; by default the one with the feature's own name."""
+
+
+class Embedded(_Reads):
+    """A feature that looks up rows of an embedding table."""
+
+    dim: int | None = pydantic.Field(default=None, ge=1)
+    """Embedding width; by default the model's ``embedding_dim``."""
+
+
+class Tokens(Embedded):
+    """A feature whose values are tokens of a vocabulary."""
+
+    vocabulary: Vocabulary = Vocabulary()
+    vocabulary_of: str | None = None
+    """Another feature whose vocabulary and embedding table this one shares."""
+
+
+class Id(Tokens):
+    """A high-cardinality identifier (user, item, author): int64 or string."""
+
+    kind: Literal["id"] = "id"
+    vocabulary: Vocabulary = Vocabulary(min_count=2, oov_buckets=8)
+
+
+class Categorical(Tokens):
+    """A low-cardinality category: int64 or string. `values` closes the domain: another value is an anomaly."""
+
+    kind: Literal["categorical"] = "categorical"
+    values: tuple[str, ...] | tuple[int, ...] | None = None
+
+
+class Bag(Tokens):
+    """A list without order (tags): at most `max_length` tokens, pooled."""
+
+    kind: Literal["bag"] = "bag"
+    max_length: int = pydantic.Field(default=8, ge=1)
+    pooling: Literal["mean", "sum", "sqrtn"] = "mean"
+
+
+class Sequence(Tokens):
+    """An ordered list (watch history): the last or first `max_length` tokens, padded with row 0, pooled."""
+
+    kind: Literal["sequence"] = "sequence"
+    max_length: int = pydantic.Field(default=50, ge=1)
+    keep: Literal["first", "last"] = "last"
+    pooling: Literal["mean", "sum", "sqrtn"] = "mean"
+
+
+class Numeric(_Reads):
+    """A number, scaled with moments of the training split; missing becomes the mean (0 after scaling)."""
+
+    kind: Literal["numeric"] = "numeric"
+    scaling: Literal["none", "zscore", "log_zscore", "quantile"] = "zscore"
+    """``log_zscore``: z-score of sign(x) log(1 + |x|). ``quantile``: position among the training quantiles, in [0, 1]."""
+    missing_indicator: bool = False
+    """Adds a second input that is 1 where the value is missing."""
+
+
+class Bucketized(Embedded):
+    """A number cut into buckets, each an embedding row; row 0 is missing."""
+
+    kind: Literal["bucketized"] = "bucketized"
+    buckets: int = pydantic.Field(default=16, ge=2)
+    """Quantile buckets of the training split, unless `boundaries` are given."""
+    boundaries: tuple[float, ...] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_boundaries(self) -> Bucketized:
+        if self.boundaries is not None and any(low >= high for low, high in pairwise(self.boundaries)):
+            raise SpecError(f"boundaries must increase; got {list(self.boundaries)}")
+        return self
+
+
+AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized
+FEATURE_KINDS: tuple[str, ...] = tuple(cls.model_fields["kind"].default for cls in get_args(AnyFeature))
+
+
+def _kind_alone(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Feature = Annotated[
+    Annotated[AnyFeature, pydantic.Field(discriminator="kind")],
+    pydantic.BeforeValidator(
+        _kind_alone,
+        json_schema_input_type=Literal["id", "categorical", "bag", "sequence", "numeric", "bucketized"]
+        | Annotated[AnyFeature, pydantic.Field(discriminator="kind")],
+    ),
+]
+"""Any of the kinds; a bare kind stands for that kind with its defaults."""

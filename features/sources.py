@@ -1,0 +1,146 @@
+"""Where rows come from: columns, files, side tables, derived columns, time."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import pydantic
+
+from features.frozen import Frozen, SpecError
+
+ROW_ID = "feedrank_row_id"
+"""int64 column that ingest adds to every row: a hash of the file's name and the row's number."""
+DAY = "feedrank_day"
+"""int64 column that ingest adds where the dataset has a time: yyyymmdd."""
+
+ColumnType = Literal["int64", "float32", "string", "list<int64>", "list<float32>", "list<string>"]
+
+
+class Column(Frozen):
+    """One column of the log, of a side table, or of a derived output."""
+
+    SHORTHAND: ClassVar[str | None] = "type"
+
+    type: ColumnType
+    required: bool = False
+    """A row in which this column is missing is quarantined."""
+    outcome: bool = False
+    """Known only after the impression (watch time, ...): can never be a feature."""
+    separator: str = ","
+    """Between the elements of a list that is written as text."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """A value outside [minimum, maximum] quarantines its row."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_range(self) -> Column:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise SpecError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}; no value is allowed")
+        return self
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a row holds any number of values."""
+        return self.type.startswith("list<")
+
+    @property
+    def element_type(self) -> str:
+        """``int64``, ``float32`` or ``string``."""
+        return self.type.removeprefix("list<").removesuffix(">")
+
+
+Columns = dict[str, Column]
+
+
+class Source(Frozen):
+    """Files of one table, relative to the data path, and how they are written."""
+
+    SHORTHAND: ClassVar[str | None] = "files"
+
+    files: str | tuple[str, ...]
+    """A path or glob, or several, relative to ``data.path`` unless absolute."""
+    format: Literal["csv", "parquet"] = "csv"
+    """Taken as parquet where it is not given and every name in `files` ends in ``.parquet``."""
+    header: bool = True
+    """CSV: the first line of each file names the columns. Without it, `columns` gives names and order."""
+    delimiter: str = ","
+    quote: str = '"'
+    null_values: tuple[str, ...] = ("",)
+    strip_spaces: bool = False
+    """CSV: blanks around a value do not belong to it."""
+    newlines_in_values: bool = False
+    max_field_bytes: int = 1_000_000
+    """CSV: a row with a longer field is quarantined."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _format_from_names(cls, value: Any) -> Any:
+        source = {"files": value} if isinstance(value, str | list | tuple) else value
+        if not isinstance(source, dict) or "format" in source or "files" not in source:
+            return source
+        files = source["files"]
+        names = [files] if isinstance(files, str) else files
+        is_parquet = bool(names) and all(str(name).endswith(".parquet") for name in names)
+        return {**source, "format": "parquet"} if is_parquet else source
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """`files` as a tuple."""
+        return (self.files,) if isinstance(self.files, str) else self.files
+
+
+class SideTable(Frozen):
+    """A table joined to the log by key: each row of the log finds at most one row of the table."""
+
+    source: Source
+    on: tuple[str, ...] | str
+    """Key columns: they have the same names in the log (or an earlier table) and in this table."""
+    columns: Columns
+    """All columns that are read, the key among them."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """`on` as a tuple."""
+        return (self.on,) if isinstance(self.on, str) else self.on
+
+
+class DerivedTable(Frozen):
+    """A side table computed once from other side tables by a pure Arrow function.
+
+    The function, named ``package.module:function``, maps ``{table name: pyarrow.Table}`` to a ``pyarrow.Table``
+    with the key columns and `columns`.
+    """
+
+    function: str
+    inputs: tuple[str, ...]
+    on: tuple[str, ...] | str
+    columns: Columns
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """`on` as a tuple."""
+        return (self.on,) if isinstance(self.on, str) else self.on
+
+
+class Derived(Frozen):
+    """Columns computed row by row from others by a pure Arrow function, after the joins.
+
+    The function, named ``package.module:function``, maps a ``pyarrow.RecordBatch`` of `inputs` to
+    ``{output name: pyarrow.Array}`` of the same length.
+    """
+
+    function: str
+    inputs: tuple[str, ...]
+    outputs: Columns
+
+
+class TimeColumn(Frozen):
+    """When the impression happened."""
+
+    SHORTHAND: ClassVar[str | None] = "column"
+
+    column: str
+    unit: Literal["s", "ms", "us", "yyyymmdd", "iso8601"] = "ms"
+    """``s``/``ms``/``us`` since 1970-01-01 UTC, an integer like 20220425, or ISO 8601 text."""
+    utc_offset_hours: float = 0.0
+    """Added before the day is taken (8 for Beijing)."""
