@@ -1,0 +1,305 @@
+"""The choices that make a ranker and its training: one frozen class a part, presets on top.
+
+``model: dlen`` in YAML stands for ``model: {preset: dlen}``; what is written beside `preset` overrides it. This module
+loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import pydantic
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from features.spec import Frozen
+
+Units = Annotated[tuple[pydantic.PositiveInt, ...], pydantic.Field(min_length=1)]
+Rate = Annotated[float, pydantic.Field(ge=0, lt=1)]
+PAPER_UNITS = (256, 128, 64)
+
+
+class Part(Frozen):
+    """Base of every part of a model's configuration: an unknown key names the known ones and the nearest."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_kind(cls, value: Any) -> Any:
+        """A bare string stands for ``{kind: string}`` where the part has kinds."""
+        return {"kind": value} if isinstance(value, str) and "kind" in cls.model_fields else value
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            for key in value:
+                if key not in cls.model_fields:
+                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                    hint = f"; did you mean '{near[0]}'?" if near else ""
+                    raise ValueError(f"unknown key '{key}'; known keys: {', '.join(cls.model_fields)}{hint}")
+        return value
+
+
+# -- inputs ----------------------------------------------------------------------------------------------------------
+
+
+class IdentityNumbers(Part):
+    """Each number enters as it is."""
+
+    kind: Literal["identity"] = "identity"
+
+
+class PiecewiseLinearNumbers(Part):
+    """Each number becomes `bins` inputs that fill one after the other as it grows.
+
+    Gorishniy, Rubachev, Babenko, On Embeddings for Numerical Features in Tabular Deep Learning, NeurIPS 2022. Bin edges
+    are quantiles: exact for numbers of ``scaling: quantile``, those of the normal distribution for standardised ones.
+    """
+
+    kind: Literal["piecewise_linear"] = "piecewise_linear"
+    bins: int = pydantic.Field(default=16, ge=2)
+
+
+class PeriodicNumbers(Part):
+    """Each number becomes sines and cosines of `frequencies` trained multiples of it, beside itself (same paper)."""
+
+    kind: Literal["periodic"] = "periodic"
+    frequencies: int = pydantic.Field(default=8, ge=1)
+    sigma: float = pydantic.Field(default=0.3, gt=0)
+    """Standard deviation of the initial frequencies, in cycles per unit."""
+
+
+def _kind(value: Any) -> Any:
+    """``numbers: identity`` is short for ``numbers: {kind: identity}``."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+NumbersConfig = Annotated[
+    IdentityNumbers | PiecewiseLinearNumbers | PeriodicNumbers,
+    pydantic.Field(discriminator="kind"),
+    pydantic.BeforeValidator(_kind),
+]
+
+
+# -- trunks ----------------------------------------------------------------------------------------------------------
+
+
+class SharedBottomTrunk(Part):
+    """One network for all tasks (Caruana, Multitask Learning, 1997)."""
+
+    kind: Literal["shared_bottom"] = "shared_bottom"
+    units: Units = PAPER_UNITS
+    dropout: Rate = 0.0
+    """Share of each hidden layer's outputs dropped in training."""
+
+
+class MmoeTrunk(Part):
+    """Shared experts, one gate a task (Ma et al., MMoE, KDD 2018)."""
+
+    kind: Literal["mmoe"] = "mmoe"
+    experts: int = pydantic.Field(default=5, ge=1)
+    units: Units = PAPER_UNITS
+    """Layers of each expert."""
+    dropout: Rate = 0.0
+
+
+class PleTrunk(Part):
+    """Stacked layers of shared and task-specific experts (Tang et al., PLE, RecSys 2020). One layer is CGC."""
+
+    kind: Literal["ple"] = "ple"
+    layers: int = pydantic.Field(default=2, ge=1)
+    shared_experts: int = pydantic.Field(default=5, ge=1)
+    task_experts: int = pydantic.Field(default=2, ge=1)
+    """Experts that each task has for itself, in each layer."""
+    units: Units = PAPER_UNITS
+    """Layers of each expert."""
+    dropout: Rate = 0.0
+
+
+TrunkConfig = Annotated[
+    SharedBottomTrunk | MmoeTrunk | PleTrunk, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)
+]
+
+
+# -- heads -----------------------------------------------------------------------------------------------------------
+
+
+class IndependentHead(Part):
+    """One tower a task; tasks meet only in the trunk."""
+
+    kind: Literal["independent"] = "independent"
+    tower_units: tuple[pydantic.PositiveInt, ...] = (64,)
+    """Hidden layers of each tower; may be empty."""
+    dropout: Rate = 0.0
+
+
+class DlenHead(Part):
+    """Tasks composed by Bayes' rule over a latent preference UP (Zhang et al., Deep Latent Emotion Network)."""
+
+    kind: Literal["dlen"] = "dlen"
+    tower_units: tuple[pydantic.PositiveInt, ...] = (64,)
+    state_units: Units = PAPER_UNITS
+    """Layers of the hidden-state network that gives P(UP)."""
+    ratio: float = pydantic.Field(default=0.3, gt=0, lt=1)
+    """P(task | not UP) stays below `ratio` times the task's rate; the paper found 0.1 to 0.5 good (section 3.1)."""
+    ratios: dict[str, Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(default_factory=dict)
+    """Ratios of single tasks, where they differ from `ratio`."""
+    prior: float | None = pydantic.Field(default=None, gt=0, lt=1)
+    """P(UP) before training; by default the chance of any interaction if tasks were independent."""
+    dropout: Rate = 0.0
+
+
+HeadConfig = Annotated[
+    IndependentHead | DlenHead, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)
+]
+
+
+# -- presets ---------------------------------------------------------------------------------------------------------
+
+
+class Preset(NamedTuple):
+    """A point of the product space that has a name."""
+
+    description: str
+    paper: str
+    parts: Mapping[str, Any]
+    """As a user would write them under ``model:``."""
+
+
+PRESETS: Mapping[str, Preset] = {
+    "shared_bottom": Preset(
+        "One shared network, one tower a task: the baseline.",
+        "Caruana, Multitask Learning, Machine Learning 28, 1997",
+        {"trunk": "shared_bottom", "head": "independent"},
+    ),
+    "mmoe": Preset(
+        "Shared experts, a softmax gate for each task.",
+        "Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD 2018",
+        {"trunk": "mmoe", "head": "independent"},
+    ),
+    "ple": Preset(
+        "Shared and task-specific experts in stacked layers.",
+        "Tang et al., Progressive Layered Extraction (PLE), RecSys 2020",
+        {"trunk": "ple", "head": "independent"},
+    ),
+    "mmoe_dlen": Preset(
+        "MMoE below a latent preference that all tasks share.",
+        "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",
+        {"trunk": "mmoe", "head": "dlen"},
+    ),
+    "ple_dlen": Preset(
+        "PLE below a latent preference that all tasks share.",
+        "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",
+        {"trunk": "ple", "head": "dlen"},
+    ),
+}
+ALIASES: Mapping[str, str] = {"dlen": "mmoe_dlen"}
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`; a part of another kind replaces the base's part instead of mixing with it."""
+    merged = dict(base)
+    for key, value in over.items():
+        below, above = _kind(base.get(key)), _kind(value)
+        if isinstance(below, Mapping) and isinstance(above, Mapping):
+            same = above.get("kind", below.get("kind")) == below.get("kind")
+            merged[key] = {**below, **above} if same else dict(above)
+        else:
+            merged[key] = value
+    return merged
+
+
+class ModelConfig(Part):
+    """A ranker: inputs x trunk x head.
+
+    Example:
+        >>> ModelConfig.model_validate({"preset": "dlen", "trunk": {"experts": 3}}).trunk.experts
+        3
+    """
+
+    preset: str | None = None
+    embedding_dim: int = pydantic.Field(default=16, ge=1)
+    """Width of tables that name none of their own."""
+    embedding_l2: float = pydantic.Field(default=0.0, ge=0)
+    """Times the squared length of the looked-up vectors, mean over rows, in the loss: rows not looked up stay."""
+    input_dropout: Rate = 0.0
+    """Share of the trunk's inputs dropped in training."""
+    numbers: NumbersConfig = IdentityNumbers()
+    trunk: TrunkConfig = MmoeTrunk()
+    head: HeadConfig = IndependentHead()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"preset": value}
+        if not isinstance(value, Mapping) or value.get("preset") is None:
+            return value
+        name = ALIASES.get(value["preset"], value["preset"])
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset '{value['preset']}'; presets: {', '.join([*PRESETS, *ALIASES])}")
+        return _overlay(PRESETS[name].parts, {**value, "preset": name})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Editors complete the presets' names too."""
+        return {"anyOf": [{"enum": [*PRESETS, *ALIASES]}, handler(core_schema)]}
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+class Adam(Part):
+    """Kingma and Ba, Adam, ICLR 2015. For dense variables."""
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: float = pydantic.Field(default=0.001, gt=0)
+    beta_1: float = pydantic.Field(default=0.9, ge=0, lt=1)
+    beta_2: float = pydantic.Field(default=0.999, ge=0, lt=1)
+    epsilon: float = pydantic.Field(default=1e-7, gt=0)
+
+
+class LazyAdam(Adam):
+    """Adam that touches only the rows that were looked up. For embedding tables."""
+
+    kind: Literal["lazy_adam"] = "lazy_adam"  # type: ignore[assignment]
+
+
+class Adagrad(Part):
+    """Duchi et al., Adaptive Subgradient Methods, JMLR 2011. Touches only the rows that were looked up."""
+
+    kind: Literal["adagrad"] = "adagrad"
+    learning_rate: float = pydantic.Field(default=0.05, gt=0)
+    initial_accumulator: float = pydantic.Field(default=0.1, ge=0)
+    epsilon: float = pydantic.Field(default=1e-7, gt=0)
+
+
+DenseOptimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)]
+EmbeddingOptimizer = Annotated[
+    Adagrad | LazyAdam, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)
+]
+
+
+class TrainConfig(Part):
+    """How a ranker is trained."""
+
+    batch_size: int = pydantic.Field(default=2048, ge=1)
+    epochs: int = pydantic.Field(default=10, ge=1)
+    """At most; early stopping may end sooner."""
+    patience: int = pydantic.Field(default=2, ge=0)
+    """Epochs without a better validation mean AUC before training stops; the best epoch's weights are kept."""
+    seed: int = 1
+    dense_optimizer: DenseOptimizer = Adam()
+    embedding_optimizer: EmbeddingOptimizer = Adagrad()
+    clip_norm: float | None = pydantic.Field(default=None, gt=0)
+    """Largest norm of all gradients together."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    shuffle_rows: int = pydantic.Field(default=200_000, ge=0)
+    """Rows held in memory to draw batches from; 0 keeps the files' order."""
+    checkpoint_every_steps: int = pydantic.Field(default=1000, ge=1)
+    keep_checkpoints: int = pydantic.Field(default=2, ge=1)
