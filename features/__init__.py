@@ -1,0 +1,5 @@
+"""What a column, a feature and a task mean."""
+
+from features import environment
+
+environment.prepare()

@@ -1,0 +1,5 @@
+"""How it all runs: configuration, components, runners, command line."""
+
+from features import environment
+
+environment.prepare()
