@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import pydantic
-from pydantic.annotated_handlers import GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from features.spec import Frozen
 
@@ -24,12 +21,6 @@ PAPER_UNITS = (256, 128, 64)
 
 class Part(Frozen):
     """Base of every part of a model's configuration: an unknown key names the known ones and the nearest."""
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _from_kind(cls, value: Any) -> Any:
-        """A bare string stands for ``{kind: string}`` where the part has kinds."""
-        return {"kind": value} if isinstance(value, str) and "kind" in cls.model_fields else value
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -220,7 +211,10 @@ class ModelConfig(Part):
         3
     """
 
-    preset: str | None = None
+    SHORTHAND: ClassVar[str | None] = "preset"
+
+    preset: str | None = pydantic.Field(default=None, json_schema_extra={"enum": [*PRESETS, *ALIASES, None]})
+    """Where `trunk` and `head` start from; a part that is given as well overrides it."""
     embedding_dim: int = pydantic.Field(default=16, ge=1)
     """Width of tables that name none of their own."""
     embedding_l2: float = pydantic.Field(default=0.0, ge=0)
@@ -234,19 +228,13 @@ class ModelConfig(Part):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _expand(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {"preset": value}
+        value = {"preset": value} if isinstance(value, str) else value
         if not isinstance(value, Mapping) or value.get("preset") is None:
             return value
         name = ALIASES.get(value["preset"], value["preset"])
         if name not in PRESETS:
             raise ValueError(f"unknown preset '{value['preset']}'; presets: {', '.join([*PRESETS, *ALIASES])}")
         return _overlay(PRESETS[name].parts, {**value, "preset": name})
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Editors complete the presets' names too."""
-        return {"anyOf": [{"enum": [*PRESETS, *ALIASES]}, handler(core_schema)]}
 
 
 # -- training --------------------------------------------------------------------------------------------------------
