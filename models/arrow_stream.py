@@ -1,0 +1,127 @@
+"""Arrow record batches into TensorFlow, through a socket of their own.
+
+``ArrowStreamDataset.from_record_batches`` would do the same, but every dataset of every process of a machine listens on
+one fixed path, its threads never end, and an error of the source ends the stream as if all rows had come. Here each stream
+has a private socket, which is gone when the stream ends, and an error of the source is raised where the batches are used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import socket
+import tempfile
+import threading
+from collections.abc import Generator, Iterator
+
+import pyarrow as pa
+import tensorflow as tf
+from tensorflow_io import arrow as tfio_arrow
+
+from models.input_pipeline import list_length
+
+PREFETCHED_BATCHES = 4
+
+
+Batches = Generator[pa.RecordBatch, None, None]
+
+
+class _Server(threading.Thread):
+    """Writes `batches` to the first one who connects to `path`, then ends."""
+
+    def __init__(self, batches: Batches, schema: pa.Schema, path: pathlib.Path) -> None:
+        super().__init__(name="feedrank-arrow-stream", daemon=True)
+        self.error: BaseException | None = None
+        self.rows = 0
+        self._batches = batches
+        self._schema = schema
+        self._closed = False
+        self._connection: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+
+    def run(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+            with self._lock:
+                self._connection = connection
+            if not self._closed:
+                self._write(connection)
+        except BaseException as error:  # raised again by the reader, in its own thread
+            self.error = error
+        finally:
+            self._batches.close()
+            self.close()
+
+    def _write(self, connection: socket.socket) -> None:
+        with connection.makefile("wb") as file:
+            writer = pa.RecordBatchStreamWriter(file, self._schema)
+            for batch in self._batches:
+                writer.write_batch(batch)
+                self.rows += batch.num_rows
+            # Not in a `finally`: without the end mark TensorFlow knows that the stream broke.
+            writer.close()
+
+    def close(self) -> None:
+        """Ends the conversation; a write that waits for its reader fails at once."""
+        self._closed = True
+        with self._lock:
+            connection, self._connection = self._connection, None
+        for open_socket in (self._listener, connection):
+            if open_socket is not None:
+                with contextlib.suppress(OSError):  # not connected, or already ended by the other side
+                    open_socket.shutdown(socket.SHUT_RDWR)
+                open_socket.close()
+
+
+def stream_tensors(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Generator[dict[str, tf.Tensor], None, None]:
+    """Yields each record batch as ``{column: (rows,) or (rows, length) tensor}``.
+
+    A batch holds at least one row. Socket and thread are released when the generator ends, fails or is closed.
+
+    Raises:
+        BaseException: whatever the source of the batches raised.
+    """
+    first = next(batches, None)
+    if first is None:  # TensorFlow's reader crashes on a stream without a batch
+        return
+    with tempfile.TemporaryDirectory(prefix="feedrank-") as directory:
+        path = pathlib.Path(directory) / "arrow.sock"
+        server = _Server(_put_back(first, batches), schema, path)
+        server.start()
+        try:
+            rows = 0
+            for columns in _dataset(schema, path):
+                rows += int(columns[0].shape[0])
+                yield dict(zip(schema.names, columns, strict=True))
+            server.join()
+            if server.error is not None or rows != server.rows:
+                raise server.error or RuntimeError(f"the stream ended after {rows} of {server.rows} rows")
+        except tf.errors.OpError as error:
+            server.close()
+            server.join()
+            cause = None if isinstance(server.error, ConnectionError) else server.error
+            raise (cause or error) from error
+        finally:
+            server.close()
+            server.join()
+
+
+def _put_back(first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Batches:
+    yield first
+    yield from batches
+
+
+def _dataset(schema: pa.Schema, path: pathlib.Path) -> tf.data.Dataset:
+    lengths = [list_length(field) for field in schema]
+    dataset = tfio_arrow.ArrowStreamDataset(
+        f"unix://{path}",
+        columns=list(range(len(schema))),
+        output_types=tuple(tf.float32 if pa.types.is_floating(field.type) else tf.int64 for field in schema),
+        # Shapes of one row: the batch dimension is added by the dataset, and ``[None]`` would mean a list.
+        output_shapes=tuple(tf.TensorShape([] if length is None else [length]) for length in lengths),
+        batch_mode="auto",
+    )
+    return dataset.prefetch(PREFETCHED_BATCHES)

@@ -1,0 +1,230 @@
+"""From transformed Parquet files to batches of tensors, shuffled, exactly sized and resumable.
+
+Row groups are read in a seeded random order, a few at a time (a *pool*), and each pool is permuted, so that memory holds
+two pools however many rows there are. Every order depends on ``(seed, epoch, pool)`` alone: batch `n` of an epoch can be
+produced without reading the pools before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.errors import DataError
+from features.layout import Layout
+from features.spec import ROW_ID, Task, label_column, mask_column
+
+POOL_ROWS = 262_144
+"""Rows permuted together. Larger mixes better and takes more memory."""
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def batch_schema(layout: Layout, tasks: Mapping[str, Task], row_id: bool = False) -> pa.Schema:
+    """Columns that training needs: every input, label and mask (and the row's id where it is asked for).
+
+    A list of fixed length is a ``list<int64>`` whose field carries its length as metadata.
+    """
+    fields = [
+        pa.field(i.name, pa.list_(pa.int64()), metadata={"length": str(i.length)})
+        if i.kind == "indices"
+        else pa.field(i.name, pa.float32() if i.kind == "number" else pa.int64())
+        for i in layout.inputs
+    ]
+    fields += [pa.field(label_column(name), pa.float32()) for name in tasks]
+    fields += [pa.field(mask_column(name), pa.float32()) for name, task in tasks.items() if task.mask]
+    fields += [pa.field(ROW_ID, pa.int64())] if row_id else []
+    return pa.schema(fields)
+
+
+def list_length(field: pa.Field) -> int | None:
+    """The fixed length of a list column of `batch_schema`, None for a scalar column."""
+    return int(field.metadata[b"length"]) if pa.types.is_list(field.type) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Which order an epoch's rows come in. The same `seed` and `epoch` give the same order."""
+
+    seed: int
+    epoch: int
+
+    def generator(self, *key: int) -> np.random.Generator:
+        """A generator of its own for each `key`."""
+        return np.random.default_rng((self.seed, self.epoch, *key))
+
+
+@dataclasses.dataclass(frozen=True)
+class _RowGroup:
+    path: str
+    number: int
+    rows: int
+
+
+class TransformedRows:
+    """The transformed rows of one split.
+
+    Args:
+        files: Parquet files with the columns of `schema`.
+        schema: what is read, from `batch_schema`.
+        pool_rows: rows that are permuted together (whole row groups: at least one).
+
+    Raises:
+        DataError: if there is no file, no row, or a column is missing or has another type.
+    """
+
+    def __init__(self, files: Sequence[str], schema: pa.Schema, pool_rows: int = POOL_ROWS) -> None:
+        self.schema = schema
+        self._pool_rows = pool_rows
+        self._groups = tuple(group for path in sorted(files) for group in _row_groups(path, schema))
+        self.rows = sum(group.rows for group in self._groups)
+        if not self.rows:
+            raise DataError(
+                f"no transformed rows to read: {len(files)} files, 0 rows: {', '.join(files[:3]) or '(none)'}"
+            )
+
+    def steps(self, batch_size: int) -> int:
+        """Batches in an epoch; the last may be smaller."""
+        return -(-self.rows // batch_size)
+
+    def batches(self, batch_size: int, order: Order | None = None, first_batch: int = 0) -> Iterator[pa.RecordBatch]:
+        """Record batches of exactly `batch_size` rows (the last: what is left), from batch number `first_batch` on.
+
+        Args:
+            batch_size: rows a batch.
+            order: a shuffled order, or None for the files' own.
+            first_batch: how many batches to leave out; pools before it are not read.
+
+        Raises:
+            DataError: if a value is missing or a list has another length than the schema says.
+        """
+        parts: list[Columns] = []
+        held = 0
+        for pool in self._pools(order, first_batch * batch_size):
+            rows = len(next(iter(pool.values())))
+            start = 0
+            while held + rows - start >= batch_size:
+                stop = start + batch_size - held
+                yield _record_batch([*parts, _slice(pool, start, stop)], self.schema)
+                parts, held, start = [], 0, stop
+            if start < rows:
+                parts.append(_slice(pool, start, rows))
+                held += rows - start
+        if parts:
+            yield _record_batch(parts, self.schema)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One whole scalar column in the files' order: (rows,)."""
+        schema = pa.schema([self.schema.field(name)])
+        return np.concatenate([_read([group], schema)[name] for group in self._groups])
+
+    def _pools(self, order: Order | None, skip_rows: int) -> Iterator[Columns]:
+        """Pools in order, each already permuted; the next is read while one is used."""
+        groups = list(self._groups)
+        if order is not None:
+            groups = [groups[i] for i in order.generator(0).permutation(len(groups))]
+        wanted = []
+        for number, pool in enumerate(_in_pools(groups, self._pool_rows)):
+            rows = sum(group.rows for group in pool)
+            if skip_rows < rows:
+                wanted.append((number, pool, skip_rows))
+            skip_rows = max(0, skip_rows - rows)
+
+        def load(number: int, pool: list[_RowGroup], skip: int) -> Columns:
+            columns = _read(pool, self.schema)
+            rows = len(next(iter(columns.values())))
+            kept = order.generator(1, number).permutation(rows)[skip:] if order else np.arange(skip, rows)
+            return {name: values[kept] for name, values in columns.items()}
+
+        with ThreadPoolExecutor(1, "feedrank-read") as reader:
+            coming = [reader.submit(load, *wanted[0])] if wanted else []
+            for following in [*wanted[1:], None]:
+                if not coming:
+                    return
+                pool_columns = coming.pop().result()
+                if following is not None:
+                    coming.append(reader.submit(load, *following))
+                yield pool_columns
+
+
+def _row_groups(path: str, schema: pa.Schema) -> Iterator[_RowGroup]:
+    with pq.ParquetFile(path) as file:
+        found = file.schema_arrow
+        for field in schema:
+            index = found.get_field_index(field.name)
+            kind = None if index < 0 else found.field(index).type
+            if kind is None or not _same_type(kind, field.type):
+                raise DataError(
+                    f"transformed file {path}: column '{field.name}' should be {field.type}, is {kind or 'missing'}; "
+                    f"columns: {', '.join(found.names)}"
+                )
+        for number in range(file.num_row_groups):
+            yield _RowGroup(path, number, file.metadata.row_group(number).num_rows)
+
+
+def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_list(expected):
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
+        return is_list and bool(found.value_type == expected.value_type)
+    return bool(found == expected)
+
+
+def _in_pools(groups: Sequence[_RowGroup], pool_rows: int) -> Iterator[list[_RowGroup]]:
+    pool: list[_RowGroup] = []
+    for group in groups:
+        if pool and sum(g.rows for g in pool) + group.rows > pool_rows:
+            yield pool
+            pool = []
+        pool.append(group)
+    if pool:
+        yield pool
+
+
+def _read(groups: Iterable[_RowGroup], schema: pa.Schema) -> Columns:
+    tables = []
+    for group in groups:
+        with pq.ParquetFile(group.path) as file:
+            table = file.read_row_group(group.number, columns=schema.names)
+        tables.append({field.name: _values(table.column(field.name), field, group.path) for field in schema})
+    return {name: np.concatenate([table[name] for table in tables]) for name in schema.names}
+
+
+def _values(column: pa.ChunkedArray, field: pa.Field, path: str) -> npt.NDArray[Any]:
+    """A scalar column as (rows,), a list column as (rows, length)."""
+    length = list_length(field)
+    nulls = column.null_count
+    flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]) if length is not None else column
+    if nulls or flat.null_count:
+        raise DataError(f"transformed file {path}: column '{field.name}' has missing values; Transform fills them all")
+    values: npt.NDArray[Any] = flat.to_numpy()
+    if length is None:
+        return values
+    lengths = np.concatenate([chunk.value_lengths().to_numpy() for chunk in column.chunks])
+    if (lengths != length).any():
+        raise DataError(
+            f"transformed file {path}: lists of '{field.name}' should hold {length} values each; "
+            f"found lengths from {lengths.min()} to {lengths.max()}"
+        )
+    return values.reshape(-1, length)
+
+
+def _slice(columns: Columns, start: int, stop: int) -> Columns:
+    return {name: values[start:stop] for name, values in columns.items()}
+
+
+def _record_batch(parts: Sequence[Columns], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = []
+    for field in schema:
+        values = parts[0][field.name] if len(parts) == 1 else np.concatenate([part[field.name] for part in parts])
+        array = pa.array(values.reshape(-1))
+        if (length := list_length(field)) is not None:
+            array = pa.ListArray.from_arrays(pa.array(np.arange(len(values) + 1) * length, pa.int32()), array)
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

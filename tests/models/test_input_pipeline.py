@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import pathlib
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.errors import DataError
+from features.spec import ROW_ID
+from models.arrow_stream import stream_tensors
+from models.input_pipeline import Order, TransformedRows, batch_schema
+from tests.models.transformed import LAYOUT, TASKS, transformed_table, write_split
+
+SCHEMA = batch_schema(LAYOUT, TASKS, row_id=True)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return write_split(tmp_path_factory.mktemp("split"), rows=1_030, row_group_rows=100)
+
+
+def row_ids(batches: Iterator[pa.RecordBatch]) -> list[int]:
+    return [i for batch in batches for i in batch.column(SCHEMA.get_field_index(ROW_ID)).to_pylist()]
+
+
+def test_only_needed_columns_are_read() -> None:
+    expected = ["user", "item", "history", "age", "label_click", "label_buy", "mask_buy"]
+    assert batch_schema(LAYOUT, TASKS).names == expected
+
+
+def test_file_order_gives_every_row_as_written(files: list[str]) -> None:
+    rows = TransformedRows(files, SCHEMA)
+    batches = list(rows.batches(64))
+    assert [batch.num_rows for batch in batches] == [64] * 16 + [6]
+    assert rows.steps(64) == 17
+    found = pa.Table.from_batches(batches).replace_schema_metadata()
+    assert found.select([ROW_ID, "history", "age"]).to_pydict() == (
+        transformed_table(1_030).select([ROW_ID, "history", "age"]).to_pydict()
+    )
+
+
+def test_shuffled_rows_keep_their_values_together(files: list[str]) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows=250)
+    found = pa.Table.from_batches(list(rows.batches(64, Order(3, 0))))
+    order = np.argsort(found.column(ROW_ID).to_numpy())
+    assert found.column(ROW_ID).to_pylist() != list(range(1_030))
+    assert found.take(order).to_pydict() == transformed_table(1_030).select(SCHEMA.names).to_pydict()
+
+
+def test_order_depends_on_seed_and_epoch_alone(files: list[str]) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows=250)
+    first = row_ids(rows.batches(64, Order(3, 0)))
+    assert row_ids(TransformedRows(files, SCHEMA, pool_rows=250).batches(64, Order(3, 0))) == first
+    assert row_ids(rows.batches(64, Order(3, 1))) != first
+    assert row_ids(rows.batches(64, Order(4, 0))) != first
+
+
+def test_a_pool_mixes_row_groups_and_files(files: list[str]) -> None:
+    first_batch = next(TransformedRows(files, SCHEMA, pool_rows=2_000).batches(200, Order(0, 0)))
+    groups = {i // 100 for i in first_batch.column(SCHEMA.get_field_index(ROW_ID)).to_pylist()}
+    assert len(groups) >= 9
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch_size=st.integers(1, 1_200),
+    pool_rows=st.integers(1, 1_500),
+    first=st.integers(0, 30),
+    shuffled=st.booleans(),
+)
+def test_starting_at_a_batch_equals_skipping_to_it(
+    files: list[str], batch_size: int, pool_rows: int, first: int, shuffled: bool
+) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows)
+    order = Order(7, 2) if shuffled else None
+    whole = [batch.to_pydict() for batch in rows.batches(batch_size, order)]
+    assert [batch.to_pydict() for batch in rows.batches(batch_size, order, first)] == whole[first:]
+    assert sorted(i for batch in whole for i in batch[ROW_ID]) == list(range(1_030))
+    assert all(len(batch[ROW_ID]) == batch_size for batch in whole[:-1])
+
+
+def test_pools_before_the_first_batch_are_not_read(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows=100)
+    read: list[int] = []
+    original = pq.ParquetFile.read_row_group
+
+    def spy(self: pq.ParquetFile, number: int, columns: list[str]) -> pa.Table:
+        read.append(number)
+        return original(self, number, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
+    list(rows.batches(103, Order(0, 0), first_batch=9))
+    assert len(read) <= 3
+
+
+def test_one_column_in_file_order(files: list[str]) -> None:
+    np.testing.assert_array_equal(TransformedRows(files, SCHEMA).column(ROW_ID), np.arange(1_030))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(["age"]), "'age' should be float, is missing"),
+        (lambda t: t.set_column(3, "age", t["age"].cast(pa.float64())), "'age' should be float, is double"),
+        (lambda t: t.set_column(3, "age", pa.array([None] * t.num_rows, pa.float32())), "'age' has missing values"),
+        (lambda t: t.set_column(2, "history", pa.array([[1, 2]] * t.num_rows)), "'history' should hold 3 values"),
+        (lambda t: t[:0], "0 rows"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: pathlib.Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    pq.write_table(change(transformed_table(10)), tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match=message):
+        list(TransformedRows([str(tmp_path / "bad.parquet")], SCHEMA).batches(4))
+
+
+def test_tensors_have_the_values_and_shapes_of_the_rows(files: list[str]) -> None:
+    rows = TransformedRows(files, SCHEMA)
+    batches = list(stream_tensors(rows.batches(500), SCHEMA))
+    assert [tuple(batch["user"].shape) for batch in batches] == [(500,), (500,), (30,)]
+    assert [tuple(batch["history"].shape) for batch in batches] == [(500, 3), (500, 3), (30, 3)]
+    table = transformed_table(1_030)
+    for name in SCHEMA.names:
+        np.testing.assert_array_equal(
+            np.concatenate([batch[name].numpy() for batch in batches]), np.array(table.column(name).to_pylist())
+        )
+
+
+def test_two_streams_at_once_do_not_mix(files: list[str]) -> None:
+    rows = TransformedRows(files, SCHEMA)
+    pairs = zip(
+        stream_tensors(rows.batches(100), SCHEMA), stream_tensors(rows.batches(100, Order(1, 1)), SCHEMA), strict=True
+    )
+    first, second = (np.concatenate(ids) for ids in zip(*((a[ROW_ID], b[ROW_ID]) for a, b in pairs), strict=True))
+    np.testing.assert_array_equal(first, np.arange(1_030))
+    np.testing.assert_array_equal(np.sort(second), np.arange(1_030))
+
+
+def stream_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("feedrank")]
+
+
+def open_descriptors() -> int:
+    return len(list(pathlib.Path("/proc/self/fd").iterdir()))
+
+
+def test_an_error_of_the_reader_is_raised_to_the_trainer(files: list[str]) -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield from list(TransformedRows(files, SCHEMA).batches(100))[:5]
+        raise DataError("the disk is gone")
+
+    received = 0
+    with pytest.raises(DataError, match="the disk is gone"):  # noqa: PT012
+        for _ in stream_tensors(failing(), SCHEMA):
+            received += 1
+    assert received <= 5
+    assert stream_threads() == []
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_a_stream_left_early_releases_threads_and_sockets(files: list[str], taken: int) -> None:
+    def endless() -> Iterator[pa.RecordBatch]:
+        while True:
+            yield from TransformedRows(files, SCHEMA).batches(100)
+
+    def leave() -> None:
+        stream = stream_tensors(endless(), SCHEMA)
+        for _ in range(taken):
+            next(stream)
+        stream.close()
+
+    leave()
+    before = open_descriptors()
+    for _ in range(5):
+        leave()
+    assert stream_threads() == []
+    assert open_descriptors() <= before + 1
+
+
+def test_a_stream_without_batches_ends_at_once() -> None:
+    assert list(stream_tensors(iter(()), SCHEMA)) == []
+
+
+def test_an_error_before_the_first_batch_is_raised() -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        raise DataError("no disk at all")
+        yield
+
+    with pytest.raises(DataError, match="no disk at all"):
+        next(stream_tensors(failing(), SCHEMA))
