@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import pydantic
@@ -13,8 +15,16 @@ class SpecError(ValueError):
     """A spec that contradicts itself. The message says what it got and what is allowed."""
 
 
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """What to say of a `name` that is none of the `known` ones: the nearest of them, then all."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    return f"unknown {kind} '{name}'{hint} {kind}s: {', '.join(known) or '(none)'}"
+
+
 class Frozen(pydantic.BaseModel):
-    """Base of every part of a spec: immutable, and an unknown key is an error."""
+    """Base of every part of a spec: immutable, and an unknown key is an error that names the nearest known one."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -27,6 +37,15 @@ class Frozen(pydantic.BaseModel):
         bare = cls.SHORTHAND is not None and isinstance(value, str | list | tuple)
         return {cls.SHORTHAND: value} if bare else value
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            if strange := [str(key) for key in value if key not in known and key not in cls.model_fields]:
+                raise SpecError("; ".join(unknown("key", key, known) for key in strange))
+        return value
+
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core_schema: pydantic_core.CoreSchema, handler: pydantic.GetJsonSchemaHandler
@@ -36,8 +55,7 @@ class Frozen(pydantic.BaseModel):
         if cls.SHORTHAND is None or handler.mode != "validation":
             return schema
         whole = handler.resolve_ref_schema(schema)
-        bare = dict(whole["properties"][cls.SHORTHAND])
         mapping = dict(whole)
         whole.clear()
-        whole.update({"title": mapping["title"], "anyOf": [bare, mapping]})
+        whole.update({"title": mapping["title"], "anyOf": [dict(mapping["properties"][cls.SHORTHAND]), mapping]})
         return schema

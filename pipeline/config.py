@@ -1,0 +1,193 @@
+"""What one run does: the configuration's classes. `pipeline.loading` reads them from YAML. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import yaml
+
+from features import catalog
+from features.frozen import Frozen, SpecError, unknown
+from features.spec import METRICS, Dataset, Task
+from features.synthesis import SynthesisConfig
+from models.config import ModelConfig, TrainConfig
+
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+class Budget(Frozen):
+    """How many rows may be quarantined before the run stops."""
+
+    max_share: Share = 0.01
+    """Of all rows read."""
+    max_rows: pydantic.NonNegativeInt | None = None
+
+
+class DataConfig(Frozen):
+    """Where the log is."""
+
+    path: str = ""
+    """Folder that the dataset's files are relative to; by default ``data/<dataset>``."""
+    budget: Budget = Budget()
+    synthesize: SynthesisConfig | None = None
+    """Makes a synthetic log at `path` before the run, unless the same one is there already."""
+
+
+class ValidateConfig(Frozen):
+    """When data is too strange to train on."""
+
+    max_drift: Share = 0.3
+    """L-infinity distance of a categorical column between the training split and a later one."""
+    max_numeric_drift: Share = 0.3
+    """Jensen-Shannon divergence of a numeric column between the training split and a later one."""
+    required_days: bool = True
+    """Every day of the split must have rows."""
+
+
+class Bound(Frozen):
+    """A metric's allowed range."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_range(self) -> Bound:
+        if self.minimum is None and self.maximum is None:
+            raise SpecError("a bound needs `minimum`, `maximum` or both; got neither")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise SpecError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}; no value is allowed")
+        return self
+
+
+class EvaluateConfig(Frozen):
+    """When a model is good enough."""
+
+    slices: tuple[str, ...] = ()
+    """Columns for whose values the metrics are also computed."""
+    thresholds: dict[str, dict[str, Bound]] = pydantic.Field(default={})
+    """By task, then metric."""
+    max_regression: Share = 0.005
+    """How far a task's AUC may fall below the last blessed model's on the same rows."""
+    up_interactions: tuple[str, ...] | None = None
+    """Tasks that count as an interaction when `up` is judged; all binary ones by default."""
+
+
+class CheckServingConfig(Frozen):
+    """How the export is compared with the trainer."""
+
+    rows: int = pydantic.Field(default=256, ge=1)
+    tolerance: float = pydantic.Field(default=1e-5, gt=0)
+    """Largest difference of a prediction."""
+
+
+class PushConfig(Frozen):
+    """Where blessed models go."""
+
+    directory: str | None = None
+    """TF Serving's model folder, by default ``<output>/<name>/serving``."""
+
+
+class BeamConfig(Frozen):
+    """Who runs the Beam pipelines."""
+
+    args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    """Beam's own options. The runner must be named: a bare DirectRunner may choose another one by itself."""
+
+    @pydantic.field_validator("args")
+    @classmethod
+    def _check_runner(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+        runner = next((arg.removeprefix("--runner=") for arg in args if arg.startswith("--runner=")), None)
+        if runner is None:
+            raise SpecError(f"name Beam's runner, such as --runner=FnApiRunner; got {list(args)}")
+        if runner == "DaskRunner":
+            raise SpecError("DaskRunner loses rows silently; use FnApiRunner, PrismRunner, FlinkRunner or SparkRunner")
+        return args
+
+
+def _from_catalog(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in catalog.names():
+        raise SpecError(unknown("dataset", value, catalog.names()))
+    return catalog.load(value)
+
+
+AnyDataset = Annotated[
+    Dataset,
+    pydantic.BeforeValidator(
+        _from_catalog,
+        json_schema_input_type=Annotated[str, pydantic.WithJsonSchema({"enum": list(catalog.names())})] | Dataset,
+    ),
+]
+"""A dataset, or the name of one of the catalog's."""
+
+
+class RunConfig(Frozen):
+    """All that a run depends on. Saved with the run; a run from the saved file builds the same graph.
+
+    Raises:
+        pydantic.ValidationError: naming the key, what was received and what is allowed.
+    """
+
+    name: str = pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    """Of the pipeline: runs of one name share their history, cache and pushed models."""
+    output: str = "runs"
+    dataset: AnyDataset
+    data: DataConfig = pydantic.Field(default=DataConfig(), validate_default=True)
+    validate_: ValidateConfig = pydantic.Field(default=ValidateConfig(), alias="validate")
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    check_serving: CheckServingConfig = CheckServingConfig()
+    push: PushConfig = PushConfig()
+    beam: BeamConfig = BeamConfig()
+
+    @property
+    def directory(self) -> Path:
+        """The pipeline's folder, ``<output>/<name>``."""
+        return Path(self.output) / self.name
+
+    @property
+    def push_directory(self) -> Path:
+        """TF Serving's model folder: one numbered folder a version."""
+        return Path(self.push.directory) if self.push.directory else self.directory / "serving"
+
+    @pydantic.field_validator("data")
+    @classmethod
+    def _default_path(cls, data: DataConfig, info: pydantic.ValidationInfo) -> DataConfig:
+        dataset = info.data.get("dataset")
+        if data.path or dataset is None:
+            return data
+        return data.model_copy(update={"path": f"data/{dataset.name}"})
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        _check_evaluate(self.evaluate, self.dataset)
+        return self
+
+
+def _check_evaluate(evaluate: EvaluateConfig, dataset: Dataset) -> None:
+    for column in evaluate.slices:
+        if column not in dataset.all_columns():
+            raise SpecError(f"evaluate.slices: {unknown('column', column, dataset.all_columns())}")
+    for name, bounds in evaluate.thresholds.items():
+        task = _task(dataset, name, "evaluate.thresholds")
+        for metric in bounds:
+            if metric not in METRICS[task.kind]:
+                raise SpecError(f"evaluate.thresholds.{name}: {unknown('metric', metric, METRICS[task.kind])}")
+    for name in evaluate.up_interactions or ():
+        if _task(dataset, name, "evaluate.up_interactions").kind != "binary":
+            raise SpecError(f"evaluate.up_interactions: task '{name}' is a regression; allowed: binary tasks")
+
+
+def _task(dataset: Dataset, name: str, where: str) -> Task:
+    if name not in dataset.tasks:
+        raise SpecError(f"{where}: {unknown('task', name, dataset.tasks)}")
+    return dataset.tasks[name]
+
+
+def dump(config: RunConfig) -> str:
+    """The whole configuration as YAML, defaults included; `pipeline.loading.load` reads an equal one from it."""
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,169 @@
+"""Reads a run's configuration: one base, one small overlay, and what the command line sets. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from features import catalog
+from features.errors import ConfigError
+from features.frozen import unknown
+from pipeline.config import RunConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+BASE = CONFIGS / "base.yaml"
+
+_VARIANT_KEYS = ("kind", "by", "preset", "extends")
+"""A mapping that chooses another variant replaces the one below it instead of mixing with it."""
+
+_SHORTHANDS: Mapping[tuple[str, ...], str] = {
+    ("model",): "preset",
+    ("dataset",): "extends",
+    ("dataset", "source"): "files",
+    ("dataset", "time"): "column",
+    ("dataset", "split"): "by",
+    ("dataset", "columns", "*"): "type",
+    ("dataset", "features", "*"): "kind",
+    ("dataset", "tasks", "*"): "label",
+    ("dataset", "tables", "*", "source"): "files",
+    ("dataset", "tables", "*", "columns", "*"): "type",
+}
+"""Where a bare value stands for a mapping with this one key, so that more can be laid over it."""
+
+_REMOVABLE = ("columns", "features", "tables", "tasks")
+"""In these mappings of names, ``name: null`` takes the entry of the layer below out."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error: plain YAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' of line {seen[key]} again", key_node.start_mark
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a configuration.
+
+    Args:
+        path: an overlay over ``pipeline/configs/base.yaml``, or the saved configuration of a run.
+        overrides: ``a.b=c`` as given to ``--set``; values are YAML, later ones win.
+
+    Raises:
+        ConfigError: the file, each wrong key, what was received and what is allowed.
+    """
+    merged = _overlay(_read(BASE), _read(Path(path)))
+    for override in overrides:
+        merged = _overlay(merged, _parse_override(override))
+    merged = _extended(merged)
+    try:
+        return RunConfig.model_validate(merged)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{path}:\n  {explain(error, merged)}") from error
+
+
+def explain(error: pydantic.ValidationError, data: Any = None) -> str:
+    """What is wrong and where, a line each.
+
+    Args:
+        error: what pydantic found.
+        data: what was validated; with it, places are named as in the file, without pydantic's names of variants.
+    """
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        where = ".".join(_place(problem["loc"], data))
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] != "value_error" and not isinstance(problem["input"], Mapping | pydantic.BaseModel):
+            what += f"; got {problem['input']!r}"
+        problems.append(f"{where}: {what}" if where else what)
+    return "\n  ".join(problems)
+
+
+def _place(location: tuple[int | str, ...], data: Any) -> list[str]:
+    place = []
+    for depth, part in enumerate(location):
+        inside = (isinstance(data, Mapping) and part in data) or (isinstance(data, list) and isinstance(part, int))
+        if inside:
+            data = data[part]
+        if inside or data is None or depth == len(location) - 1:
+            place.append(str(part))
+    return place
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections; got {type(content).__name__}")
+    return content
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    """``a.b=c`` as ``{a: {b: c}}``."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set wants KEY=VALUE, such as train.epochs=3 or dataset.features.x.dim=8; got '{text}'")
+    try:
+        nested = yaml.load(value, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is no valid YAML: {error}") from error
+    for key in reversed(keys):
+        nested = {key: nested}
+    return nested
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`above` laid over `below`: mappings mix, key by key; anything else replaces."""
+    merged = dict(below)
+    for key, value in above.items():
+        here = (*path, str(key))
+        if value is None and path and path[-1] in _REMOVABLE:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            under = _as_mapping(merged.get(key), here)
+            merged[key] = _overlay({} if _is_other_variant(under, value) else under, value, here)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _as_mapping(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    for pattern, key in _SHORTHANDS.items():
+        matches = len(pattern) == len(path) and all(p in ("*", part) for p, part in zip(pattern, path, strict=True))
+        if matches and value is not None:
+            return {key: value}
+    return {}
+
+
+def _is_other_variant(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    return any(key in above and key in below and above[key] != below[key] for key in _VARIANT_KEYS)
+
+
+def _extended(config: dict[str, Any]) -> dict[str, Any]:
+    """Puts a catalog's dataset under what the configuration says beside ``extends``."""
+    dataset = config.get("dataset")
+    if not isinstance(dataset, Mapping) or "extends" not in dataset:
+        return config
+    name = dataset["extends"]
+    if name not in catalog.names():
+        raise ConfigError(f"dataset.extends: {unknown('dataset', str(name), catalog.names())}")
+    changes = {key: value for key, value in dataset.items() if key != "extends"}
+    return {**config, "dataset": _overlay(catalog.load(name).model_dump(mode="json"), changes, ("dataset",))}
