@@ -1,0 +1,81 @@
+"""The ways in which an exported ranker can be asked.
+
+- ``serving_default``: ``examples``, a ``(batch,)`` string tensor of serialised ``tf.Example``.
+- ``raw``: one input per raw column, ``(batch,)``, or ``(batch, n)`` of a list; a missing value is the sentinel of
+  `features.raw_inputs`.
+- ``transform_features``: ``examples`` as above; answers the transformed features instead of predictions.
+
+The first two answer one ``(batch,)`` float32 tensor per output of the ranker. None of them needs a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from features.layout import Layout
+from features.raw_inputs import dense_to_raw, raw_input_specs
+from features.schema import feature_spec
+from features.spec import Dataset
+
+SERVING_DEFAULT = "serving_default"
+RAW = "raw"
+TRANSFORM_FEATURES = "transform_features"
+EXAMPLES_INPUT = "examples"
+
+Tensors = Mapping[str, tf.Tensor]
+Ranker = Callable[[dict[str, tf.Tensor]], Tensors]
+"""Transformed features to predictions, ``(batch,)`` each; with ``variables`` to be saved."""
+
+
+class ServedRanker(tf.Module):
+    """A ranker behind the transform graph: raw rows in, predictions out.
+
+    It keeps the ranker's variables but not the Keras object, so that neither optimizer slots nor Keras metadata get
+    into the export.
+
+    Args:
+        ranker: the trained, built model.
+        tft_output: the transform graph.
+        dataset: the spec.
+        layout: the transformed inputs that the ranker reads.
+    """
+
+    def __init__(self, ranker: tf.Module, tft_output: tft.TFTransformOutput, dataset: Dataset, layout: Layout) -> None:
+        super().__init__(name="served_ranker")
+        # A closure is not tracked; the two attributes below it are, and hold all the state that the graphs touch.
+        self._predict: Ranker = lambda inputs: ranker(inputs)
+        self.ranker_variables = list(ranker.variables)
+        self.transform = tft_output.transform_features_layer()
+        self._dataset = dataset
+        self._inputs = tuple(part.name for part in layout.inputs)
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """Traces the three signatures."""
+        examples = tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT)
+        return {
+            SERVING_DEFAULT: tf.function(self._serve_examples).get_concrete_function(examples),
+            RAW: tf.function(self._serve_raw).get_concrete_function(raw_input_specs(self._dataset)),
+            TRANSFORM_FEATURES: tf.function(self._transform_examples).get_concrete_function(examples),
+        }
+
+    def _serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._score(self._transform_examples(examples))
+
+    def _serve_raw(self, inputs: Tensors) -> dict[str, tf.Tensor]:
+        return self._score(self._transformed(dense_to_raw(self._dataset, inputs)))
+
+    def _transform_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._transformed(tf.io.parse_example(examples, feature_spec(self._dataset, labels=False)))
+
+    def _transformed(self, raw: Mapping[str, tf.SparseTensor]) -> dict[str, tf.Tensor]:
+        transformed = self.transform(dict(raw))
+        return {name: transformed[name] for name in self._inputs}
+
+    def _score(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {
+            name: tf.cast(tf.reshape(prediction, [-1]), tf.float32, name=name)
+            for name, prediction in self._predict(inputs).items()
+        }
