@@ -1,0 +1,139 @@
+"""The evaluate stage: asks the exported model about the test split, measures, and blesses or refuses it.
+
+Writes ``evaluation.json`` into TFX's ``ModelEvaluation`` and the files and properties of TFX's own evaluator into its
+``ModelBlessing``, so that stock resolvers and the stock Pusher honour the verdict.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
+
+from features.errors import DataError, ModelError
+from features.spec import Dataset
+from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
+from pipeline.config import EvaluateConfig
+from pipeline.evaluation.gate import verdict
+from pipeline.evaluation.measure import Numbers, measure, without_nan
+from pipeline.evaluation.predictor import Predictor
+from pipeline.evaluation.rows import collect, read_split
+
+FILE = "evaluation.json"
+SPLIT = "test"
+
+
+@component()
+def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
+    dataset: Parameter[str],
+    evaluate: Parameter[str],
+    examples: InputArtifact[standard_artifacts.Examples],
+    model: InputArtifact[standard_artifacts.Model],
+    evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
+    blessing: OutputArtifact[standard_artifacts.ModelBlessing],
+    baseline_model: OptionalInputArtifact[standard_artifacts.Model] = None,
+) -> None:
+    """Measures `model`, and `baseline_model` on the same rows, and blesses or refuses `model`.
+
+    Args:
+        dataset: the `Dataset` as JSON.
+        evaluate: the `EvaluateConfig` as JSON.
+        examples: ingest's examples; the ``test`` split is read.
+        model: judged.
+        evaluation: gets ``evaluation.json``.
+        blessing: gets BLESSED or NOT_BLESSED.
+        baseline_model: the last blessed model, if there is one.
+    """
+    found = evaluate_split(
+        artifact_utils.get_split_uri([examples], SPLIT),
+        Dataset.model_validate_json(dataset),
+        EvaluateConfig.model_validate_json(evaluate),
+        serving_model(model),
+        serving_model(baseline_model) if baseline_model else None,
+    )
+    write_evaluation(found, evaluation.uri)
+    bless(blessing, found["verdict"]["blessed"], model, baseline_model)
+
+
+def serving_model(model: types.Artifact) -> str:
+    """Folder of the SavedModel inside a `Model` artifact."""
+    path: str = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
+    return path
+
+
+def evaluate_split(
+    directory: str, dataset: Dataset, config: EvaluateConfig, model: str, baseline: str | None = None
+) -> Numbers:
+    """The whole evaluation of a model on one split, verdict included.
+
+    Args:
+        directory: Parquet files of the split.
+        dataset: the spec that the split was made with.
+        config: slices, bounds, allowed fall.
+        model: folder of the SavedModel.
+        baseline: folder of the last blessed SavedModel, if there is one.
+
+    Returns:
+        What ``evaluation.json`` holds, see `pipeline.evaluation`.
+
+    Raises:
+        DataError: if the split holds no row or lacks a column.
+        ModelError: if `model` cannot be loaded.
+    """
+    started = time.monotonic()
+    predictor = Predictor(model)
+    rows = collect(read_split(directory, dataset), dataset, predictor, config.slices)
+    predicted = time.monotonic()
+    found = measure(rows, dataset, config.up_interactions)
+    found["baseline"] = measure_baseline(directory, dataset, config, baseline) if baseline else None
+    problem = found["baseline"]["problem"] if found["baseline"] else None
+    found["verdict"] = verdict(found, config, problem)
+    found |= {"seconds": time.monotonic() - started, "predict_seconds": predicted - started}
+    return found
+
+
+def measure_baseline(directory: str, dataset: Dataset, config: EvaluateConfig, baseline: str) -> Numbers:
+    """Metrics of the last blessed model on the same rows, asked through its own inputs.
+
+    Returns:
+        ``{"model", "tasks", "up", "problem"}``; if the model cannot be asked, `problem` says why and `tasks` is empty.
+    """
+    try:
+        rows = collect(read_split(directory, dataset), dataset, Predictor(baseline))
+    except (DataError, ModelError, pa.ArrowException) as error:
+        return {"model": baseline, "tasks": {}, "up": None, "problem": str(error)}
+    found = measure(rows, dataset, config.up_interactions)
+    return {"model": baseline, "tasks": found["tasks"], "up": found["up"], "problem": None}
+
+
+def write_evaluation(found: Numbers, directory: str) -> None:
+    """Writes ``evaluation.json``."""
+    path = Path(directory) / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(without_nan(found), indent=1, allow_nan=False))
+
+
+def read_evaluation(directory: str) -> Numbers:
+    """What :func:`write_evaluation` wrote."""
+    found: dict[str, Any] = json.loads((Path(directory) / FILE).read_text())
+    return found
+
+
+def bless(blessing: types.Artifact, blessed: bool, model: types.Artifact, baseline: types.Artifact | None) -> None:
+    """Marks a `ModelBlessing` exactly as TFX's evaluator does."""
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    if baseline is not None:
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri)
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE
+    )
+    directory = Path(blessing.uri)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / (constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME)).touch()

@@ -1,0 +1,122 @@
+"""Whether a model may be pushed, with a reason for every refusal.
+
+A model is refused where
+
+- a task cannot be judged: a binary task's AUC is undefined on the test rows, or predictions are not finite;
+- a metric lies outside a configured bound, or is undefined where one is configured;
+- a task both models know became worse than in the last blessed model on the same rows: its AUC fell by more than
+  ``max_regression``, or its mean squared error rose by more than that share;
+- the last blessed model exists but cannot be asked about these rows. ``max_regression: null`` gives up the comparison.
+
+The first rule needs no configuration, so that a broken model is never blessed by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.config import Bound, EvaluateConfig
+from pipeline.evaluation.measure import Numbers
+
+
+def verdict(evaluation: Numbers, config: EvaluateConfig, baseline_problem: str | None = None) -> Numbers:
+    """Judges an evaluation.
+
+    Args:
+        evaluation: ``tasks`` and ``baseline`` (None, or with ``tasks`` measured on the same rows).
+        config: bounds and the allowed fall.
+        baseline_problem: why the last blessed model could not be asked, if it exists and could not.
+
+    Returns:
+        ``{"blessed": bool, "reasons": [text], "checks": [...]}``; each check tells task, metric, value, limit and ok.
+    """
+    checks = [
+        *_sanity(evaluation["tasks"]),
+        *_bounds(evaluation["tasks"], config.thresholds),
+        *_regressions(evaluation, config.max_regression),
+    ]
+    reasons = [check["reason"] for check in checks if not check["ok"]]
+    if baseline_problem and config.max_regression is not None:
+        reasons.append(
+            f"the last blessed model cannot be compared: {baseline_problem}; "
+            "to bless without a comparison set evaluate.max_regression to null"
+        )
+    return {"blessed": not reasons, "reasons": reasons, "checks": checks}
+
+
+def _check(name: tuple[str, str], value: float | None, limit: str, reason: str | None) -> Numbers:
+    task, metric = name
+    return {"task": task, "metric": metric, "value": value, "limit": limit, "ok": reason is None, "reason": reason}
+
+
+def _number(value: float) -> str:
+    return f"{value:.5g}"
+
+
+def _sanity(tasks: Mapping[str, Numbers]) -> Iterator[Numbers]:
+    for task, numbers in tasks.items():
+        metric = "auc" if numbers["kind"] == "binary" else "mean_prediction"
+        reason = None
+        if numbers.get(metric) is None:
+            counts = f"{numbers['rows']:,} rows"
+            if "positives" in numbers:
+                counts += f", {numbers['positives']:,} of them positive"
+            reason = f"task '{task}' cannot be judged: its {metric} is undefined on {counts}"
+        yield _check((task, metric), numbers.get(metric), "defined", reason)
+
+
+def _bounds(tasks: Mapping[str, Numbers], thresholds: Mapping[str, Mapping[str, Bound]]) -> Iterator[Numbers]:
+    for task, bounds in thresholds.items():
+        for metric, bound in bounds.items():
+            value = tasks[task].get(metric)
+            limit = " and ".join(
+                f"{word} {_number(edge)}"
+                for word, edge in (("at least", bound.minimum), ("at most", bound.maximum))
+                if edge is not None
+            )
+            yield _check((task, metric), value, limit, _why_outside(f"task '{task}': {metric}", value, bound))
+
+
+def _why_outside(what: str, value: float | None, bound: Bound) -> str | None:
+    if value is None:
+        return f"{what} is undefined, and a bound is set for it"
+    if bound.minimum is not None and value < bound.minimum:
+        return f"{what} is {_number(value)}; allowed: at least {_number(bound.minimum)}"
+    if bound.maximum is not None and value > bound.maximum:
+        return f"{what} is {_number(value)}; allowed: at most {_number(bound.maximum)}"
+    return None
+
+
+def _regressions(evaluation: Numbers, allowed: float | None) -> Iterator[Numbers]:
+    if allowed is None or evaluation.get("baseline") is None:
+        return
+    for task, before in evaluation["baseline"]["tasks"].items():
+        now = evaluation["tasks"].get(task)
+        if now is None or now["kind"] != before["kind"]:
+            continue
+        if now["kind"] == "binary" and before.get("auc") is not None:
+            yield _auc_check(task, now.get("auc"), before["auc"], allowed)
+        elif now["kind"] == "regression" and before.get("mse") is not None:
+            yield _mse_check(task, now.get("mse"), before["mse"], allowed)
+
+
+def _auc_check(task: str, now: float | None, before: float, allowed: float) -> Numbers:
+    limit = f"at least {_number(before)} - {_number(allowed)} (last blessed model)"
+    if now is None:
+        return _check((task, "auc"), now, limit, f"task '{task}': auc is undefined; the last blessed model had one")
+    reason = (
+        f"task '{task}': auc {_number(now)} is {_number(before - now)} below the last blessed model's "
+        f"{_number(before)} on the same rows; allowed: {_number(allowed)}"
+    )
+    return _check((task, "auc"), now, limit, reason if now < before - allowed else None)
+
+
+def _mse_check(task: str, now: float | None, before: float, allowed: float) -> Numbers:
+    limit = f"at most {_number(before)} + {allowed:.2%} (last blessed model)"
+    if now is None:
+        return _check((task, "mse"), now, limit, f"task '{task}': mse is undefined; the last blessed model had one")
+    reason = (
+        f"task '{task}': mse {_number(now)} is above the last blessed model's {_number(before)} on the same rows by more "
+        f"than {allowed:.2%}"
+    )
+    return _check((task, "mse"), now, limit, reason if now > before * (1 + allowed) else None)

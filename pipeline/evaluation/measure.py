@@ -1,0 +1,189 @@
+"""From labelled, predicted rows to the numbers of ``evaluation.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.spec import METRICS, Dataset, Task
+from models import metrics
+from pipeline.evaluation.rows import Column, EvaluatedRows
+
+Numbers = dict[str, Any]
+"""JSON-ready."""
+
+UP = "up"
+"""The output of a DLEN head that estimates P(user prefers the item)."""
+MIN_SLICE_ROWS = 50
+"""A smaller slice is counted, not judged: its metrics are null."""
+MAX_SLICE_VALUES = 30
+"""Of a column, by rows; the others are counted in a note."""
+
+
+def measure(rows: EvaluatedRows, dataset: Dataset, up_interactions: Sequence[str] | None = None) -> Numbers:
+    """All metrics of all tasks, whole and by slice.
+
+    Args:
+        rows: labels and predictions.
+        dataset: names the tasks and the metrics of each (by default all of its kind; a binary task's AUC always).
+        up_interactions: tasks that count as an interaction when `up` is judged; by default all binary ones.
+
+    Returns:
+        ``{"rows", "tasks": {task: metrics}, "up": {...} or None, "slices": {column: {value: {"rows", "tasks"}}},
+        "notes": [text]}``. A metric that the rows cannot define is None and a note says why.
+    """
+    notes: list[str] = []
+    everything = np.ones(rows.count, bool)
+    return {
+        "rows": rows.count,
+        "tasks": _tasks(rows, dataset, everything, notes),
+        "up": _up(rows, dataset, up_interactions, notes),
+        "slices": {name: _slices(rows, dataset, name, notes) for name in rows.slices},
+        "notes": notes,
+    }
+
+
+def _tasks(rows: EvaluatedRows, dataset: Dataset, where: Column, notes: list[str] | None) -> Numbers:
+    """Metrics of every task on the rows where `where` is true; `notes` is None inside a slice."""
+    measured: Numbers = {}
+    for name, task in dataset.tasks.items():
+        if name not in rows.predictions:
+            measured[name] = {"kind": task.kind, "rows": 0}
+            _note(
+                notes, f"task '{name}': the model does not predict it; outputs: {', '.join(sorted(rows.predictions))}"
+            )
+            continue
+        kept = where & rows.masks[name] if name in rows.masks else where
+        groups = None if rows.groups is None else rows.groups[kept]
+        judge = _binary if task.kind == "binary" else _regression
+        numbers, why = judge(rows.labels[name][kept], rows.predictions[name][kept], groups, task)
+        measured[name] = {"kind": task.kind, **numbers}
+        if notes is not None:
+            measured[name] |= {"calibration_bins": _bins(rows, name, kept)} if task.kind == "binary" else {}
+            for reason in why:
+                _note(notes, f"task '{name}': {reason}")
+    return measured
+
+
+def _note(notes: list[str] | None, text: str) -> None:
+    if notes is not None:
+        notes.append(text)
+
+
+def _unusable(predictions: Column) -> str | None:
+    wrong = int((~np.isfinite(predictions)).sum())
+    return f"{wrong:,} of {len(predictions):,} predictions are not finite" if wrong else None
+
+
+def _binary(labels: Column, predictions: Column, groups: Column | None, task: Task) -> tuple[Numbers, list[str]]:
+    """Metrics of a binary task and why some are None."""
+    positives = int((labels == 1).sum())
+    numbers: Numbers = {"rows": len(labels), "positives": positives}
+    numbers["rate"] = positives / len(labels) if len(labels) else None
+    numbers["mean_prediction"] = float(np.mean(predictions)) if len(labels) else None
+    wanted = {"auc", *(task.metrics or METRICS["binary"])}
+    if why := _unusable(predictions):
+        return numbers | {"mean_prediction": None} | {name: None for name in METRICS["binary"] if name in wanted}, [why]
+    reasons = [f"some metrics are undefined: {why}"] if (why := metrics.why_undefined(labels)) else []
+    compute: Mapping[str, Callable[[Column, Column], float | None]] = {
+        "auc": metrics.auc,
+        "log_loss": metrics.log_loss,
+        "normalized_entropy": metrics.normalized_entropy,
+        "calibration": metrics.calibration,
+    }
+    numbers |= {name: compute[name](labels, predictions) for name in compute if name in wanted}
+    if "gauc" in wanted:
+        numbers |= _gauc(labels, predictions, groups)
+        if numbers["gauc"] is None and not reasons:
+            reasons.append(
+                "GAUC is undefined: " + ("no group holds both classes" if groups is not None else "no `group`")
+            )
+    return numbers, reasons
+
+
+def _gauc(labels: Column, predictions: Column, groups: Column | None) -> Numbers:
+    if groups is None:
+        return {"gauc": None, "gauc_groups": 0}
+    found = metrics.gauc(labels, predictions, groups, mask=groups >= 0)
+    return {"gauc": found.value, "gauc_groups": found.groups}
+
+
+def _regression(labels: Column, predictions: Column, _: Column | None, task: Task) -> tuple[Numbers, list[str]]:
+    """Metrics of a regression task and why some are None."""
+    numbers: Numbers = {"rows": len(labels)}
+    wanted = task.metrics or METRICS["regression"]
+    why = _unusable(predictions) or (None if len(labels) else "no rows")
+    if why:
+        return numbers | dict.fromkeys(wanted), [why]
+    numbers |= {"mean_label": float(np.mean(labels)), "mean_prediction": float(np.mean(predictions))}
+    compute = {"mse": metrics.mse, "mae": metrics.mae}
+    return numbers | {name: compute[name](labels, predictions) for name in wanted}, []
+
+
+def _bins(rows: EvaluatedRows, task: str, kept: Column) -> list[Numbers]:
+    predictions = rows.predictions[task][kept]
+    if _unusable(predictions):
+        return []
+    return [found._asdict() for found in metrics.calibration_bins(rows.labels[task][kept], predictions)]
+
+
+def any_interaction(rows: EvaluatedRows, tasks: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """(rows,): whether a row is positive in any of `tasks`; a label that its mask hides is no interaction."""
+    found = np.zeros(rows.count, bool)
+    for task in tasks:
+        found |= (rows.labels[task] == 1) & rows.masks.get(task, np.True_)
+    return found
+
+
+def _up(rows: EvaluatedRows, dataset: Dataset, chosen: Sequence[str] | None, notes: list[str]) -> Numbers | None:
+    """AUC of `up` against any interaction, DLEN section 3.3: necessary, not sufficient, for `up` to be P(UP)."""
+    if UP not in rows.predictions or UP in dataset.tasks:
+        return None
+    binary = [name for name, task in dataset.tasks.items() if task.kind == "binary"]
+    tasks = list(chosen) if chosen is not None else binary
+    labels, predictions = any_interaction(rows, tasks), rows.predictions[UP]
+    why = _unusable(predictions) or metrics.why_undefined(labels)
+    if why:
+        notes.append(f"output 'up': {why}")
+    return {
+        "auc_any_interaction": None if _unusable(predictions) else metrics.auc(labels, predictions),
+        "rows": rows.count,
+        "positives": int(labels.sum()),
+        "mean_prediction": None if _unusable(predictions) else float(np.mean(predictions)),
+        "interactions": tasks,
+    }
+
+
+def _slices(rows: EvaluatedRows, dataset: Dataset, column: str, notes: list[str]) -> Numbers:
+    """Metrics of each value of a column, the largest slice first."""
+    part = rows.slices[column]
+    sizes = np.bincount(part.codes, minlength=len(part.values))
+    order = [int(code) for code in np.argsort(-sizes, kind="stable") if sizes[code]]
+    found: Numbers = {}
+    for code in order[:MAX_SLICE_VALUES]:
+        numbers = _tasks(rows, dataset, part.codes == code, None)
+        if sizes[code] < MIN_SLICE_ROWS:
+            numbers = {task: _only_counts(values) for task, values in numbers.items()}
+        found[part.values[code]] = {"rows": int(sizes[code]), "tasks": numbers}
+    if rest := order[MAX_SLICE_VALUES:]:
+        left_out = int(sum(sizes[code] for code in rest))
+        notes.append(f"slices by '{column}': {len(rest):,} more values with {left_out:,} rows are not listed")
+    return found
+
+
+def _only_counts(numbers: Numbers) -> Numbers:
+    kept = ("kind", "rows", "positives", "rate", "gauc_groups")
+    return {name: value if name in kept else None for name, value in numbers.items()}
+
+
+def without_nan(value: Any) -> Any:
+    """`value` with every NaN or infinite number as None: JSON knows neither."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,71 @@
+"""Asks an exported model for its predictions, as a server would: raw rows through its ``raw`` signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features.errors import ModelError
+from features.raw_inputs import arrow_to_dense
+from features.spec import Dataset
+from serving.bundle import Bundle
+
+Predictions = dict[str, npt.NDArray[np.float32]]
+"""One (rows,) column per output of a model."""
+
+BATCH_ROWS = 8192
+SIGNATURE = "raw"
+
+
+class Predictor:
+    """A SavedModel exported by feedrank.
+
+    Args:
+        directory: the folder that holds ``saved_model.pb``.
+
+    Raises:
+        ModelError: if the folder holds no model, or one without feedrank's bundle or its ``raw`` signature.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        import tensorflow as tf
+
+        self.directory = Path(directory)
+        self.bundle = Bundle(directory)
+        self.dataset: Dataset = self.bundle.dataset()
+        try:
+            # Kept: the signature does not hold on to the variables that it reads.
+            self._model = tf.saved_model.load(str(directory))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{directory} cannot be loaded as a SavedModel: {error}") from error
+        if SIGNATURE not in self._model.signatures:
+            raise ModelError(
+                f"{directory} has no signature '{SIGNATURE}'; it has: {', '.join(self._model.signatures) or '(none)'}"
+            )
+        self._ask = self._model.signatures[SIGNATURE]
+
+    def predict(self, rows: pa.RecordBatch | pa.Table) -> Predictions:
+        """Predictions for `rows`, plain or list-typed, with at least the raw columns.
+
+        Raises:
+            DataError: if a raw column that the model needs is absent.
+        """
+        inputs = arrow_to_dense(rows, self.dataset)
+        parts = [self._predict(part) for part in _parts(inputs, rows.num_rows)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _predict(self, inputs: dict[str, npt.NDArray[Any]]) -> Predictions:
+        import tensorflow as tf
+
+        outputs = self._ask(**{name: tf.constant(values) for name, values in inputs.items()})
+        return {name: outputs[name].numpy() for name in sorted(outputs)}
+
+
+def _parts(inputs: dict[str, npt.NDArray[Any]], rows: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    for start in range(0, max(rows, 1), BATCH_ROWS):
+        yield {name: values[start : start + BATCH_ROWS] for name, values in inputs.items()}
