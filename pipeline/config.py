@@ -11,7 +11,7 @@ import yaml
 from features import catalog
 from features.frozen import Frozen, SpecError, unknown
 from features.spec import METRICS, Dataset, Task
-from features.synthesis import SynthesisConfig
+from features.synthesis.config import SynthesisConfig
 from models.config import ModelConfig, TrainConfig
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -68,8 +68,8 @@ class EvaluateConfig(Frozen):
     """Columns for whose values the metrics are also computed."""
     thresholds: dict[str, dict[str, Bound]] = pydantic.Field(default={})
     """By task, then metric."""
-    max_regression: Share = 0.005
-    """How far a task's AUC may fall below the last blessed model's on the same rows."""
+    max_regression: Share | None = 0.005
+    """How far a task's AUC may fall below the last blessed model's on the same rows; null: any model may follow."""
     up_interactions: tuple[str, ...] | None = None
     """Tasks that count as an interaction when `up` is judged; all binary ones by default."""
 
@@ -150,9 +150,14 @@ class RunConfig(Frozen):
         return Path(self.output) / self.name
 
     @property
-    def push_directory(self) -> Path:
+    def push_directory(self) -> str:
         """TF Serving's model folder: one numbered folder a version."""
-        return Path(self.push.directory) if self.push.directory else self.directory / "serving"
+        return self.push.directory or str(self.directory / "serving")
+
+    @property
+    def checkpoints_directory(self) -> str:
+        """Where training keeps its state, so that a killed run goes on."""
+        return str(self.directory / "checkpoints")
 
     @pydantic.field_validator("data")
     @classmethod

@@ -1,0 +1,152 @@
+"""What a run shows while it goes on: a live line per stage on a terminal, plain lines elsewhere. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from features import progress
+from pipeline.runs import StageResult
+
+PLAIN_INTERVAL_S = 10.0
+"""Between two plain lines of one stage."""
+_MARKS = {"done": ("✓", "green"), "cached": ("↺", "cyan"), "failed": ("✗", "red")}
+_BAR_WIDTH = 24
+
+
+@contextlib.contextmanager
+def captured_output(log: Path) -> Iterator[TextIO]:
+    """Sends all that this process and its libraries print, C++ included, to a file.
+
+    Args:
+        log: appended to.
+
+    Yields:
+        The screen: what standard output was before.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    with os.fdopen(os.dup(kept[0]), "w", encoding="utf-8", errors="replace") as screen:
+        try:
+            yield screen
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for stream, original in zip((1, 2), kept, strict=True):
+                os.dup2(original, stream)
+                os.close(original)
+
+
+class RunConsole(logging.Handler):
+    """Draws the stages of a run: a `pipeline.runs.StageListener` that also hears `features.progress`.
+
+    Args:
+        screen: where to draw.
+
+    Example::
+
+        with RunConsole(screen) as listener:
+            local.run(config, folder, listener)
+    """
+
+    def __init__(self, screen: TextIO) -> None:
+        super().__init__(logging.INFO)
+        self._console = Console(file=screen, highlight=False)
+        self._live: Live | None = None
+        self._stage = ""
+        self._started = 0.0
+        self._told = 0.0
+        self._numbers: dict[str, Any] = {}
+
+    def __enter__(self) -> RunConsole:
+        progress.LOGGER.addHandler(self)
+        progress.LOGGER.setLevel(logging.INFO)
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._line, console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        progress.LOGGER.removeHandler(self)
+        if self._live is not None:
+            self._live.stop()
+
+    def stage_started(self, name: str) -> None:
+        """A stage begins."""
+        self._stage, self._started, self._told = name, time.monotonic(), time.monotonic()
+        self._numbers = {}
+
+    def stage_finished(self, result: StageResult) -> None:
+        """A stage ended: its line stays."""
+        mark, colour = _MARKS[result.state]
+        what = [_duration(result.seconds), *_rows(result.rows, result.seconds)]
+        if result.state == "cached":
+            what = ["unchanged, reused"]
+        if result.state == "failed":
+            what.append("failed")
+        what += _training(self._numbers)
+        self._console.print(Text.assemble((f"{mark} ", colour), (f"{result.name:<20}", "bold"), "   ".join(what)))
+        self._stage = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A stage tells how far it is."""
+        numbers: Mapping[str, Any] = getattr(record, "numbers", {})
+        same_epoch = numbers.get("epoch") == self._numbers.get("epoch")
+        self._numbers = {**self._numbers, **numbers} if same_epoch or "epoch" not in numbers else dict(numbers)
+        ends_epoch = any(name.startswith("auc_") for name in numbers)
+        if self._live is None and (ends_epoch or time.monotonic() - self._told >= PLAIN_INTERVAL_S):
+            self._told = time.monotonic()
+            self._console.print(f"  {self._stage:<20}{'   '.join(self._so_far())}")
+
+    def _so_far(self) -> list[str]:
+        seconds = time.monotonic() - self._started
+        texts = [_duration(seconds), *_rows(self._numbers.get("rows"), seconds), *_training(self._numbers)]
+        return [*texts, self._numbers["note"]] if self._numbers.get("note") else texts
+
+    def _line(self) -> RenderableType:
+        if not self._stage:
+            return Text("")
+        line = Table.grid(padding=(0, 1))
+        cells: list[RenderableType] = [Spinner("dots"), Text(f"{self._stage:<19}", style="bold")]
+        if (steps := self._numbers.get("steps")) is not None:
+            cells.append(ProgressBar(total=steps, completed=self._numbers.get("step", 0), width=_BAR_WIDTH))
+        cells.append(Text("   ".join(self._so_far())))
+        line.add_row(*cells)
+        return line
+
+
+def _duration(seconds: float) -> str:
+    minutes = int(seconds // 60)
+    return f"{minutes} min {seconds - 60 * minutes:02.0f} s" if minutes else f"{seconds:5.1f} s"
+
+
+def _rows(rows: int | None, seconds: float) -> list[str]:
+    if not rows:
+        return []
+    return [f"{rows:,} rows", f"{rows / max(seconds, 1e-3):,.0f} rows/s"]
+
+
+def _training(numbers: Mapping[str, Any]) -> list[str]:
+    texts = [f"epoch {numbers['epoch']}/{numbers['epochs']}"] if {"epoch", "epochs"} <= set(numbers) else []
+    if "loss" in numbers:
+        texts.append(f"loss {numbers['loss']:.4f}")
+    aucs = [f"{name.removeprefix('auc_')} {value:.4f}" for name, value in numbers.items() if name.startswith("auc_")]
+    return [*texts, *(["AUC  " + "  ".join(aucs)] if aucs else [])]

@@ -1,0 +1,107 @@
+"""Earlier runs: which there were, what came of each. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+from pathlib import Path
+from typing import Any
+
+from features.errors import ConfigError
+from features.frozen import Frozen
+from pipeline.runs import PipelinePaths, RunFolder, RunRecord
+
+_SAVED_MODEL = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
+
+
+class Outcome(Frozen):
+    """What came of a run, as far as it got."""
+
+    aucs: dict[str, float | None] = {}
+    """By task; None where it is undefined. Regression tasks have none."""
+    errors: dict[str, float | None] = {}
+    """Mean squared error of each regression task."""
+    blessed: bool | None = None
+    """By evaluation."""
+    serves: bool | None = None
+    """Blessed by the check of the export."""
+    reasons: tuple[str, ...] = ()
+    """Why a blessing was refused."""
+    pushed: Path | None = None
+    """Version folder that TF Serving loads."""
+    report: Path | None = None
+
+
+def folders(output: str | Path) -> list[RunFolder]:
+    """Runs of all pipelines below an output folder that wrote a record, oldest first."""
+    records = Path(output).glob("*/history/*/run.json")
+    found = [RunFolder(PipelinePaths(root=record.parents[2]), record.parent.name) for record in records]
+    return sorted(found, key=lambda folder: folder.run_id)
+
+
+def find(output: str | Path, run: str) -> RunFolder:
+    """The run that `run` names: its id, the beginning of it, ``latest``, or a pipeline's name for its latest run.
+
+    Raises:
+        ConfigError: if there is no such run, or several.
+    """
+    known = folders(output)
+    if not known:
+        raise ConfigError(
+            f"no runs in '{output}'; make one with: feedrank run CONFIG (or name the folder with --output)"
+        )
+    if run == "latest":
+        return known[-1]
+    if of_pipeline := [folder for folder in known if folder.directory.parents[1].name == run]:
+        return of_pipeline[-1]
+    matching = [folder for folder in known if folder.run_id.startswith(run)]
+    if len(matching) != 1:
+        ids = ", ".join(folder.run_id for folder in known[-10:])
+        what = "no run" if not matching else f"{len(matching)} runs"
+        raise ConfigError(f"{what} in '{output}' match '{run}'; use 'latest', a pipeline's name, or one of: {ids}")
+    return matching[0]
+
+
+def outcome(folder: RunFolder, record: RunRecord, push_directory: str) -> Outcome:
+    """Reads what a run's stages left behind.
+
+    Args:
+        folder: the run.
+        record: its record.
+        push_directory: where models are pushed to.
+    """
+    evaluation = _read_json(record.output("evaluate", "evaluation"), "evaluation.json")
+    check = _read_json(record.output("check_serving", "blessing"), "check.json")
+    tasks = evaluation.get("tasks", {})
+    verdicts = [found["verdict"] for found in (evaluation, check) if "verdict" in found]
+    return Outcome(
+        aucs={name: numbers.get("auc") for name, numbers in tasks.items() if numbers.get("kind") != "regression"},
+        errors={name: numbers.get("mse") for name, numbers in tasks.items() if numbers.get("kind") == "regression"},
+        blessed=evaluation.get("verdict", {}).get("blessed"),
+        serves=check.get("verdict", {}).get("blessed"),
+        reasons=tuple(reason for verdict in verdicts for reason in verdict["reasons"]),
+        pushed=_pushed_version(record.output("push", "pushed_model"), Path(push_directory)),
+        report=folder.report if folder.report.exists() else None,
+    )
+
+
+def _read_json(directory: Path | None, name: str) -> dict[str, Any]:
+    """The file's content; nothing where the run did not get so far or TFX's cache has been emptied since."""
+    if directory is None or not (directory / name).exists():
+        return {}
+    content: dict[str, Any] = json.loads((directory / name).read_text(encoding="utf-8"))
+    return content
+
+
+def _pushed_version(pushed: Path | None, push_directory: Path) -> Path | None:
+    """The version that is a copy of what was pushed; the newest, if the same model was pushed more than once."""
+    if pushed is None or not (pushed / _SAVED_MODEL[0]).exists() or not push_directory.is_dir():
+        return None
+    versions = sorted(
+        (v for v in push_directory.iterdir() if v.name.isdigit()), key=lambda v: int(v.name), reverse=True
+    )
+    for version in versions:
+        _, different, missing = filecmp.cmpfiles(pushed, version, _SAVED_MODEL, shallow=False)
+        if not different and not missing:
+            return version
+    return None
