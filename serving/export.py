@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import tensorflow as tf
-import tensorflow_transform as tft
+from tensorflow_transform.output_wrapper import TFTransformOutput
 
 from features.layout import Layout
 from features.spec import Dataset
@@ -18,7 +18,7 @@ __all__ = ["Extras", "export_ranker"]
 
 def export_ranker(
     ranker: tf.Module,
-    tft_output: tft.TFTransformOutput,
+    tft_output: TFTransformOutput,
     dataset: Dataset,
     layout: Layout,
     directory: str,
@@ -40,6 +40,5 @@ def export_ranker(
     write_bundle(Path(directory), dataset, layout, extras, _side_tables(tft_output))
 
 
-def _side_tables(tft_output: tft.TFTransformOutput) -> Iterable[Path]:
+def _side_tables(tft_output: TFTransformOutput) -> Iterable[Path]:
     return sorted((Path(tft_output.transform_savedmodel_dir).parent / "feedrank" / "tables").glob("*.parquet"))
-

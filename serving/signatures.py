@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
-import tensorflow_transform as tft
+from tensorflow_transform.output_wrapper import TFTransformOutput
 
 from features.layout import Layout
 from features.raw_inputs import dense_to_raw, raw_input_specs
@@ -43,10 +43,10 @@ class ServedRanker(tf.Module):
         layout: the transformed inputs that the ranker reads.
     """
 
-    def __init__(self, ranker: tf.Module, tft_output: tft.TFTransformOutput, dataset: Dataset, layout: Layout) -> None:
+    def __init__(self, ranker: tf.Module, tft_output: TFTransformOutput, dataset: Dataset, layout: Layout) -> None:
         super().__init__(name="served_ranker")
-        # A closure is not tracked; the two attributes below it are, and hold all the state that the graphs touch.
-        self._predict: Ranker = lambda inputs: ranker(inputs)
+        # A bound method is not tracked; the two attributes below it are, and hold all the state that the graphs touch.
+        self._predict: Ranker = ranker.__call__
         self.ranker_variables = list(ranker.variables)
         self.transform = tft_output.transform_features_layer()
         self._dataset = dataset
