@@ -75,7 +75,7 @@ def test_arrow_becomes_dense_with_sentinels(list_typed: bool, sliced: bool) -> N
     dense = arrow_to_dense(batch, _dataset())
     assert dense["user"].tolist() == [7, MISSING_INT, -3]
     assert dense["price"].dtype == np.float32
-    np.testing.assert_array_equal(dense["price"], np.float32([0.5, np.nan, -1.5]))
+    np.testing.assert_array_equal(dense["price"], np.array([0.5, np.nan, -1.5], np.float32))
     assert dense["city"].tolist() == [b"Bonn", b"", "Köln".encode()]
     assert dense["tags"].tolist() == [[b"a", b"b"], [b"", b""], [b"", b""]]
     assert dense["seen"].tolist() == [[1] + [MISSING_INT] * 2, [MISSING_INT] * 3, [5, 4, 3]]

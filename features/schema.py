@@ -1,0 +1,175 @@
+"""From the spec to TensorFlow Metadata: what a healthy table of examples looks like, and how an example is parsed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from features.spec import (
+    DAY,
+    ROW_ID,
+    Bucketized,
+    Categorical,
+    Column,
+    Dataset,
+    Numeric,
+    label_column,
+    mask_column,
+)
+
+_TYPES = {"int64": schema_pb2.INT, "float32": schema_pb2.FLOAT, "string": schema_pb2.BYTES}
+_DTYPES = {"int64": tf.int64, "float32": tf.float32, "string": tf.string}
+
+
+def build_schema(
+    dataset: Dataset, max_drift: float | None = None, max_numeric_drift: float | None = None
+) -> schema_pb2.Schema:
+    """Returns the curated schema of a dataset's examples.
+
+    Feature columns must be there (required ones in every row), labels and masks in every row. Other columns are described
+    but may be absent. Values keep to the spec's ranges, closed categories to their values.
+
+    Args:
+        dataset: the spec.
+        max_drift: limit of the L-infinity distance of categorical columns, none by default.
+        max_numeric_drift: limit of the Jensen-Shannon divergence of numeric columns, none by default.
+    """
+    schema = schema_pb2.Schema()
+    features = set(dataset.feature_columns())
+    for name, column in example_columns(dataset).items():
+        feature = _feature(schema, name, column)
+        if column.required:
+            feature.presence.min_fraction = 1.0
+        if column.required or name in features:
+            feature.presence.min_count = 1
+        _set_domain(feature, column)
+        _as_sparse(schema, name)
+    for name in dataset.features:
+        _close_category(schema, dataset, name)
+    for name in answer_columns(dataset):
+        _add_answer(schema, name, is_share=_is_share(dataset, name))
+    for name in (ROW_ID, DAY) if dataset.time is not None else (ROW_ID,):
+        _as_sparse(schema, _feature(schema, name, Column(type="int64")).name)
+    _set_drift(schema, dataset, max_drift, max_numeric_drift)
+    return schema
+
+
+def feature_spec(dataset: Dataset, labels: bool) -> dict[str, Any]:
+    """How ``tf.io.parse_example`` reads a raw example: what the model needs, with `labels` also labels and masks."""
+    columns = dataset.all_columns()
+    spec: dict[str, Any] = {
+        name: tf.io.VarLenFeature(_DTYPES[columns[name].element_type]) for name in dataset.feature_columns()
+    }
+    if labels:
+        spec |= {name: tf.io.FixedLenFeature([], tf.float32) for name in answer_columns(dataset)}
+    return spec
+
+
+def example_columns(dataset: Dataset) -> dict[str, Column]:
+    """The spec's columns that examples may hold: all but outcomes, and labels and masks only where something reads them."""
+    answers = {task.label for task in dataset.tasks.values()} | {task.mask for task in dataset.tasks.values()}
+    answers -= set(dataset.feature_columns()) | {dataset.group, dataset.item, dataset.position}
+    return {
+        name: column for name, column in dataset.all_columns().items() if not column.outcome and name not in answers
+    }
+
+
+def answer_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The float32 label of every task, then the masks of those that have one."""
+    masked = [name for name, task in dataset.tasks.items() if task.mask is not None]
+    return (*map(label_column, dataset.tasks), *map(mask_column, masked))
+
+
+def drift_columns(dataset: Dataset) -> dict[str, str]:
+    """Columns whose distribution should stay: name to ``categorical`` or ``numeric``.
+
+    Ids, bags and sequences are left out: new users, items and histories are the nature of a feed. So is the time itself.
+    """
+    kinds: dict[str, str] = {}
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Categorical):
+            kinds[dataset.feature_column(name)] = "categorical"
+        elif isinstance(feature, Numeric | Bucketized):
+            kinds.setdefault(dataset.feature_column(name), "numeric")
+    if dataset.time is not None:
+        kinds.pop(dataset.time.column, None)
+    return kinds
+
+
+def _feature(schema: schema_pb2.Schema, name: str, column: Column) -> schema_pb2.Feature:
+    feature: schema_pb2.Feature = schema.feature.add(name=name, type=_TYPES[column.element_type])
+    if not column.is_list:
+        feature.value_count.min = feature.value_count.max = 1
+    return feature
+
+
+def _set_domain(feature: schema_pb2.Feature, column: Column) -> None:
+    if column.minimum is None and column.maximum is None:
+        return
+    if column.element_type == "float32":
+        domain: Any = feature.float_domain
+    elif column.element_type == "int64":
+        domain = feature.int_domain
+    else:
+        return
+    number = float if column.element_type == "float32" else int
+    if column.minimum is not None:
+        domain.min = number(column.minimum)
+    if column.maximum is not None:
+        domain.max = number(column.maximum)
+
+
+def _close_category(schema: schema_pb2.Schema, dataset: Dataset, name: str) -> None:
+    """Names a category's values. An integer category is marked as one, so that its statistics count the values."""
+    feature = dataset.features[name]
+    if not isinstance(feature, Categorical):
+        return
+    column = schema_feature(schema, dataset.feature_column(name))
+    if column.type == schema_pb2.INT:
+        column.int_domain.is_categorical = True
+    elif feature.values is not None:
+        column.string_domain.name = column.name
+        del column.string_domain.value[:]
+        column.string_domain.value.extend(str(value) for value in feature.values)
+
+
+def schema_feature(schema: schema_pb2.Schema, name: str) -> schema_pb2.Feature:
+    """The schema's entry of that name."""
+    return next(feature for feature in schema.feature if feature.name == name)
+
+
+def _is_share(dataset: Dataset, name: str) -> bool:
+    """Whether an answer is 0 or 1, as every mask and every binary label is."""
+    regressions = [label_column(task) for task, spec in dataset.tasks.items() if spec.kind == "regression"]
+    return name not in regressions
+
+
+def _add_answer(schema: schema_pb2.Schema, name: str, is_share: bool) -> None:
+    feature = schema.feature.add(name=name, type=schema_pb2.FLOAT)
+    feature.presence.min_fraction = 1.0
+    feature.presence.min_count = 1
+    feature.shape.SetInParent()
+    feature.float_domain.disallow_nan = feature.float_domain.disallow_inf = True
+    if is_share:
+        feature.float_domain.min, feature.float_domain.max = 0.0, 1.0
+    representation = schema.tensor_representation_group[""].tensor_representation[name]
+    representation.dense_tensor.column_name = name
+    representation.dense_tensor.shape.SetInParent()
+
+
+def _as_sparse(schema: schema_pb2.Schema, name: str) -> None:
+    group = schema.tensor_representation_group[""]
+    group.tensor_representation[name].varlen_sparse_tensor.column_name = name
+
+
+def _set_drift(
+    schema: schema_pb2.Schema, dataset: Dataset, max_drift: float | None, max_numeric_drift: float | None
+) -> None:
+    for name, kind in drift_columns(dataset).items():
+        comparator = schema_feature(schema, name).drift_comparator
+        if kind == "categorical" and max_drift is not None:
+            comparator.infinity_norm.threshold = max_drift
+        elif kind == "numeric" and max_numeric_drift is not None:
+            comparator.jensen_shannon_divergence.threshold = max_numeric_drift

@@ -1,0 +1,279 @@
+"""The transform stage: TFT analyses the training split, then every split is transformed, one file to one file.
+
+Stock Transform is not used: its deep-copy optimisation breaks on this Beam, and it holds all rows where analysis and
+transformation share one read (see `README.md`, "Why an own Transform").
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from apache_beam.io.filesystems import FileSystems
+from tfx.components.util import examples_utils
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
+from tfx_bsl.tfxio import tensor_adapter
+
+from features.errors import DataError
+from features.preprocessing import make_preprocessing_fn, transformed_layout
+from features.progress import report
+from features.schema import answer_columns, build_schema
+from features.spec import ROW_ID, SPLITS, Dataset
+from pipeline.artifacts import SideTables
+from pipeline.components.annotations import InputArtifact, OutputArtifact, Parameter, component
+
+STAGE = "transform"
+LAYOUT_FILE = os.path.join("feedrank", "layout.json")
+TABLES_DIRECTORY = os.path.join("feedrank", "tables")
+_ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.binary()}
+_ROWS_A_BATCH = 65_536
+
+
+@component(use_beam=True)
+def SpecTransform(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
+    dataset: Parameter[str],
+    examples: InputArtifact[standard_artifacts.Examples],
+    schema: InputArtifact[standard_artifacts.Schema],
+    tables: InputArtifact[SideTables],
+    transform_graph: OutputArtifact[standard_artifacts.TransformGraph],
+    transformed_examples: OutputArtifact[standard_artifacts.Examples],
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Learns vocabularies, moments and quantiles of the training split and applies them to all splits.
+
+    Args:
+        dataset: the `Dataset` as JSON.
+        examples: ingest's examples: Parquet files whose columns are all lists.
+        schema: the curated schema; kept with the transform graph.
+        tables: side tables, copied into the transform graph so that the exported model can carry them.
+        transform_graph: a ``tft.TFTransformOutput`` with ``feedrank/layout.json`` and ``feedrank/tables/``.
+        transformed_examples: the same splits and file names with plain columns.
+        beam_pipeline: made by TFX from the pipeline's Beam arguments.
+
+    Raises:
+        DataError: if a split has no files or a file lacks a column.
+    """
+    spec = Dataset.model_validate_json(dataset)
+    splits = artifact_utils.decode_split_names(examples.split_names)
+    files = {
+        split: sorted(fileio.glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*.parquet")))
+        for split in splits
+    }
+    outputs = {split: os.path.join(transformed_examples.uri, f"Split-{split}") for split in splits}
+    transform(spec, files, outputs, transform_graph.uri, beam_pipeline)
+    _copy_files(os.path.join(tables.uri, "*.parquet"), os.path.join(transform_graph.uri, TABLES_DIRECTORY))
+    _copy_files(os.path.join(schema.uri, "*.pbtxt"), os.path.join(transform_graph.uri, "feedrank"))
+    transformed_examples.split_names = examples.split_names
+    examples_utils.set_payload_format(transformed_examples, example_gen_pb2.PayloadFormat.FORMAT_PARQUET)
+
+
+def transform(
+    dataset: Dataset,
+    files: Mapping[str, list[str]],
+    outputs: Mapping[str, str],
+    graph_directory: str,
+    pipeline: beam.Pipeline,
+) -> None:
+    """Analyses ``files["train"]`` and writes every file of every split, transformed, under the same name.
+
+    Args:
+        dataset: the spec.
+        files: split to its Parquet files (list-typed columns).
+        outputs: split to the folder that gets its transformed files.
+        graph_directory: gets the ``tft.TFTransformOutput`` and the layout.
+        pipeline: empty; it is run here.
+
+    Raises:
+        DataError: if a split has no files or a file lacks a column.
+    """
+    if empty := [split for split, paths in files.items() if not paths] or [s for s in SPLITS[:1] if s not in files]:
+        raise DataError(
+            f"nothing to transform: no Parquet file in split {', '.join(empty)}; splits: {', '.join(files)}"
+        )
+    pairs = [
+        (path, os.path.join(outputs[split], os.path.basename(path))) for split, paths in files.items() for path in paths
+    ]
+    for directory in outputs.values():
+        fileio.makedirs(directory)
+    temporary = os.path.join(graph_directory, "temporary")
+    report(STAGE, note="analyse")
+    # Analysis and transformation each read for themselves: a shared read would keep all rows between the two.
+    with pipeline, tft_beam.Context(temp_dir=temporary, use_deep_copy_optimization=False):
+        config = tensor_adapter.TensorAdapterConfig(raw_arrow_schema(dataset), _representations(dataset))
+        rows = (
+            pipeline
+            | "TrainFiles" >> beam.Create(files[SPLITS[0]], reshuffle=len(files[SPLITS[0]]) > 1)
+            | "ReadTrain" >> beam.ParDo(_ReadRaw(dataset)).with_output_types(pa.RecordBatch)
+        )
+        transform_fn = (rows, config) | "Analyze" >> tft_beam.AnalyzeDataset(make_preprocessing_fn(dataset))
+        published = transform_fn | "WriteGraph" >> tft_beam.WriteTransformFn(graph_directory)
+        _ = (
+            pipeline
+            | "AllFiles" >> beam.Create(pairs, reshuffle=len(pairs) > 1)
+            | "Transform" >> beam.ParDo(_TransformFile(dataset, graph_directory), beam.pvalue.AsSingleton(published))
+        )
+    if fileio.exists(temporary):
+        fileio.rmtree(temporary)
+    _write_description(dataset, graph_directory)
+
+
+def raw_arrow_schema(dataset: Dataset) -> pa.Schema:
+    """The columns that Transform reads, each a list: what `preprocessing_fn` gets as sparse tensors."""
+    columns = dataset.all_columns()
+    return pa.schema([(name, pa.list_(_ARROW[columns[name].element_type])) for name in dataset.feature_columns()])
+
+
+def _representations(dataset: Dataset) -> tensor_adapter.TensorRepresentations:
+    group = build_schema(dataset).tensor_representation_group[""].tensor_representation
+    return {name: group[name] for name in dataset.feature_columns()}
+
+
+def _write_description(dataset: Dataset, graph_directory: str) -> None:
+    output = tft.TFTransformOutput(graph_directory)
+    layout = transformed_layout(dataset, output)
+    io_utils.write_string_file(os.path.join(graph_directory, LAYOUT_FILE), layout.model_dump_json(indent=2))
+    raw = os.path.join(graph_directory, tft.TFTransformOutput.RAW_METADATA_DIR)
+    fileio.makedirs(raw)
+    io_utils.write_pbtxt_file(os.path.join(raw, "schema.pbtxt"), build_schema(dataset))
+
+
+def _copy_files(pattern: str, directory: str) -> None:
+    fileio.makedirs(directory)
+    for path in sorted(fileio.glob(pattern)):
+        fileio.copy(path, os.path.join(directory, os.path.basename(path)), overwrite=True)
+
+
+# -- in the workers -------------------------------------------------------------------------------------------
+
+
+def read_batches(path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """One record batch a row group, with the columns of `schema`, unsliced as TFX's tensor adapter needs them.
+
+    Raises:
+        DataError: if the file lacks a column.
+    """
+    with FileSystems.open(path, compression_type="uncompressed") as stream:
+        reader = pq.ParquetFile(stream)
+        if absent := [name for name in schema.names if name not in reader.schema_arrow.names]:
+            raise DataError(f"{path} lacks column {', '.join(absent)}; it has: {', '.join(reader.schema_arrow.names)}")
+        for group in range(reader.num_row_groups):
+            table = reader.read_row_group(group, columns=schema.names).select(schema.names).cast(schema)
+            yield from table.combine_chunks().to_batches()
+
+
+class _ReadRaw(beam.DoFn):
+    """A file name to the record batches that TFT analyses."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._schema = raw_arrow_schema(dataset)
+
+    def process(self, path: str) -> Iterator[pa.RecordBatch]:
+        yield from read_batches(path, self._schema)
+
+
+class _TransformFile(beam.DoFn):
+    """A pair of file names, in and out: streams row groups through the transform graph. The graph is loaded once."""
+
+    def __init__(self, dataset: Dataset, graph_directory: str) -> None:
+        self._dataset = dataset
+        self._graph_directory = graph_directory
+        self._transformer: Transformer | None = None
+        self._rows = 0
+
+    def process(self, pair: tuple[str, str], published: object) -> None:
+        del published  # only says that the graph is there
+        if self._transformer is None:
+            self._transformer = Transformer(self._dataset, self._graph_directory)
+        source, target = pair
+        temporary = f"{target}.temporary"
+        schema = self._transformer.output_schema
+        with (
+            FileSystems.create(temporary, compression_type="uncompressed") as stream,
+            pq.ParquetWriter(stream, schema) as writer,
+        ):
+            for batch in read_batches(source, self._transformer.input_schema):
+                writer.write_table(
+                    pa.Table.from_batches([self._transformer(batch)], schema), row_group_size=_ROWS_A_BATCH
+                )
+                self._rows += batch.num_rows
+                report(STAGE, rows=self._rows)
+        FileSystems.rename([temporary], [target])
+
+
+class Transformer:
+    """Applies a transform graph to list-typed record batches.
+
+    Args:
+        dataset: the spec.
+        graph_directory: a ``tft.TFTransformOutput`` of this dataset.
+    """
+
+    def __init__(self, dataset: Dataset, graph_directory: str) -> None:
+        self._raw_schema = raw_arrow_schema(dataset)
+        self._adapter = tensor_adapter.TensorAdapter(
+            tensor_adapter.TensorAdapterConfig(self._raw_schema, _representations(dataset))
+        )
+        output = tft.TFTransformOutput(graph_directory)
+        # Kept: the layer holds the vocabulary tables.
+        self._layer = output.transform_features_layer()
+        self._function = tf.function(self._layer.call, input_signature=[self._adapter.TypeSpecs()])
+        layout = transformed_layout(dataset, output)
+        self._answers = pa.schema([(name, pa.list_(pa.float32())) for name in answer_columns(dataset)])
+        self._answers = self._answers.append(pa.field(ROW_ID, pa.list_(pa.int64())))
+        kinds = {"index": pa.int64(), "indices": pa.list_(pa.int64()), "number": pa.float32()}
+        self.output_schema = pa.schema(
+            [(i.name, kinds[i.kind]) for i in layout.inputs] + [(f.name, f.type.value_type) for f in self._answers]
+        )
+
+    @property
+    def input_schema(self) -> pa.Schema:
+        """Columns that a batch must have: the raw features, labels, masks and the row's id, all lists."""
+        return pa.schema([*self._raw_schema, *self._answers])
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Transforms a batch of `input_schema` to one of `output_schema`, row by row in the same order."""
+        names = batch.schema.names
+        raw = pa.RecordBatch.from_arrays(
+            [batch.column(names.index(name)) for name in self._raw_schema.names], schema=self._raw_schema
+        )
+        tensors = self._function(self._adapter.ToBatchTensors(raw, produce_eager_tensors=True))
+        arrays = [
+            _plain(batch.column(names.index(field.name)), field)
+            if field.name in self._answers.names
+            else _from_tensor(tensors[field.name], field)
+            for field in self.output_schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.output_schema)
+
+
+def _from_tensor(tensor: tf.Tensor, field: pa.Field) -> pa.Array:
+    values = tensor.numpy()
+    if not pa.types.is_list(field.type):
+        return pa.array(values, field.type)
+    rows, length = values.shape
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * np.int32(length))
+    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
+
+
+def _plain(array: pa.ListArray, field: pa.Field) -> pa.Array:
+    """The one value of each row.
+
+    Raises:
+        DataError: if a row has none or several.
+    """
+    values = array.flatten()
+    if len(values) != len(array) or array.null_count or values.null_count:
+        raise DataError(
+            f"column '{field.name}' needs one value in every row; got {len(values) - values.null_count} values "
+            f"in {len(array)} rows"
+        )
+    return values
