@@ -1,0 +1,1 @@
+"""Heads: {task: (batch, width)} -> {output: score}."""

@@ -1,0 +1,63 @@
+"""What every head is."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from features.spec import Task
+from models.config import Part
+from models.heads.scores import Score
+
+
+class Head(tf.keras.layers.Layer, abc.ABC):
+    """From each task's representation to what is predicted. A new head is a file with one subclass.
+
+    Args:
+        tasks: what to predict.
+        config: the head's part of the model's configuration, of class `CONFIG`.
+        rates: each binary task's share of positives (each regression task's mean, if known) in the training split. Towers
+            start there, so that the first steps are not spent on learning that sparse tasks are sparse.
+
+    Shapes:
+        input: {task: (batch, width)} from the trunk, and the trunk's own input (batch, in).
+        output: {name: score of (batch,)}, all tasks among the names.
+    """
+
+    CONFIG: ClassVar[type[Part]]
+
+    def __init__(self, tasks: Mapping[str, Task], config: Part, rates: Mapping[str, float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tasks = dict(tasks)
+        self.config = config
+        self.rates = {name: float(rate) for name, rate in rates.items()}
+
+    @abc.abstractmethod
+    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+        """{name: score}."""
+
+    @classmethod
+    def output_names(cls, tasks: Mapping[str, Task]) -> tuple[str, ...]:
+        """Names of all outputs for these tasks, in order."""
+        return tuple(tasks)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor, JSON values only."""
+        tasks = {name: task.model_dump(mode="json") for name, task in self.tasks.items()}
+        config = self.config.model_dump(mode="json")
+        return {**super().get_config(), "tasks": tasks, "config": config, "rates": self.rates}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Head:
+        """The head that `get_config` describes."""
+        tasks = {name: Task.model_validate(task) for name, task in config["tasks"].items()}
+        return cls(**{**config, "tasks": tasks, "config": cls.CONFIG.model_validate(config["config"])})
+
+
+def logit(p: float) -> float:
+    """``log(p / (1 - p))``."""
+    return math.log(p) - math.log1p(-p)

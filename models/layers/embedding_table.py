@@ -1,0 +1,60 @@
+"""One table of embedding vectors, looked up by single rows or by padded lists."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import tensorflow as tf
+
+Pooling = Literal["mean", "sum", "sqrtn"]
+
+
+class EmbeddingTable(tf.keras.layers.Layer):
+    """Rows of a table of which row 0 stands for *missing or padding*.
+
+    A single index i gives ``E[i]``; a missing value has a learned vector of its own, ``E[0]``. A padded list of indices
+    is pooled over its entries that are not 0: ``s = sum_j [i_j > 0] E[i_j]``, n of them, gives ``s`` (sum), ``s / n`` (mean) or
+    ``s / sqrt(n)`` (sqrtn); an empty list gives zeros. The gradient is sparse: it holds the rows that were looked up.
+
+    Args:
+        rows: rows of the table.
+        dim: width of a row.
+
+    Shapes:
+        input: int64 (batch,) or (batch, length).
+        output: (batch, dim).
+
+    Example:
+        >>> EmbeddingTable(rows=10, dim=4)(tf.constant([[3, 5, 0]]), pooling="mean").shape
+        TensorShape([1, 4])
+    """
+
+    def __init__(self, rows: int, dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rows = rows
+        self.dim = dim
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the table, uniform in [-0.05, 0.05] as Keras' Embedding."""
+        self.table = self.add_weight(
+            name="table",
+            shape=(self.rows, self.dim),
+            initializer=tf.keras.initializers.RandomUniform(-0.05, 0.05),
+            experimental_autocast=False,  # a cast before the lookup would copy the whole table
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, pooling: Pooling = "mean") -> tf.Tensor:
+        """The row of each index, or the pooled rows of each list."""
+        vectors = tf.cast(tf.nn.embedding_lookup(self.table, inputs), self.compute_dtype)
+        if inputs.shape.rank == 1:
+            return vectors
+        present = tf.cast(inputs > 0, self.compute_dtype)
+        total = tf.einsum("bl,bld->bd", present, vectors)
+        count = tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1)
+        divisor = {"sum": tf.ones_like(count), "mean": count, "sqrtn": tf.sqrt(count)}[pooling]
+        return total / divisor
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "rows": self.rows, "dim": self.dim}

@@ -1,0 +1,53 @@
+"""Gates that weigh experts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+class SoftmaxGates(tf.keras.layers.Layer):
+    """`gates` softmax gates over the same number of experts, computed together.
+
+    ``g_t(x) = softmax(x W_t)``, without bias as in the paper (eq. 7); ``W_t`` is drawn as Dense draws its kernel.
+
+    Args:
+        gates: number of gates, usually one a task.
+        experts: weights of each gate.
+
+    Shapes:
+        input: (batch, in), the same for all gates, or (batch, gates, in), one for each.
+        output: (batch, gates, experts), each row sums to 1.
+
+    Example:
+        >>> SoftmaxGates(gates=3, experts=5)(tf.zeros((2, 4)))[0, 0].numpy()
+        array([0.2, 0.2, 0.2, 0.2, 0.2], dtype=float32)
+
+    Paper: Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD 2018.
+    """
+
+    def __init__(self, gates: int, experts: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gates = gates
+        self.experts = experts
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the kernel (gates, in, experts)."""
+        width = int(input_shape[-1])
+        limit = (6 / (width + self.experts)) ** 0.5
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.gates, width, self.experts),
+            initializer=tf.keras.initializers.RandomUniform(-limit, limit),
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Each gate's weights, (batch, gates, experts)."""
+        hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
+        return tf.nn.softmax(tf.transpose(tf.matmul(hidden, self.kernel), (1, 0, 2)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "gates": self.gates, "experts": self.experts}

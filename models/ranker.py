@@ -1,0 +1,196 @@
+"""The ranker: inputs, trunk and head, composed in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from features.errors import ModelError
+from features.layout import Layout
+from features.spec import Task, label_column, mask_column
+from models.config import ModelConfig
+from models.heads.dlen import Dlen
+from models.heads.head import Head
+from models.heads.independent import Independent
+from models.heads.scores import Probability, Score
+from models.inputs import Inputs
+from models.losses import log_loss, masked_mean, squared_error
+from models.trunks.mmoe import Mmoe
+from models.trunks.ple import Ple
+from models.trunks.shared_bottom import SharedBottom
+from models.trunks.trunk import Trunk
+
+TRUNKS: Mapping[str, type[Trunk]] = {"shared_bottom": SharedBottom, "mmoe": Mmoe, "ple": Ple}
+HEADS: Mapping[str, type[Head]] = {"independent": Independent, "dlen": Dlen}
+
+Tensors = Mapping[str, tf.Tensor]
+
+
+def build_ranker(
+    layout: Layout,
+    tasks: Mapping[str, Task],
+    config: ModelConfig,
+    rates: Mapping[str, float],
+    precision: str = "float32",
+) -> Ranker:
+    """Makes a ranker with all its variables, drawn from TensorFlow's global seed.
+
+    Args:
+        layout: inputs and tables, from Transform.
+        tasks: what to predict, by name.
+        config: the model's parts.
+        rates: each binary task's share of positives in the training split (a regression's mean may be given).
+        precision: ``float32``, or ``mixed_bfloat16`` for bfloat16 matrix products with float32 variables and losses.
+
+    Raises:
+        ModelError: if a binary task has no rate between 0 and 1, or parts and tasks do not fit.
+    """
+    _check_rates(tasks, rates)
+    ranker = Ranker(layout, tasks, config, rates, precision)
+    ranker(_blank_rows(layout))
+    return ranker
+
+
+class Ranker(tfrs.Model):
+    """Embeddings x trunk x head; see `build_ranker`.
+
+    The steps are methods, because training compiles them apart: `embed` looks up tables (sparse gradients, never compiled);
+    `dense_loss` is everything above (dense, may be one XLA program).
+
+    Losses are computed from log-probabilities by `models.losses` and not by ``tfrs.tasks.Ranking``: that takes predictions as one tensor
+    and averages masked rows over the whole batch, while the heads give both logarithms and a mask must not shrink a loss.
+
+    Shapes:
+        input: {name: (batch,) or (batch, length)} as in the layout; names it does not know are ignored.
+        output: {output: float32 (batch,)}: each task's probability (or value), and what the head adds.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        tasks: Mapping[str, Task],
+        config: ModelConfig,
+        rates: Mapping[str, float],
+        precision: str = "float32",
+    ) -> None:
+        super().__init__(name="ranker")
+        self.layout, self.tasks, self.config = layout, dict(tasks), config
+        self.rates, self.precision = dict(rates), precision
+        policy = tf.keras.mixed_precision.Policy(precision)
+        self.inputs_layer = Inputs(
+            layout, config.embedding_dim, config.numbers, config.input_dropout, name="inputs", dtype=policy
+        )
+        self.trunk = TRUNKS[config.trunk.kind](list(tasks), config.trunk, name="trunk", dtype=policy)
+        self.head = HEADS[config.head.kind](tasks, config.head, rates, name="head", dtype=policy)
+
+    # -- the steps -----------------------------------------------------------------------------------------------------
+
+    def embed(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
+        """Transformed inputs -> (batch, width). All lookups of embedding tables happen here."""
+        return self.inputs_layer(inputs, training=training)
+
+    def score(self, embedded: tf.Tensor, training: bool = False) -> dict[str, Score]:
+        """(batch, width) -> {output: score}: trunk, then head. Dense; no lookups."""
+        scores: dict[str, Score] = self.head(self.trunk(embedded, training=training), embedded, training=training)
+        return scores
+
+    def labels(self, batch: Tensors) -> dict[str, tf.Tensor]:
+        """Labels and masks of the batch alone, for `dense_loss`."""
+        masks = [mask_column(name) for name, task in self.tasks.items() if task.mask is not None]
+        return {name: tf.cast(batch[name], tf.float32) for name in [*map(label_column, self.tasks), *masks]}
+
+    def dense_loss(
+        self, embedded: tf.Tensor, labels: Tensors, training: bool = False
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The total loss, and each task's own. Dense: may be compiled as one function.
+
+        ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``
+        """
+        scores = self.score(embedded, training)
+        losses = {name: self._task_loss(name, scores[name], labels) for name in self.tasks}
+        total = tf.add_n([task.weight * losses[name] for name, task in self.tasks.items()])
+        if self.config.embedding_l2:
+            vectors = tf.cast(embedded[:, : self.inputs_layer.embedded_width], tf.float32)
+            total += self.config.embedding_l2 * tf.reduce_mean(tf.reduce_sum(tf.square(vectors), axis=1))
+        return total, losses
+
+    def _task_loss(self, name: str, score: Score, labels: Tensors) -> tf.Tensor:
+        y = labels[label_column(name)]
+        rows = log_loss(y, *score) if isinstance(score, Probability) else squared_error(y, *score)
+        return masked_mean(rows, labels[mask_column(name)] if self.tasks[name].mask is not None else None)
+
+    # -- together ------------------------------------------------------------------------------------------------------
+
+    def call(self, inputs: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
+        """Predictions: {output: float32 (batch,)}."""
+        scores = self.score(self.embed(inputs, training), training)
+        return {name: score.prediction for name, score in scores.items()}
+
+    def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
+        """The total loss of a batch that holds inputs, labels and masks."""
+        return self.dense_loss(self.embed(inputs, training), self.labels(inputs), training)[0]
+
+    # -- for reports and exports ---------------------------------------------------------------------------------------
+
+    def gate_weights(self, inputs: Tensors) -> dict[str, tf.Tensor]:
+        """{"layer/task": (batch, experts)}; {} for a trunk without gates. Names of the experts: `expert_names`."""
+        return self.trunk.gate_weights(self.embed(inputs))
+
+    def expert_names(self) -> dict[str, tuple[str, ...]]:
+        """{"layer/task": the names of its experts} in the order of `gate_weights`."""
+        return self.trunk.expert_names()
+
+    def prediction_names(self) -> tuple[str, ...]:
+        """Names of all outputs, the tasks first."""
+        return type(self.head).output_names(self.tasks)
+
+    # -- variables -----------------------------------------------------------------------------------------------------
+
+    @property
+    def embedding_variables(self) -> list[tf.Variable]:
+        """Embedding tables: their gradients are sparse."""
+        return [variable for table in self.inputs_layer.tables.values() for variable in table.trainable_variables]
+
+    @property
+    def dense_variables(self) -> list[tf.Variable]:
+        """All other trainable variables."""
+        tables = {variable.ref() for variable in self.embedding_variables}
+        return [variable for variable in self.trainable_variables if variable.ref() not in tables]
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything `from_config` needs, JSON values only."""
+        return {
+            "layout": self.layout.model_dump(mode="json"),
+            "tasks": {name: task.model_dump(mode="json") for name, task in self.tasks.items()},
+            "config": self.config.model_dump(mode="json"),
+            "rates": self.rates,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Ranker:
+        """A new ranker of the same shape (its weights are drawn anew)."""
+        del custom_objects
+        tasks = {name: Task.model_validate(task) for name, task in config["tasks"].items()}
+        layout, model = Layout.model_validate(config["layout"]), ModelConfig.model_validate(config["config"])
+        return build_ranker(layout, tasks, model, config["rates"], config["precision"])
+
+
+def _blank_rows(layout: Layout) -> dict[str, tf.Tensor]:
+    """Two rows in which everything is missing."""
+    return {
+        i.name: tf.zeros((2,) if i.kind != "indices" else (2, i.length), tf.float32 if i.kind == "number" else tf.int64)
+        for i in layout.inputs
+    }
+
+
+def _check_rates(tasks: Mapping[str, Task], rates: Mapping[str, float]) -> None:
+    for name, task in tasks.items():
+        if task.kind == "binary" and not 0 < rates.get(name, 0) < 1:
+            raise ModelError(
+                f"task '{name}' has rate {rates.get(name)} in the training split; a binary task needs positives and "
+                "negatives there, a rate between 0 and 1"
+            )

@@ -1,0 +1,1 @@
+"""Trunks: (batch, width) -> {task: (batch, width)}."""
