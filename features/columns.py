@@ -1,0 +1,131 @@
+"""The columns of an example, plain (one value a row) and as lists (what TFX reads), and the way between.
+
+Plain: int64, float32, UTF-8 string or a list of these; a missing value is null. Lists: every column is
+``list<int64|float|binary>``; a scalar has one element, a missing value is a null list. The Parquet files of
+`Examples` hold lists, since ``tfx_bsl``'s ParquetTFXIO and TFDV read nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import DataError
+from features.spec import DAY, ROW_ID, Dataset, label_column, mask_column
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Plain Arrow type of a spec type: ``list<int64>`` is a list of int64; strings are UTF-8."""
+    if name.startswith("list<"):
+        return pa.list_(arrow_type(name.removeprefix("list<").removesuffix(">")))
+    return {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}[name]
+
+
+def list_array(values: pa.Array, lengths: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
+    """Lists of the given lengths over consecutive values.
+
+    Args:
+        values: all elements, row after row.
+        lengths: int (n,), elements of each row.
+        missing: bool (n,), rows that are null instead of empty.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    if missing is None or not missing.any():
+        return pa.ListArray.from_arrays(pa.array(offsets), values)
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=np.append(missing, False)), values)
+
+
+def kept_columns(dataset: Dataset) -> tuple[str, ...]:
+    """Columns of the log, its tables and derivations that an example keeps, in the spec's order.
+
+    All but outcomes, labels and masks; those too if the spec uses them as group, item, position or time.
+    """
+    used = {dataset.group, dataset.item, dataset.position, *dataset.feature_columns()}
+    used.add(dataset.time.column if dataset.time else None)
+    answers = {task.label for task in dataset.tasks.values()} | {task.mask for task in dataset.tasks.values()}
+    return tuple(
+        name for name, column in dataset.all_columns().items() if name in used or not (column.outcome or name in answers)
+    )
+
+
+def plain_schema(dataset: Dataset, labels: bool = True) -> pa.Schema:
+    """Names and plain types of an example's columns: kept columns, labels and masks (float32), row id and day (int64)."""
+    columns = dataset.all_columns()
+    fields = [pa.field(name, arrow_type(columns[name].type)) for name in kept_columns(dataset)]
+    if labels:
+        fields += [pa.field(label_column(name), pa.float32()) for name in dataset.tasks]
+        fields += [pa.field(mask_column(name), pa.float32()) for name, task in dataset.tasks.items() if task.mask]
+    fields.append(pa.field(ROW_ID, pa.int64()))
+    if dataset.time is not None:
+        fields.append(pa.field(DAY, pa.int64()))
+    return pa.schema(fields)
+
+
+def list_schema(dataset: Dataset, labels: bool = True) -> pa.Schema:
+    """The same columns as lists."""
+    return pa.schema([pa.field(f.name, _list_type(f.type)) for f in plain_schema(dataset, labels)])
+
+
+def _list_type(plain: pa.DataType) -> pa.DataType:
+    value = plain.value_type if pa.types.is_list(plain) else plain
+    return pa.list_(pa.binary() if pa.types.is_string(value) else value)
+
+
+def to_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Plain columns to list columns; strings become binary (the same bytes).
+
+    Args:
+        batch: any plain columns of types int64, float32, string, or lists of them.
+    """
+    arrays = [_to_list(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _to_list(column: pa.Array) -> pa.Array:
+    if pa.types.is_list(column.type):
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False))
+        missing = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
+        return list_array(_as_binary(pc.list_flatten(column)), lengths, missing)
+    valid = np.asarray(pc.is_valid(column).to_numpy(zero_copy_only=False))
+    values = column if not column.null_count else pc.drop_null(column)
+    return list_array(_as_binary(values), valid.astype(np.int64), ~valid)
+
+
+def _as_binary(values: pa.Array) -> pa.Array:
+    return values.cast(pa.binary()) if pa.types.is_string(values.type) else values
+
+
+def from_lists(batch: pa.RecordBatch, dataset: Dataset) -> pa.RecordBatch:
+    """List columns back to plain ones, the inverse of :func:`to_lists`.
+
+    Args:
+        batch: list columns; those that are no columns of an example of `dataset` keep their name and are unwrapped, too.
+        dataset: says which columns are lists by nature.
+
+    Raises:
+        DataError: if a row of a scalar column holds more than one value, or a text is not UTF-8.
+    """
+    types = {f.name: f.type for f in plain_schema(dataset)}
+    arrays = [_from_list(f.name, batch.column(i), types.get(f.name)) for i, f in enumerate(batch.schema)]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _from_list(name: str, column: pa.Array, plain: pa.DataType | None) -> pa.Array:
+    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
+        return column
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False))
+    values = pc.list_flatten(column)
+    try:
+        values = values.cast(pa.string()) if pa.types.is_binary(values.type) else values
+    except pa.ArrowInvalid as error:
+        raise DataError(f"column '{name}' holds text that is not UTF-8: {error}") from error
+    if plain is not None and pa.types.is_list(plain):
+        missing = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
+        return list_array(values.cast(plain.value_type), lengths, missing)
+    if len(lengths) and lengths.max() > 1:
+        raise DataError(f"column '{name}' has {lengths.max()} values in one row; a scalar column has at most one")
+    if len(values) < len(lengths):
+        places = np.cumsum(lengths) - 1
+        values = values.take(pa.array(places, mask=lengths == 0))
+    return values if plain is None else values.cast(plain)

@@ -1,0 +1,19 @@
+"""Reading feed logs: files of any health in, typed Arrow batches and dead letters out. No Beam, no TensorFlow."""
+
+from features.logs.counts import Counts, check_budget
+from features.logs.files import fingerprint, resolve
+from features.logs.reader import LogBatch, read_log
+from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables
+
+__all__ = [
+    "Counts",
+    "LogBatch",
+    "Tables",
+    "check_budget",
+    "fingerprint",
+    "load_saved_tables",
+    "load_tables",
+    "read_log",
+    "resolve",
+    "save_tables",
+]

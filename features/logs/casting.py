@@ -1,0 +1,292 @@
+"""Columns as the spec types them, a batch at a time; what does not fit is named, never guessed.
+
+Fast path: one Arrow cast a column. Only a column in which some value does not fit is looked at more closely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.columns import arrow_type, list_array
+from features.errors import DataError
+from features.logs.quarantine import Faults
+from features.spec import Column, Source
+
+INT64_MIN = -(2**63)
+"""Stands for a missing int64 in the served model's inputs, so it is no value."""
+_INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
+_FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_EXACT = float(2**53)
+
+
+@dataclass
+class _Cast:
+    """Typed values, null where missing or bad, and which are bad for what reason."""
+
+    values: pa.Array
+    faults: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+
+def cast_column(
+    name: str, column: Column, values: pa.Array, source: Source, faults: Faults, time_unit: str | None = None
+) -> pa.Array:
+    """Types one column and marks the rows whose value does not fit.
+
+    Args:
+        name: the column's name.
+        column: its declaration.
+        values: binary as written in CSV, or the native column of a Parquet file.
+        source: which texts mean *missing*, whether blanks around values count.
+        faults: gets ``bad_utf8``, ``bad_number``, ``out_of_bounds``, ``oversized_field`` and ``missing_value``.
+        time_unit: ``s``, ``ms`` or ``us`` if an Arrow timestamp shall become a number of these.
+
+    Returns:
+        an array of the spec's type; null where the value is missing (or bad). An empty text is always missing.
+
+    Raises:
+        DataError: if values of this type can never become the spec's type.
+    """
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    _mark_oversized(name, values, source, faults)
+    if not column.is_list:
+        cast = _cast_values(name, column, _timestamps_as_numbers(values, time_unit), source)
+        typed = cast.values
+        for reason, bad in cast.faults:
+            faults.mark(bad, reason, name, values)
+    else:
+        typed = _cast_list(name, column, values, source, faults)
+    if column.required and typed.null_count:
+        faults.mark(_mask(pc.is_null(typed)), "missing_value", name, values)
+    return typed
+
+
+def _mask(values: pa.Array) -> np.ndarray:
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _null_where(values: pa.Array, bad: np.ndarray) -> pa.Array:
+    return pc.if_else(pa.array(bad), pa.scalar(None, values.type), values)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_string, pa.types.is_large_binary, pa.types.is_large_string))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _mark_oversized(name: str, values: pa.Array, source: Source, faults: Faults) -> None:
+    """CSV lines were measured before parsing; this is for texts in Parquet."""
+    if _is_text(values.type) and values.nbytes > source.max_field_bytes:
+        faults.mark(_mask(pc.greater(pc.binary_length(values), source.max_field_bytes)), "oversized_field", name, values)
+
+
+def _timestamps_as_numbers(values: pa.Array, unit: str | None) -> pa.Array:
+    if unit in ("s", "ms", "us") and pa.types.is_timestamp(values.type):
+        return values.cast(pa.timestamp(unit, values.type.tz), safe=False).cast(pa.int64())
+    return values
+
+
+# -- lists ------------------------------------------------------------------------------------------------------
+
+
+def _cast_list(name: str, column: Column, values: pa.Array, source: Source, faults: Faults) -> pa.Array:
+    """Lists, element by element; missing elements are left out, a missing or empty text is a null list."""
+    lists = values
+    if _is_text(values.type):
+        cast = _to_text(values, source)
+        for reason, bad in cast.faults:
+            faults.mark(bad, reason, name, values)
+        lists = pc.split_pattern(cast.values, column.separator)
+    elif pa.types.is_null(values.type):
+        return pa.nulls(len(values), arrow_type(column.type))
+    elif not _is_list(values.type):
+        raise DataError(f"column '{name}' is {values.type} in the file; {column.type} is read from a list or from text")
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    elements = pc.list_flatten(lists)
+    if pa.types.is_dictionary(elements.type):
+        elements = elements.dictionary_decode()
+    if _is_text(values.type):
+        elements = pc.ascii_trim_whitespace(elements)
+    cast = _cast_values(name, Column(type=column.element_type, minimum=column.minimum, maximum=column.maximum), elements, source)  # type: ignore[arg-type]
+    for reason, bad in cast.faults:
+        of_rows = np.zeros(len(lists), dtype=bool)
+        of_rows[rows[bad]] = True
+        faults.mark(of_rows, reason, name, values)
+    kept = np.bincount(rows[_mask(pc.is_valid(cast.values))], minlength=len(lists))
+    return list_array(pc.drop_null(cast.values), kept, _mask(pc.is_null(lists)))
+
+
+# -- scalars ----------------------------------------------------------------------------------------------------
+
+
+def _cast_values(name: str, column: Column, values: pa.Array, source: Source) -> _Cast:
+    if pa.types.is_null(values.type):
+        return _Cast(pa.nulls(len(values), arrow_type(column.type)))
+    if column.type == "string":
+        if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+            values = values.cast(pa.string())
+        elif not _is_text(values.type):
+            raise _impossible(name, column, values.type, "text or integers")
+        return _to_text(values, source)
+    if _is_text(values.type):
+        text = _to_text(values, source)
+        numbers = _text_to_int(text.values) if column.type == "int64" else _text_to_double(text.values)
+        numbers.faults = text.faults + numbers.faults
+    else:
+        numbers = _number_to_int(name, column, values) if column.type == "int64" else _to_double(name, column, values)
+    _check_bounds(column, numbers)
+    if column.type == "float32":
+        numbers.values = numbers.values.cast(pa.float32(), safe=False)
+    return numbers
+
+
+def _impossible(name: str, column: Column, found: pa.DataType, allowed: str) -> DataError:
+    return DataError(f"column '{name}' is {found} in the file; {column.type} is read from {allowed}")
+
+
+def _to_text(values: pa.Array, source: Source) -> _Cast:
+    """UTF-8 text without the texts that mean *missing*."""
+    cast = _Cast(values)
+    if not (pa.types.is_binary(values.type)):
+        values = values.cast(pa.binary())
+    try:
+        text = values.cast(pa.string())
+    except pa.ArrowInvalid:
+        bad = _not_utf8(values)
+        cast.faults.append(("bad_utf8", bad))
+        text = _null_where(values, bad).cast(pa.string())
+    if source.strip_spaces:
+        text = pc.ascii_trim_whitespace(text)
+    nulls = pc.is_in(text, value_set=pa.array(sorted({"", *source.null_values})))
+    cast.values = pc.if_else(nulls, pa.scalar(None, pa.string()), text) if pc.any(nulls).as_py() else text
+    return cast
+
+
+def _not_utf8(values: pa.Array) -> np.ndarray:
+    """Which values are no UTF-8: looks one by one at those that are not plain ASCII."""
+    bad = np.zeros(len(values), dtype=bool)
+    ascii_only = _mask(pc.string_is_ascii(_as_unchecked_string(values)))
+    for index in np.flatnonzero(~ascii_only).tolist():
+        value = values[index].as_py()
+        try:
+            _ = value is None or value.decode("utf-8")
+        except UnicodeDecodeError:
+            bad[index] = True
+    return bad
+
+
+def _as_unchecked_string(values: pa.Array) -> pa.Array:
+    return pa.Array.from_buffers(pa.string(), len(values), values.buffers(), values.null_count, values.offset)
+
+
+def _text_to_int(text: pa.Array) -> _Cast:
+    """Decimal integers; ``12.0`` is one, too. ``1.5``, ``0x10``, ``1e3`` and what overflows int64 are bad numbers."""
+    data = text.buffers()[2]
+    # Arrow's own cast reads hexadecimal, which no log means: look closely if there may be any.
+    hexadecimal = data is not None and np.isin(np.frombuffer(data, dtype=np.uint8), (120, 88)).any()
+    if not hexadecimal:
+        try:
+            return _without_minimum(text.cast(pa.int64()))
+        except pa.ArrowInvalid:
+            pass  # some value needs the closer look below
+    shaped = pc.match_substring_regex(text, _INTEGER)
+    digits = pc.replace_substring_regex(pc.if_else(shaped, text, None), r"^\+|\.0*$", "")
+    ok = _mask(shaped)
+    for index in np.flatnonzero(_mask(pc.greater(pc.binary_length(digits), 18))).tolist():
+        ok[index] = len(digits[index].as_py().lstrip("-0")) <= 19 and INT64_MIN < int(digits[index].as_py()) < -INT64_MIN
+    bad = ~ok & _mask(pc.is_valid(text))
+    return _Cast(_null_where(digits, ~ok).cast(pa.int64()), [("bad_number", bad)])
+
+
+def _without_minimum(numbers: pa.Array) -> _Cast:
+    bad = _mask(pc.equal(numbers, INT64_MIN))
+    return _Cast(_null_where(numbers, bad), [("bad_number", bad)]) if bad.any() else _Cast(numbers)
+
+
+def _text_to_double(text: pa.Array) -> _Cast:
+    """Finite decimal numbers that fit into float32; ``nan`` and ``inf`` are bad unless they are null values."""
+    try:
+        return _finite(text.cast(pa.float64()), missing_nan=False)
+    except pa.ArrowInvalid:
+        ok = _mask(pc.match_substring_regex(text, _FLOAT))
+    bad = ~ok & _mask(pc.is_valid(text))
+    numbers = pc.replace_substring_regex(_null_where(text, ~ok), r"^\+", "").cast(pa.float64())
+    cast = _finite(numbers, missing_nan=False)
+    cast.faults.insert(0, ("bad_number", bad))
+    return cast
+
+
+def _finite(numbers: pa.Array, missing_nan: bool) -> _Cast:
+    """NaN is a missing value in a Parquet file, and no number in a text."""
+    plain = numbers.to_numpy(zero_copy_only=False)
+    nan = np.isnan(plain) & _mask(pc.is_valid(numbers))
+    with np.errstate(invalid="ignore"):
+        bad = np.abs(plain) > _FLOAT32_MAX
+    if not missing_nan:
+        bad |= nan
+    if not bad.any() and not nan.any():
+        return _Cast(numbers)
+    return _Cast(_null_where(numbers, bad | nan), [("bad_number", bad)])
+
+
+def _to_double(name: str, column: Column, values: pa.Array) -> _Cast:
+    kind = values.type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
+        raise _impossible(name, column, kind, "numbers or text")
+    if pa.types.is_boolean(kind):
+        values = values.cast(pa.int8())
+    return _finite(values.cast(pa.float64(), safe=False), missing_nan=True)
+
+
+def _number_to_int(name: str, column: Column, values: pa.Array) -> _Cast:
+    kind = values.type
+    if pa.types.is_boolean(kind):
+        return _Cast(values.cast(pa.int8()).cast(pa.int64()))
+    if pa.types.is_uint64(kind):
+        bad = _mask(pc.greater(values, pa.scalar(2**63 - 1, pa.uint64())))
+        return _Cast(_null_where(values, bad).cast(pa.int64()), [("bad_number", bad)])
+    if pa.types.is_integer(kind):
+        return _without_minimum(values.cast(pa.int64()))
+    doubles = _to_double(name, column, values)
+    plain = np.nan_to_num(doubles.values.to_numpy(zero_copy_only=False))
+    bad = (plain != np.floor(plain)) | (np.abs(plain) > _EXACT)
+    whole = np.where(bad, 0, plain).astype(np.int64)
+    missing = _mask(pc.is_null(doubles.values))
+    return _Cast(pa.array(whole, mask=missing | bad), [*doubles.faults, ("bad_number", bad & ~missing)])
+
+
+def _check_bounds(column: Column, cast: _Cast) -> None:
+    """Bounds are checked before a float32 is rounded; int64 bounds compare as they are."""
+    outside = np.zeros(len(cast.values), dtype=bool)
+    if column.minimum is not None:
+        outside |= _mask(pc.less(cast.values, _bound(column.minimum, cast.values.type)))
+    if column.maximum is not None:
+        outside |= _mask(pc.greater(cast.values, _bound(column.maximum, cast.values.type)))
+    if outside.any():
+        cast.faults.append(("out_of_bounds", outside))
+
+
+def _bound(bound: float, kind: pa.DataType) -> pa.Scalar:
+    return pa.scalar(int(bound), kind) if bound == int(bound) and abs(bound) < _EXACT * 2 else pa.scalar(float(bound), pa.float64())
+
+
+def tokens(values: Sequence[str] | Sequence[int], kind: pa.DataType) -> pa.Array:
+    """Values named in a spec as an array of a column's type.
+
+    Raises:
+        DataError: if they are not of that type.
+    """
+    try:
+        return pa.array([str(v) for v in values]).cast(kind) if not pa.types.is_string(kind) else pa.array([str(v) for v in values])
+    except pa.ArrowInvalid as error:
+        raise DataError(f"values {list(values)} are compared with a column of type {kind}: {error}") from error

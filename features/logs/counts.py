@@ -1,0 +1,185 @@
+"""What was read, kept and refused: counts that add up over batches, files and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from features.errors import DataError
+from features.logs.quarantine import REASONS, Reject
+from features.logs.reader import LogBatch
+from features.spec import DAY, SPLITS, Dataset, label_column, mask_column
+
+Example = tuple[str, int, str]
+"""File, row and value of one refused row."""
+
+
+@dataclass
+class Counts:
+    """Counts of any part of a run; :meth:`merge` of the parts gives those of the whole, in any order.
+
+    Attributes:
+        rows_read: good and bad rows.
+        rows_out: rows by part of the split (``all`` where there is no split).
+        quarantined: rows refused.
+        reasons: rows and the first example by reason and column.
+        files: rows by file.
+        days: rows out by day, yyyymmdd.
+        tasks: by task and part: rows that count, those with a label above 0, and the sum of labels.
+        unmatched: rows that found nothing in a side table, by table.
+    """
+
+    rows_read: int = 0
+    rows_out: dict[str, int] = field(default_factory=dict)
+    quarantined: int = 0
+    reasons: dict[tuple[str, str], tuple[int, Example]] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+    days: dict[int, int] = field(default_factory=dict)
+    tasks: dict[tuple[str, str], tuple[int, int, float]] = field(default_factory=dict)
+    unmatched: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, batch: LogBatch, dataset: Dataset) -> Counts:
+        """Counts of one batch."""
+        counts = cls(rows_read=batch.rows_read, files={batch.file: batch.rows_read}, unmatched=dict(batch.unmatched))
+        counts._add_rejects(Reject(**row) for row in batch.quarantined.to_pylist())
+        names = batch.rows.schema.names
+        if DAY in names and batch.rows.num_rows:
+            days, rows = np.unique(pc.drop_null(batch.rows.column(names.index(DAY))).to_numpy(), return_counts=True)
+            counts.days = dict(zip(days.tolist(), rows.tolist(), strict=True))
+        for position, split in [*enumerate(SPLITS), (-1, "all")]:
+            chosen = batch.part == position
+            if chosen.any():
+                counts.rows_out[split] = int(chosen.sum())
+                counts._add_labels(batch, dataset, split, chosen)
+        return counts
+
+    @classmethod
+    def of_rejects(cls, rejects: Iterable[Reject], rows_read: int) -> Counts:
+        """Counts of a side table's files."""
+        counts = cls(rows_read=rows_read)
+        counts._add_rejects(rejects)
+        return counts
+
+    def _add_rejects(self, rejects: Iterable[Reject]) -> None:
+        for reject in rejects:
+            self.quarantined += reject.rows
+            self._add_reason((reject.reason, reject.column), reject.rows, (reject.file, reject.row, reject.value))
+
+    def _add_reason(self, key: tuple[str, str], rows: int, example: Example) -> None:
+        known, first = self.reasons.get(key, (0, example))
+        self.reasons[key] = (known + rows, min(first, example))
+
+    def _add_labels(self, batch: LogBatch, dataset: Dataset, split: str, chosen: np.ndarray) -> None:
+        names = batch.rows.schema.names
+        for task, spec in dataset.tasks.items():
+            if label_column(task) not in names:
+                continue
+            label = batch.rows.column(names.index(label_column(task))).to_numpy()[chosen]
+            if spec.mask is not None:
+                label = label[batch.rows.column(names.index(mask_column(task))).to_numpy()[chosen] > 0]
+            self.tasks[task, split] = (len(label), int((label > 0).sum()), float(label.sum(dtype=np.float64)))
+
+    def merge(self, other: Counts) -> Counts:
+        """Adds `other` to these counts and returns them."""
+        self.rows_read += other.rows_read
+        self.quarantined += other.quarantined
+        for mine, theirs in (
+            (self.rows_out, other.rows_out),
+            (self.files, other.files),
+            (self.days, other.days),
+            (self.unmatched, other.unmatched),
+        ):
+            for key, rows in theirs.items():
+                mine[key] = mine.get(key, 0) + rows  # type: ignore[index, attr-defined]
+        for reason, (rows, example) in other.reasons.items():
+            self._add_reason(reason, rows, example)
+        for task, new in other.tasks.items():
+            old = self.tasks.get(task, (0, 0, 0.0))
+            self.tasks[task] = (old[0] + new[0], old[1] + new[1], old[2] + new[2])
+        return self
+
+    def check_sum(self) -> None:
+        """Makes sure that no row was lost.
+
+        Raises:
+            AssertionError: unless rows read = rows out + rows quarantined; that would be an error of feedrank.
+        """
+        out = sum(self.rows_out.values())
+        if self.rows_read != out + self.quarantined:
+            raise AssertionError(f"{self.rows_read} rows read, but {out} out and {self.quarantined} quarantined")
+
+    def quarantine_summary(self) -> dict[str, Any]:
+        """Rows refused and why, most frequent reason first."""
+        ordered = sorted(self.reasons.items(), key=lambda item: (-item[1][0], item[0]))
+        return {
+            "rows": self.quarantined,
+            "reasons": [
+                {
+                    "reason": reason,
+                    "column": column,
+                    "rows": rows,
+                    "example": {"file": example[0], "row": example[1], "value": example[2]},
+                }
+                for (reason, column), (rows, example) in ordered
+            ],
+        }
+
+    def manifest(self, sizes: dict[str, int]) -> dict[str, Any]:
+        """What ingest writes down, as JSON.
+
+        Args:
+            sizes: bytes of each file.
+        """
+        self.check_sum()
+        tasks: dict[str, dict[str, Any]] = {}
+        for (task, split), (rows, positives, total) in sorted(self.tasks.items()):
+            tasks.setdefault(task, {})[split] = {"rows": rows, "positives": positives, "sum": total}
+        return {
+            "rows_read": self.rows_read,
+            "rows_out": self.rows_out,
+            "quarantined": self.quarantine_summary(),
+            "files": [{"path": f, "bytes": sizes.get(f, 0), "rows": rows} for f, rows in sorted(self.files.items())],
+            "days": {str(day): rows for day, rows in sorted(self.days.items())},
+            "tasks": tasks,
+            "unmatched": self.unmatched,
+        }
+
+
+def check_budget(counts: Counts, max_share: float, max_rows: int | None, what: str, kept_at: str | None = None) -> None:
+    """Stops when too many rows were refused.
+
+    Args:
+        counts: of everything read.
+        max_share: of the rows read.
+        max_rows: rows; None: any number.
+        what: what was read, for the message.
+        kept_at: folder that holds the dead letters, for the message.
+
+    Raises:
+        DataError: with the top reasons, rows and an example each.
+    """
+    share = counts.quarantined / counts.rows_read if counts.rows_read else 0.0
+    over = [f"{max_share:.4g} of the rows"] if share > max_share else []
+    over += [f"{max_rows} rows"] if max_rows is not None and counts.quarantined > max_rows else []
+    if not over:
+        return
+    lines = [
+        f"{what}: {counts.quarantined:,} of {counts.rows_read:,} rows ({share:.2%}) are malformed; "
+        f"allowed: {' and '.join(over)} (data.budget). Top reasons:"
+    ]
+    for reason in counts.quarantine_summary()["reasons"][:5]:
+        example = reason["example"]
+        column = f" in column '{reason['column']}'" if reason["column"] else ""
+        value = f", value {example['value'][:60]!r}" if example["value"] else ""
+        lines.append(
+            f"  {reason['reason']}{column}: {reason['rows']:,} rows ({REASONS[reason['reason']]}); "
+            f"for example {example['file']}, row {example['row']}{value}"
+        )
+    if kept_at is not None:
+        lines.append(f"All of them, with file, line, column and raw text: {kept_at}")
+    raise DataError("\n".join(lines))

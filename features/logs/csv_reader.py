@@ -1,0 +1,273 @@
+"""CSV of any health as columns of bytes: what cannot be parsed is set aside before it can harm its neighbours."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from features.errors import ConfigError, DataError
+from features.logs.decompress import CHUNK, DamagedFileError, chunks
+from features.logs.lines import Block, blocks, line_limit
+from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
+from features.spec import Source
+
+_CR = 13
+
+
+def check_source(source: Source) -> None:
+    """Refuses separators that a CSV reader cannot work with.
+
+    Raises:
+        ConfigError: if the delimiter or the quote is not one ASCII character (the quote may be empty: none).
+    """
+    for what, value, allowed in (("delimiter", source.delimiter, (1,)), ("quote", source.quote, (0, 1))):
+        if len(value.encode()) not in allowed or value in ("\n", "\r"):
+            raise ConfigError(f"source {what} {value!r}: allowed is one ASCII character that ends no line")
+    if source.delimiter == source.quote:
+        raise ConfigError(f"source delimiter and quote are both {source.quote!r}; they must differ")
+
+
+def header_of(file: str, source: Source) -> list[str] | None:
+    """Names in the first line of a file; None if the file is empty or its compressed data breaks off before them."""
+    data = b""
+    try:
+        for chunk in chunks(file, 64 << 10):
+            data += chunk
+            if b"\n" in chunk or len(data) > line_limit(source):
+                break
+    except DamagedFileError:
+        if b"\n" not in data:
+            return None
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if not data:
+        return None
+    line = data.split(b"\n", 1)[0].rstrip(b"\r")
+    return _header_names(line.decode("utf-8", errors="replace").replace("\0", "�").replace("\r", "�"), source)
+
+
+def _header_names(line: str, source: Source) -> list[str]:
+    quoting = csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE
+    if not line:
+        return [""]
+    try:
+        names = next(csv.reader([line], delimiter=source.delimiter, quotechar=source.quote or None, quoting=quoting))
+    except csv.Error:
+        names = line.split(source.delimiter)
+    return [name.strip() for name in names] if source.strip_spaces else names
+
+
+def _positions(name: str, names: Sequence[str], wanted: Sequence[str], optional: Collection[str]) -> dict[str, int]:
+    """Where each wanted column stands in the file."""
+    missing = [column for column in wanted if column not in names and column not in optional]
+    present = ", ".join(text(n, 60) for n in names[:60])
+    if missing:
+        raise DataError(f"{name}: the header lacks {', '.join(missing)}; columns present: {present}")
+    if twice := [column for column in wanted if names.count(column) > 1]:
+        raise DataError(f"{name}: the header names {', '.join(twice)} more than once; columns present: {present}")
+    return {column: names.index(column) for column in wanted if column in names}
+
+
+def read_csv(
+    file: str,
+    name: str,
+    source: Source,
+    columns: Sequence[str],
+    optional: Collection[str] = (),
+    chunk_bytes: int = CHUNK,
+) -> Iterator[RawBatch]:
+    """Reads one CSV file in blocks of bounded size.
+
+    Args:
+        file: path of the file.
+        name: its name in dead letters.
+        source: how it is written.
+        columns: columns to read. Without a header these are all columns of the file, in order.
+        optional: those of `columns` that the file may lack.
+        chunk_bytes: about the size of a block.
+
+    Yields:
+        batches with binary columns; values are as written, without quotes.
+
+    Raises:
+        DataError: if the header lacks a column that is not optional, or names one twice.
+    """
+    check_source(source)
+    names = header_of(file, source) if source.header else list(columns)
+    positions = {} if names is None else _positions(name, names, columns, optional)
+    parser = _Parser(name, source, len(names or columns), positions)
+    for block in blocks(file, source, parser.width, chunk_bytes):
+        yield parser.parse(block)
+
+
+class _Parser:
+    """Turns blocks into batches and counts the rows of the file."""
+
+    def __init__(self, name: str, source: Source, width: int, positions: dict[str, int]) -> None:
+        self.width = width
+        self._name = name
+        self._source = source
+        self._positions = positions
+        self._row = 0
+        self._header_waits = source.header
+
+    def parse(self, block: Block) -> RawBatch:
+        """One block; rows that are no CSV of the right width become rejects."""
+        if block.damage is not None:
+            return self._damaged(block)
+        if self._header_waits:
+            self._header_waits = False
+            block = _without_first(block)
+        first_row = self._row + 1
+        self._row += len(block.starts)
+        reasons = self._early_faults(block)
+        table, good = self._table(block, reasons)
+        rejects = [
+            Reject(self._name, first_row + i, int(block.lines[i]), "", reason, "", text(block.raw(i), RAW_CHARS))
+            for i, reason in sorted(reasons.items())
+        ]
+        return RawBatch(
+            self._name, table, good + first_row, block.lines[good], lambda i: text(block.raw(int(good[i])), RAW_CHARS), rejects
+        )
+
+    def _damaged(self, block: Block) -> RawBatch:
+        assert block.damage is not None
+        nothing = np.zeros(0, dtype=np.int64)
+        self._row += 1
+        reject = Reject(
+            self._name, self._row, int(block.lines[0]), "", block.damage.reason, text(block.damage), text(block.data, RAW_CHARS)
+        )
+        empty = {column: pa.array([], type=pa.binary()) for column in self._positions}
+        return RawBatch(self._name, empty, nothing, nothing, lambda _: "", [reject])
+
+    def _early_faults(self, block: Block) -> dict[int, str]:
+        """Rows that must not reach the parser, since they would take others with them."""
+        reasons = dict(block.flagged)
+        data = block.data
+        codes = np.frombuffer(data, dtype=np.uint8)
+
+        def mark(rows: np.ndarray, reason: str) -> None:
+            for row in rows.tolist():
+                reasons.setdefault(row, reason)
+
+        lengths = block.ends - block.starts
+        if self.width > 1:
+            blank = (lengths == 0) | ((lengths == 1) & (codes[block.starts] == _CR))
+            mark(np.flatnonzero(blank), "blank_line")
+        for row in np.flatnonzero(lengths > self._source.max_field_bytes).tolist():
+            if self._longest_field(data[block.starts[row] : block.ends[row]]) > self._source.max_field_bytes:
+                reasons.setdefault(row, "oversized_field")
+        quote = self._source.quote.encode()
+        if quote and not self._source.newlines_in_values and quote in data:
+            rows = np.searchsorted(block.ends, np.flatnonzero(codes == quote[0]))
+            mark(np.flatnonzero(np.bincount(rows, minlength=len(block.ends)) & 1), "unbalanced_quote")
+        if data.count(b"\r") != data.count(b"\r\n"):
+            breaks = np.flatnonzero((codes[:-1] == _CR) & (codes[1:] != 10))
+            rows = np.unique(np.searchsorted(block.ends, breaks))
+            inside = [r for r in rows.tolist() if not (quote and self._source.newlines_in_values and quote in block.raw(r))]
+            mark(np.array(inside, dtype=np.int64), "stray_carriage_return")
+        return reasons
+
+    def _longest_field(self, line: bytes) -> int:
+        """Bytes of the longest field of one line; a delimiter inside quotes ends no field."""
+        codes = np.frombuffer(line, dtype=np.uint8)
+        ends = codes == ord(self._source.delimiter)
+        if self._source.quote:
+            ends &= np.cumsum(codes == ord(self._source.quote)) & 1 == 0
+        edges = np.concatenate([[-1], np.flatnonzero(ends), [len(line)]])
+        return int(np.diff(edges).max()) - 1
+
+    def _table(self, block: Block, reasons: dict[int, str]) -> tuple[dict[str, pa.Array], np.ndarray]:
+        """Parses the rows without a fault; adds those that fail to `reasons`. Returns the columns and the rows' positions."""
+        rows = np.setdiff1d(np.arange(len(block.starts)), np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
+        table = self._try(block, rows)
+        if table is None:
+            wrong = rows[self._widths(block)[rows] != self.width]
+            reasons.update(dict.fromkeys(wrong.tolist(), "wrong_width"))
+            rows = np.setdiff1d(rows, wrong, assume_unique=True)
+            pieces, kept = self._bisect(block, rows, reasons)
+            table, rows = pa.concat_tables([_empty(self._positions), *pieces]).combine_chunks(), kept
+        arrays = {name: _one_chunk(table.column(name)) for name in self._positions}
+        return arrays, rows
+
+    def _bisect(self, block: Block, rows: np.ndarray, reasons: dict[int, str]) -> tuple[list[pa.Table], np.ndarray]:
+        """Halves a stretch that does not parse until the guilty rows stand alone."""
+        pieces: list[pa.Table] = []
+        kept: list[np.ndarray] = []
+        waiting = [rows]
+        while waiting:
+            part = waiting.pop()
+            if (table := self._try(block, part)) is not None:
+                pieces.append(table)
+                kept.append(part)
+            elif len(part) == 1:
+                reasons[int(part[0])] = "unbalanced_quote"
+            else:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+        return pieces, np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
+
+    def _widths(self, block: Block) -> np.ndarray:
+        """Fields of each row; a delimiter inside quotes separates nothing."""
+        codes = np.frombuffer(block.data, dtype=np.uint8)
+        places = np.flatnonzero(codes == ord(self._source.delimiter))
+        places = places[places >= block.starts[0]]
+        found = np.searchsorted(block.ends, places)
+        if self._source.quote and self._source.quote.encode() in block.data:
+            quotes = np.concatenate([[0], np.cumsum(codes == ord(self._source.quote), dtype=np.int64)])
+            found = found[(quotes[places] - quotes[block.starts][found]) & 1 == 0]
+        return np.bincount(found, minlength=len(block.ends)) + 1
+
+    def _try(self, block: Block, rows: np.ndarray) -> pa.Table | None:
+        """Parses rows of a block; None unless every row becomes exactly one row."""
+        if not len(rows):
+            return _empty(self._positions)
+        names = [str(i) for i in range(self.width)]
+        wanted = [str(i) for i in self._positions.values()] or names[:1]
+        data = _bytes_of(block, rows)
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(data),
+                read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=self._source.delimiter,
+                    quote_char=self._source.quote or False,
+                    newlines_in_values=self._source.newlines_in_values,
+                    ignore_empty_lines=False,
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    check_utf8=False,
+                    column_types=dict.fromkeys(names, pa.binary()),
+                    include_columns=wanted,
+                    strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
+        if table.num_rows != len(rows):
+            return None
+        return pa.table({name: table.column(str(at)) for name, at in self._positions.items()})
+
+
+def _empty(names: Collection[str]) -> pa.Table:
+    return pa.table({name: pa.array([], type=pa.binary()) for name in names})
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
+
+
+def _bytes_of(block: Block, rows: np.ndarray) -> bytes:
+    """The bytes of some rows, runs of neighbours at once."""
+    breaks = np.flatnonzero(np.diff(rows) > 1)
+    firsts = rows[np.concatenate([[0], breaks + 1])]
+    lasts = rows[np.concatenate([breaks, [len(rows) - 1]])]
+    return b"".join(block.data[block.starts[a] : block.ends[b] + 1] for a, b in zip(firsts, lasts, strict=True))
+
+
+def _without_first(block: Block) -> Block:
+    flagged = {i - 1: reason for i, reason in block.flagged.items() if i}
+    return Block(block.data, block.starts[1:], block.ends[1:], block.lines[1:], flagged)

@@ -1,0 +1,110 @@
+"""From a time column to days, and from days to the parts of a split."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import ConfigError
+from features.logs.quarantine import Faults
+from features.logs.row_ids import uniform
+from features.spec import SPLITS, AnySplit, Columns, RandomSplit, TimeColumn
+
+NO_PART = -1
+_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000}
+_ISO8601 = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}:?\d{2})?$"
+_FIRST = np.datetime64("0001-01-01", "D").astype(np.int64)
+_LAST = np.datetime64("9999-12-31", "D").astype(np.int64)
+
+
+def check_time(time: TimeColumn, columns: Columns) -> None:
+    """Makes sure that the time column's type goes with its unit.
+
+    Raises:
+        ConfigError: otherwise; float32 cannot hold milliseconds.
+    """
+    allowed = "string" if time.unit == "iso8601" else "int64"
+    found = columns[time.column].type
+    if found != allowed:
+        raise ConfigError(f"time column '{time.column}' is {found}; unit {time.unit} needs {allowed}")
+
+
+def days(time: TimeColumn, values: pa.Array, faults: Faults, required: bool = True) -> pa.Array:
+    """The day of each row as yyyymmdd, null where there is none.
+
+    Args:
+        time: unit and offset from UTC.
+        values: the time column, int64 or string.
+        faults: gets ``bad_time`` for a time that is none and, if `required`, for a missing one.
+        required: whether every row needs a time.
+    """
+    valid = np.asarray(pc.is_valid(values).to_numpy(zero_copy_only=False))
+    if time.unit == "iso8601":
+        day, ok = _days_of_texts(values, time.utc_offset_hours)
+    elif time.unit == "yyyymmdd":
+        day, ok = _days_of_dates(pc.fill_null(values, 0).to_numpy())
+    else:
+        day, ok = _days_of_numbers(pc.fill_null(values, 0).to_numpy(), _PER_DAY[time.unit], time.utc_offset_hours)
+    ok &= (day >= _FIRST) & (day <= _LAST)
+    faults.mark(~ok if required else valid & ~ok, "bad_time", time.column, values)
+    return pa.array(_as_number(np.where(ok & valid, day, 0)), mask=~(ok & valid))
+
+
+def _as_number(day: np.ndarray) -> np.ndarray:
+    dates = day.astype("datetime64[D]")
+    months = dates.astype("datetime64[M]").astype(np.int64)
+    in_month = (dates - dates.astype("datetime64[M]")).astype(np.int64)
+    return (1970 + months // 12) * 10_000 + (months % 12 + 1) * 100 + in_month + 1
+
+
+def _days_of_numbers(ticks: np.ndarray, per_day: int, offset_hours: float) -> tuple[np.ndarray, np.ndarray]:
+    limit = int(_LAST + 2) * per_day
+    ok = np.abs(np.maximum(ticks, -(2**62))) < limit
+    return (np.where(ok, ticks, 0) + round(offset_hours * per_day / 24)) // per_day, ok
+
+
+def _days_of_dates(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    year, month, day = numbers // 10_000, numbers // 100 % 100, numbers % 100
+    ok = (year >= 1) & (year <= 9999) & (month >= 1) & (month <= 12) & (day >= 1)
+    months = np.where(ok, (year - 1970) * 12 + month - 1, 0)
+    first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    following = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    found = first + day - 1
+    return found, ok & (found < following)
+
+
+def _days_of_texts(values: pa.Array, offset_hours: float) -> tuple[np.ndarray, np.ndarray]:
+    """ISO 8601; a text without a zone is taken as UTC. Times beyond the years 1678..2261 are refused."""
+    shaped = pc.fill_null(pc.match_substring_regex(values, _ISO8601), False)
+    texts = pc.if_else(shaped, values, pa.scalar(None, pa.string())).to_numpy(zero_copy_only=False)
+    times = pd.Series(pd.to_datetime(texts, errors="coerce", utc=True))
+    ok = times.notna().to_numpy()
+    ticks = np.where(ok, times.dt.tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64), 0)
+    return (ticks + round(offset_hours * 3600)) // 86_400, ok
+
+
+def parts(split: AnySplit, day: pa.Array | None, ids: np.ndarray) -> np.ndarray:
+    """Part of the split of each row: position in `SPLITS`, or `NO_PART`. Shape (n,), int8.
+
+    Args:
+        split: by time or random.
+        day: yyyymmdd of each row; needed for a split by time.
+        ids: row ids; used by a random split.
+    """
+    found = np.full(len(ids), NO_PART, dtype=np.int8)
+    if isinstance(split, RandomSplit):
+        return np.searchsorted([split.train, split.train + split.validation], uniform(ids, split.seed), side="right").astype(np.int8)
+    assert day is not None
+    numbers = pc.fill_null(day, 0).to_numpy()
+    for position, part in enumerate(SPLITS):
+        first, last = (_number(date) for date in getattr(split, part))
+        found[(numbers >= first) & (numbers <= last)] = position
+    return found
+
+
+def _number(date: datetime.date) -> int:
+    return date.year * 10_000 + date.month * 100 + date.day

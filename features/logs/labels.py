@@ -1,0 +1,62 @@
+"""Labels and sample masks in one form: float32, 0 or 1 for binary tasks, never null."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import ConfigError
+from features.logs.casting import tokens
+from features.logs.quarantine import Faults
+from features.spec import Task, label_column, mask_column
+
+
+def label_arrays(tasks: dict[str, Task], batch: pa.RecordBatch, faults: Faults) -> dict[str, pa.Array]:
+    """``label_<task>`` for every task and ``mask_<task>`` for those with a sample mask.
+
+    Where the mask is 0 the label is never looked at and becomes 0.
+
+    Args:
+        tasks: the dataset's tasks.
+        batch: rows with the label and mask columns, typed.
+        faults: gets ``bad_mask``, ``missing_label`` and ``bad_label``.
+
+    Raises:
+        ConfigError: if a label or mask column is of a type that holds no number.
+    """
+    labels: dict[str, pa.Array] = {}
+    masks: dict[str, pa.Array] = {}
+    for name, task in tasks.items():
+        counts = np.ones(batch.num_rows, dtype=bool)
+        if task.mask is not None:
+            counts = _mask(name, task.mask, batch.column(batch.schema.get_field_index(task.mask)), faults)
+            masks[mask_column(name)] = pa.array(counts.astype(np.float32))
+        values = batch.column(batch.schema.get_field_index(task.label))
+        labels[label_column(name)] = pa.array(np.where(counts, _label(name, task, values, counts, faults), np.float32(0)))
+    return labels | masks
+
+
+def _numbers(what: str, values: pa.Array) -> np.ndarray:
+    """float64 (n,), NaN where missing."""
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise ConfigError(f"{what} is {values.type}; allowed: int64 or float32")
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _mask(task: str, column: str, values: pa.Array, faults: Faults) -> np.ndarray:
+    numbers = _numbers(f"task '{task}': mask '{column}'", values)
+    faults.mark(~((numbers == 0) | (numbers == 1)), "bad_mask", column, values)
+    return np.asarray(numbers == 1)
+
+
+def _label(name: str, task: Task, values: pa.Array, counts: np.ndarray, faults: Faults) -> np.ndarray:
+    missing = np.asarray(pc.is_null(values).to_numpy(zero_copy_only=False))
+    faults.mark(missing & counts, "missing_label", task.label, values)
+    if task.positive is not None:
+        found = pc.is_in(values, value_set=tokens(task.positive, values.type))
+        return np.asarray(found.to_numpy(zero_copy_only=False)).astype(np.float32)
+    numbers = np.nan_to_num(_numbers(f"task '{name}': label '{task.label}'", values))
+    if task.kind == "binary":
+        faults.mark(counts & ~missing & ~((numbers == 0) | (numbers == 1)), "bad_label", task.label, values)
+    return np.asarray(numbers.astype(np.float32))

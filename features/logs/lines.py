@@ -1,0 +1,215 @@
+"""A text file as blocks of whole rows: bounded memory, whatever the file holds."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from features.logs.decompress import CHUNK, DamagedFileError, chunks
+from features.logs.quarantine import RAW_CHARS
+from features.spec import Source
+
+_BLANKS_CARRIED = 64 << 10
+_WINDOW = 64 << 10
+_LF = 10
+LOGGER = logging.getLogger(__name__)
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass
+class Block:
+    """Whole rows of a file, as bytes.
+
+    Attributes:
+        data: the bytes; every row ends with a line feed.
+        starts: int64 (rows,), offset of each row's first byte.
+        ends: int64 (rows,), offset of its line feed.
+        lines: int64 (rows,), 1-based physical line on which it begins.
+        flagged: rows already known to be bad, by position, with the reason.
+        damage: the file ends here before its time; there are no rows, `data` is the unfinished one on line ``lines[0]``.
+    """
+
+    data: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+    lines: np.ndarray
+    flagged: dict[int, str] = field(default_factory=dict)
+    damage: DamagedFileError | None = None
+
+    def raw(self, index: int) -> bytes:
+        """At most ``RAW_CHARS * 4`` bytes of a row, without its line break."""
+        start, end = int(self.starts[index]), int(self.ends[index])
+        return self.data[start : min(end, start + RAW_CHARS * 4)].rstrip(b"\r")
+
+
+def line_limit(source: Source) -> int:
+    """A row of more bytes than this is refused without being loaded."""
+    return max(64 * source.max_field_bytes, 1 << 20)
+
+
+def blocks(file: str, source: Source, width: int = 1, chunk_bytes: int = CHUNK) -> Iterator[Block]:
+    """Splits a file into blocks of whole rows, the header among them.
+
+    Blank lines at the end of the file are no rows. A byte order mark is dropped. A row that is longer than
+    :func:`line_limit` is cut to a stub and flagged ``oversized_field``; the rest of it is skipped as it streams by. With
+    `source.newlines_in_values`, a line feed inside quotes belongs to its row, and a quote that is never closed
+    flags its own line only (``unbalanced_quote``): reading goes on with the next line.
+
+    Args:
+        file: the file.
+        source: how it is written.
+        width: fields of a row; only asked for with `source.newlines_in_values`, to tell a row over several lines from
+            a stray quote.
+        chunk_bytes: about the size of a block.
+
+    Raises:
+        DataError: if the file cannot be opened.
+    """
+    splitter = _Splitter(source, width)
+    damage: DamagedFileError | None = None
+    try:
+        for chunk in chunks(file, chunk_bytes):
+            yield from splitter.feed(chunk)
+    except DamagedFileError as error:
+        damage = error
+    yield from splitter.finish(damage)
+
+
+class _Splitter:
+    """Carries an unfinished row from chunk to chunk."""
+
+    def __init__(self, source: Source, width: int) -> None:
+        self._limit = line_limit(source)
+        self._quote = source.quote.encode() if source.newlines_in_values else b""
+        self._strict = _strict_row(source, width) if self._quote else None
+        self._window = sys.maxsize
+        self._carry = b""
+        self._line = 1
+        self._skipped = 0
+        self._begun = False
+
+    def feed(self, chunk: bytes) -> Iterator[Block]:
+        """Whole rows of what was carried and `chunk`."""
+        if self._skipped:
+            end = chunk.find(b"\n")
+            if end < 0:
+                self._skipped += len(chunk)
+                return
+            yield self._stub(self._skipped + end)
+            chunk = chunk[end + 1 :]
+        data = self._carry + chunk
+        if not self._begun and len(data) >= len(_BOM):
+            data, self._begun = data.removeprefix(_BOM), True
+        used = yield from self._rows(data, last=False)
+        data = data[used:]
+        if len(data) > self._limit:
+            self._skipped, data = len(data), data[: RAW_CHARS * 4]
+        self._carry = data
+
+    def finish(self, damage: DamagedFileError | None) -> Iterator[Block]:
+        """The last row, which may lack its line feed, or the damage that ended the file."""
+        if self._skipped:
+            yield self._stub(self._skipped)
+        data = self._carry if self._begun else self._carry.removeprefix(_BOM)
+        if damage is not None:
+            nothing = np.zeros(0, dtype=np.int64)
+            yield Block(data, nothing, nothing, np.array([self._line]), damage=damage)
+        elif data := data.rstrip(b"\r\n"):
+            yield from self._rows(data + b"\n", last=True)
+
+    def _rows(self, data: bytes, last: bool) -> Generator[Block, None, int]:
+        """Yields the whole rows at the beginning of `data`; returns how many bytes they took."""
+        at = 0
+        while at < len(data):
+            piece = data if not at and self._window >= len(data) else data[at : at + self._window]
+            block, used = self._cut(piece, last)
+            if not used and len(piece) < len(data) - at:
+                self._window *= 2
+                continue
+            if not used and self._quote and (last or len(piece) > self._limit) and 0 <= piece.find(b"\n") < self._limit:
+                block, used = self._first_line(piece)
+            if block is not None:
+                yield block
+            at += used
+            if not used:
+                break
+        return at
+
+    def _cut(self, data: bytes, last: bool) -> tuple[Block | None, int]:
+        """The whole rows at the beginning of `data`, and how many bytes they take."""
+        newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _LF)
+        if not len(newlines):
+            return None, 0
+        closing = np.arange(len(newlines))
+        if self._quote and self._quote in data:
+            quotes = np.cumsum(np.frombuffer(data, dtype=np.uint8) == self._quote[0], dtype=np.int64)
+            closing = np.flatnonzero(quotes[newlines] & 1 == 0)
+            if (fault := self._first_fault(data, newlines, closing)) is not None:
+                self._window = _WINDOW
+                if fault == 0:
+                    return self._first_line(data)
+                closing = closing[:fault]
+            else:
+                self._window = min(2 * self._window, sys.maxsize)
+            if not len(closing):
+                return None, 0
+        end = int(newlines[closing[-1]]) + 1
+        if not last:
+            end = _without_trailing_blanks(data, end)
+            closing = closing[newlines[closing] < end]
+        if not len(closing):
+            return None, 0
+        ends = newlines[closing]
+        lines = np.concatenate([[0], closing[:-1] + 1]) + self._line
+        self._line += int(closing[-1]) + 1
+        return Block(data[:end], np.concatenate([[0], ends[:-1] + 1]), ends, lines), end
+
+    def _first_fault(self, data: bytes, newlines: np.ndarray, closing: np.ndarray) -> int | None:
+        """Position of the first row over several lines that is no well-formed row: a stray quote opened it."""
+        assert self._strict is not None
+        for row in np.flatnonzero(np.diff(closing, prepend=-1) > 1).tolist():
+            start = int(newlines[closing[row - 1]]) + 1 if row else 0
+            if self._strict.fullmatch(data, start, int(newlines[closing[row]])) is None:
+                return int(row)
+        return None
+
+    def _first_line(self, data: bytes) -> tuple[Block, int]:
+        """The first physical line alone, refused: its quote is never closed."""
+        end = data.find(b"\n")
+        block = Block(data[: end + 1], np.array([0]), np.array([end]), np.array([self._line]), {0: "unbalanced_quote"})
+        self._line += 1
+        return block, end + 1
+
+    def _stub(self, length: int) -> Block:
+        """What was kept of a row that was too long to load."""
+        data = self._carry + b"\n"
+        block = Block(data, np.array([0]), np.array([len(data) - 1]), np.array([self._line]), {0: "oversized_field"})
+        LOGGER.warning("line %d has %d bytes; it was skipped", self._line, length)
+        self._line += 1
+        self._carry, self._skipped = b"", 0
+        return block
+
+
+def _strict_row(source: Source, width: int) -> re.Pattern[bytes]:
+    """A row of `width` fields in which every quote opens, closes or is doubled inside a quoted field."""
+    quote, delimiter = re.escape(source.quote.encode()), re.escape(source.delimiter.encode())
+    one = b'(?:Q[^Q]*(?:QQ[^Q]*)*Q|[^QD\n]*)'.replace(b"Q", quote).replace(b"D", delimiter)
+    return re.compile(one + b"(?:" + delimiter + one + b"){" + str(width - 1).encode() + b"}\r?")
+
+
+def _without_trailing_blanks(data: bytes, end: int) -> int:
+    """Leaves blank lines at the end of `data` to the next block: at the end of the file they are no rows."""
+    at = end
+    while at and end - at < _BLANKS_CARRIED:
+        if data[at - 1] == _LF and (at == 1 or data[at - 2] == _LF):
+            at -= 1
+        elif data[at - 2 : at] == b"\r\n" and (at == 2 or data[at - 3] == _LF):
+            at -= 2
+        else:
+            return at
+    return end if at else 0

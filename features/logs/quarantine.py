@@ -1,0 +1,163 @@
+"""Rows that could not be read as the spec says, each with where it was and why it was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+VALUE_CHARS = 200
+RAW_CHARS = 1000
+WHOLE_FILE = -1
+"""The `row` of a record that stands for (the rest of) a whole file."""
+
+SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("line", pa.int64()),
+        ("column", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.string()),
+        ("raw", pa.string()),
+        ("rows", pa.int64()),
+    ]
+)
+"""Columns of the dead letters. `row` counts a file's data rows from 1, `line` its physical lines from 1 (-1 in Parquet);
+`rows` is 1, or for an unreadable part of a file the rows that are known to be lost with it."""
+
+REASONS: dict[str, str] = {
+    "wrong_width": "the row has more or fewer fields than the header",
+    "unbalanced_quote": "a quoted field is not closed on its line",
+    "stray_carriage_return": "a carriage return inside the row, where a reader would see two rows",
+    "blank_line": "an empty line between rows",
+    "oversized_field": "a field is longer than max_field_bytes",
+    "bad_utf8": "text that is not UTF-8",
+    "bad_number": "not a finite number of the column's type",
+    "out_of_bounds": "a number outside [minimum, maximum] of its column",
+    "missing_value": "a required column is missing",
+    "missing_label": "a label is missing where the task's mask does not excuse it",
+    "bad_label": "the label of a binary task is neither 0 nor 1",
+    "bad_mask": "a sample mask is missing or neither 0 nor 1",
+    "bad_time": "the time is missing or no time of its unit",
+    "time_out_of_range": "the day lies in no part of the split",
+    "truncated_file": "the compressed file ends too early: its remaining rows are lost",
+    "corrupt_file": "the compressed file is damaged from here on: its remaining rows are lost",
+    "unreadable_file": "the Parquet file, or a row group of it, cannot be read",
+}
+"""Every reason there is, in words."""
+
+
+class Reject(NamedTuple):
+    """One dead letter; the fields are the columns of :data:`SCHEMA`."""
+
+    file: str
+    row: int
+    line: int
+    column: str
+    reason: str
+    value: str
+    raw: str
+    rows: int = 1
+
+
+def text(value: Any, limit: int = VALUE_CHARS) -> str:
+    """Anything as text that fits into a dead letter; bytes that are not UTF-8 are shown as ``\\xNN``."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        value = value[: limit * 4].decode("utf-8", errors="backslashreplace")
+    return str(value)[:limit]
+
+
+def value_text(values: pa.Array, index: int, limit: int = VALUE_CHARS) -> str:
+    """One value of an array as text; text that is not UTF-8 (a Parquet file may hold it) is shown as ``\\xNN``."""
+    scalar = values[index]
+    try:
+        return text(scalar.as_py(), limit)
+    except UnicodeDecodeError:
+        buffer = getattr(scalar, "as_buffer", lambda: None)()
+        return text(buffer.to_pybytes() if buffer is not None else "(a list with text that is not UTF-8)", limit)
+
+
+def to_batch(rejects: Sequence[Reject]) -> pa.RecordBatch:
+    """Dead letters as Arrow, in the order given."""
+    columns = list(zip(*rejects, strict=True)) if rejects else [()] * len(SCHEMA)
+    arrays = [pa.array(list(values), type=kind.type) for values, kind in zip(columns, SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+@dataclass
+class RawBatch:
+    """Rows as they were found in one file, before the spec's types are applied.
+
+    Attributes:
+        file: the file's name.
+        columns: one array per column that was asked for: binary (CSV) or the file's own type (Parquet).
+        rows: int64 (n,), 1-based number of each row among the file's data rows.
+        lines: int64 (n,), 1-based physical line; -1 where there are no lines.
+        raw: gives the text of the i-th row.
+        rejects: rows of this stretch of the file that could not even be parsed.
+        missing: columns that were asked for as optional and are not in the file.
+    """
+
+    file: str
+    columns: dict[str, pa.Array]
+    rows: np.ndarray
+    lines: np.ndarray
+    raw: Callable[[int], str]
+    rejects: list[Reject] = field(default_factory=list)
+
+    @property
+    def rows_read(self) -> int:
+        """Rows found here, good and bad."""
+        return len(self.rows) + sum(reject.rows for reject in self.rejects)
+
+
+class Faults:
+    """Collects what is wrong with the rows of a batch; a row is refused once, for the first fault that is marked."""
+
+    def __init__(self, raw: RawBatch, origin: np.ndarray | None = None) -> None:
+        """Starts without faults.
+
+        Args:
+            raw: the batch as it was read.
+            origin: int64 (n,), where each row of the present batch is in `raw`; all of them by default.
+        """
+        self._raw = raw
+        self._origin = np.arange(len(raw.rows)) if origin is None else origin
+        self.bad = np.zeros(len(self._origin), dtype=bool)
+        self._rejects: dict[int, Reject] = {}
+
+    def mark(self, bad: np.ndarray, reason: str, column: str, values: pa.Array | None = None) -> None:
+        """Refuses rows.
+
+        Args:
+            bad: bool (n,).
+            reason: a key of :data:`REASONS`.
+            column: the column at fault.
+            values: length n, what stands in that column.
+        """
+        new = bad & ~self.bad
+        if not new.any():
+            return
+        self.bad |= new
+        raw = self._raw
+        for index in np.flatnonzero(new).tolist():
+            at = int(self._origin[index])
+            shown = "" if values is None else value_text(values, index)
+            row, line = int(raw.rows[at]), int(raw.lines[at])
+            self._rejects[index] = Reject(raw.file, row, line, column, reason, shown, raw.raw(at))
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """The dead letters, in the order of the rows."""
+        return [self._rejects[index] for index in sorted(self._rejects)]
+
+    @property
+    def good(self) -> np.ndarray:
+        """int64: positions, in the batch as it was read, of the rows without a fault."""
+        return self._origin[~self.bad]

@@ -1,0 +1,192 @@
+"""A log as typed, joined, labelled Arrow batches, with everything that had to be left out beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from features.columns import arrow_type, kept_columns, plain_schema
+from features.errors import DataError
+from features.logs.casting import cast_column
+from features.logs.days import NO_PART, check_time, days, parts
+from features.logs.files import name_of, resolve
+from features.logs.labels import label_arrays
+from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
+from features.logs.row_ids import row_ids
+from features.logs.sources import read_source
+from features.logs.tables import Tables, conform, function_named
+from features.spec import DAY, ROW_ID, SPLITS, Dataset, Derived
+
+
+@dataclass(frozen=True)
+class LogBatch:
+    """A stretch of one file.
+
+    Attributes:
+        file: the file's name.
+        rows: the good rows, with the plain columns of `features.columns.plain_schema`.
+        part: int8 (rows,), the part of the split: position in `SPLITS`; -1 everywhere if the split was not asked for.
+        quarantined: the others, one dead letter each (`features.logs.quarantine.SCHEMA`).
+        rows_read: good and bad rows; equals ``rows.num_rows + sum(quarantined["rows"])``.
+        unmatched: rows that found nothing in a side table, by table.
+    """
+
+    file: str
+    rows: pa.RecordBatch
+    part: np.ndarray
+    quarantined: pa.RecordBatch
+    rows_read: int
+    unmatched: dict[str, int] = field(default_factory=dict)
+
+    def of(self, split: str) -> pa.RecordBatch:
+        """The rows of one part of the split."""
+        return self.rows.filter(pa.array(self.part == SPLITS.index(split)))  # type: ignore[arg-type]
+
+
+def read_log(
+    dataset: Dataset,
+    path: str,
+    tables: Tables,
+    files: Sequence[str] | None = None,
+    *,
+    labels: bool = True,
+    split: bool = True,
+) -> Iterator[LogBatch]:
+    """Reads a log; what cannot be read as the spec says is set aside, never dropped and never guessed.
+
+    Args:
+        dataset: the spec.
+        path: the data folder; file names in row ids and dead letters are relative to it.
+        tables: the side tables (`load_tables` or `load_saved_tables`).
+        files: the files to read; those of ``dataset.source`` by default.
+        labels: whether every row must have its labels. Without, the output has no label columns, and the log may lack
+            every column that no feature needs.
+        split: whether rows outside every part of the split are refused. Without, all rows are kept.
+
+    Yields:
+        at least one batch a file, in the files' order; memory does not grow with the log.
+
+    Raises:
+        DataError: if no file matches, or a file lacks a column.
+        ConfigError: if the spec names a function that does not exist, or a time column of an impossible type.
+    """
+    stages = _Stages(dataset, tables, labels, split)
+    for file in resolve(dataset.source, path) if files is None else files:
+        name = name_of(file, path)
+        batches = 0
+        for raw in read_source(file, name, dataset.source, stages.columns(), stages.optional):
+            yield stages.run(raw)
+            batches += 1
+        if not batches:
+            nothing = np.zeros(0, dtype=np.int64)
+            yield stages.run(RawBatch(name, {}, nothing, nothing, lambda _: ""))
+
+
+class _Stages:
+    """What is done to each batch, decided once."""
+
+    def __init__(self, dataset: Dataset, tables: Tables, labels: bool, split: bool) -> None:
+        if dataset.time is not None:
+            check_time(dataset.time, dataset.columns)
+        self._dataset = dataset
+        self._tables = tables
+        self._labels = labels
+        self._split = split
+        self._schema = plain_schema(dataset, labels)
+        required = set(dataset.columns) if labels else _needed(dataset, dataset.feature_columns())
+        self.optional = frozenset(set(dataset.columns) - required)
+        kept = set(dataset.columns) if labels else _needed(dataset, kept_columns(dataset))
+        self._ignored = frozenset(set(dataset.columns) - kept)
+        self._derived = [(d, function_named(d.function)) for d in dataset.derived]
+
+    def columns(self) -> list[str]:
+        """Columns to ask a file for."""
+        return list(self._dataset.columns)
+
+    def run(self, raw: RawBatch) -> LogBatch:
+        """Types, joins, derivations, labels, time and split of one batch."""
+        first = Faults(raw)
+        typed = self._typed(raw, first)
+        second = Faults(raw, first.good)
+        typed = typed.filter(pa.array(~first.bad)) if first.bad.any() else typed
+        joined, unmatched = self._tables.join(self._dataset, typed, list(self._dataset.tables))
+        full = self._derive(joined)
+        columns = dict(zip(full.schema.names, full.columns, strict=True))
+        if self._labels:
+            columns |= label_arrays(self._dataset.tasks, full, second)
+        ids = row_ids(raw.file, raw.rows[first.good])
+        columns[ROW_ID] = pa.array(ids)
+        part = self._part(columns, ids, second)
+        rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
+        if second.bad.any():
+            rows, part = rows.filter(pa.array(~second.bad)), part[~second.bad]
+        rejects = [*raw.rejects, *first.rejects, *second.rejects]
+        _check_sum(raw, rows, rejects)
+        return LogBatch(raw.file, rows, part, to_batch(rejects), raw.rows_read, unmatched)
+
+    def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
+        source, time = self._dataset.source, self._dataset.time
+        arrays = []
+        for name, column in self._dataset.columns.items():
+            unit = time.unit if time is not None and time.column == name else None
+            if name in raw.columns and name not in self._ignored:
+                relaxed = column.model_copy(update={"required": False}) if name in self.optional else column
+                arrays.append(cast_column(name, relaxed, raw.columns[name], source, faults, unit))
+            else:
+                arrays.append(pa.nulls(len(raw.rows), arrow_type(column.type)))
+        return pa.RecordBatch.from_arrays(arrays, names=list(self._dataset.columns))
+
+    def _derive(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for derived, function in self._derived:
+            inputs = pa.RecordBatch.from_arrays([arrays[n] for n in derived.inputs], names=list(derived.inputs))
+            arrays |= _outputs(derived, function(inputs), batch.num_rows)
+        return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+
+    def _part(self, columns: dict[str, pa.Array], ids: np.ndarray, faults: Faults) -> np.ndarray:
+        time = self._dataset.time
+        if time is not None:
+            columns[DAY] = days(time, columns[time.column], faults, required=self._split or self._labels)
+        if not self._split:
+            return np.full(len(ids), NO_PART, dtype=np.int8)
+        part = parts(self._dataset.split, columns.get(DAY), ids)
+        if time is not None:
+            faults.mark(part == NO_PART, "time_out_of_range", time.column, columns[time.column])
+        return part
+
+
+def _needed(dataset: Dataset, names: Sequence[str]) -> set[str]:
+    """Columns of the log from which the named columns are made."""
+    needed = set(names)
+    for derived in reversed(dataset.derived):
+        if needed & set(derived.outputs):
+            needed |= set(derived.inputs)
+    for table in reversed(list(dataset.tables.values())):
+        if needed & (set(table.columns) - set(table.keys)):
+            needed |= set(table.keys)
+    return needed & set(dataset.columns)
+
+
+def _outputs(derived: Derived, made: object, rows: int) -> dict[str, pa.Array]:
+    """The declared outputs of a derivation, checked."""
+    if not isinstance(made, dict) or set(made) != set(derived.outputs):
+        got = ", ".join(map(str, made)) if isinstance(made, dict) else type(made).__name__
+        raise DataError(f"derived '{derived.function}' returned {got}; allowed: a dict of {', '.join(derived.outputs)}")
+    arrays: dict[str, pa.Array] = {}
+    for name, column in derived.outputs.items():
+        array = made[name].combine_chunks() if isinstance(made[name], pa.ChunkedArray) else made[name]
+        if not isinstance(array, pa.Array):
+            raise DataError(f"derived '{derived.function}', '{name}' is {type(array).__name__}; allowed: pyarrow.Array")
+        if len(array) != rows:
+            raise DataError(f"derived '{derived.function}', '{name}' has {len(array)} rows; allowed: {rows}, one each")
+        arrays[name] = conform(f"derived '{derived.function}', '{name}'", array, arrow_type(column.type))
+    return arrays
+
+
+def _check_sum(raw: RawBatch, rows: pa.RecordBatch, rejects: Sequence[Reject]) -> None:
+    refused = sum(reject.rows for reject in rejects)
+    if raw.rows_read != rows.num_rows + refused:
+        raise AssertionError(f"{raw.file}: {raw.rows_read} rows read, but {rows.num_rows} out and {refused} quarantined")

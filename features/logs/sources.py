@@ -1,0 +1,19 @@
+"""One file of any format as raw batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from features.logs.csv_reader import read_csv
+from features.logs.parquet_reader import read_parquet
+from features.logs.quarantine import RawBatch
+from features.spec import Source
+
+
+def read_source(
+    file: str, name: str, source: Source, columns: Sequence[str], optional: Collection[str] = ()
+) -> Iterator[RawBatch]:
+    """Reads one file as its source says; arguments as of `read_csv` and `read_parquet`."""
+    if source.format == "csv":
+        return read_csv(file, name, source, columns, optional)
+    return read_parquet(file, name, columns, optional)

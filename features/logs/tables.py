@@ -1,0 +1,313 @@
+"""Side tables: read once, checked, and looked up by key a batch at a time."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.columns import arrow_type
+from features.errors import ConfigError, DataError
+from features.logs.casting import cast_column
+from features.logs.files import name_of, resolve
+from features.logs.quarantine import Faults, RawBatch, Reject
+from features.logs.sources import read_source
+from features.spec import Columns, Dataset, DerivedTable, SideTable
+
+_KEYS = b"feedrank_keys"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One side table in memory.
+
+    Attributes:
+        data: the key columns and all others, of the spec's plain types, one chunk a column.
+        keys: names of the key columns; no two rows have the same key, no key is null.
+        rows_read: rows found in its files.
+        rejects: those of them that were refused.
+    """
+
+    data: pa.Table
+    keys: tuple[str, ...]
+    rows_read: int = 0
+    rejects: Sequence[Reject] = ()
+
+    @cached_property
+    def index(self) -> KeyIndex:
+        """From keys to rows; built at the first use, once."""
+        return KeyIndex([self.data.column(key) for key in self.keys])
+
+
+class KeyIndex:
+    """A hash index over one or several key columns (int64 or string)."""
+
+    def __init__(self, keys: Sequence[pa.ChunkedArray]) -> None:
+        """Builds the index.
+
+        Raises:
+            DataError: if the key columns have too many distinct values to number their combinations in 63 bits.
+        """
+        self._uniques = [pd.Index(_numpy(pc.unique(key))) for key in keys] if len(keys) > 1 else []
+        sizes = [max(len(unique), 1) for unique in self._uniques]
+        if float(np.prod([float(size) for size in sizes])) >= 2**63:
+            raise DataError(f"a composite key of {sizes} distinct values a column is too large to index")
+        self._rows = pd.Index(self._codes(keys)) if len(keys) > 1 else None
+        if self._rows is None:
+            self._single = pd.Index(_numpy(keys[0]))
+        self.is_unique = bool(self._single.is_unique if self._rows is None else self._rows.is_unique)
+
+    def _codes(self, keys: Sequence[Any]) -> np.ndarray:
+        codes = np.zeros(len(keys[0]), dtype=np.int64)
+        known = np.ones(len(keys[0]), dtype=bool)
+        for unique, key in zip(self._uniques, keys, strict=True):
+            found = _find(unique, key)
+            known &= found >= 0
+            codes = codes * max(len(unique), 1) + np.maximum(found, 0)
+        return np.where(known, codes, -1)
+
+    def find(self, keys: Sequence[pa.Array]) -> np.ndarray:
+        """Row of each key, -1 where there is none or a part of the key is null. Shape (n,), int64."""
+        if self._rows is None:
+            return _find(self._single, keys[0])
+        return np.asarray(self._rows.get_indexer(pd.Index(self._codes(keys))), dtype=np.int64)
+
+    def duplicates(self) -> np.ndarray:
+        """Rows whose key stood in an earlier row."""
+        return np.flatnonzero((self._single if self._rows is None else self._rows).duplicated())
+
+
+def _numpy(values: Any) -> np.ndarray:
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return np.asarray(array.to_numpy(zero_copy_only=False))
+
+
+def _find(index: pd.Index, values: Any) -> np.ndarray:
+    """Position in `index`; each distinct value is looked up once, since texts are slow to hash in pandas."""
+    encoded = pc.dictionary_encode(values)
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+        encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+    places = index.get_indexer(pd.Index(_numpy(encoded.dictionary)))
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return np.append(places, -1)[codes].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All side tables of a dataset, by name, in the order in which they are joined."""
+
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """Rows of table files that were refused."""
+        return [reject for table in self.tables.values() for reject in table.rejects]
+
+    def join(self, dataset: Dataset, batch: pa.RecordBatch, names: Sequence[str]) -> tuple[pa.RecordBatch, dict[str, int]]:
+        """Adds the columns of tables to rows of the log.
+
+        Args:
+            dataset: says by which keys.
+            batch: rows with at least the key columns.
+            names: the tables to join, in order.
+
+        Returns:
+            the batch with all columns (null where no row of the table has the key), and the rows without a match by
+            table.
+        """
+        unmatched: dict[str, int] = {}
+        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for name in names:
+            table = self.tables[name]
+            for key in table.keys:
+                if arrays[key].type != table.data.schema.field(key).type:
+                    raise ConfigError(
+                        f"table '{name}' joins on '{key}', {table.data.schema.field(key).type} there and "
+                        f"{arrays[key].type} in the log; both must have the same type"
+                    )
+            places = table.index.find([arrays[key] for key in table.keys])
+            missing = places < 0
+            unmatched[name] = int(missing.sum())
+            take = pa.array(places, mask=missing)
+            for column in dataset.tables[name].columns:
+                if column not in table.keys:
+                    arrays[column] = _take(table.data.column(column), take)
+        return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays)), unmatched
+
+
+def _take(column: pa.ChunkedArray, places: pa.Array) -> pa.Array:
+    if not column.num_chunks:
+        return pa.nulls(len(places), column.type)
+    return column.chunk(0).take(places)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------
+
+
+def load_tables(dataset: Dataset, path: str) -> Tables:
+    """Reads the files of all side tables and computes the derived ones.
+
+    Args:
+        dataset: the spec.
+        path: the data folder.
+
+    Raises:
+        DataError: if a file or column is missing, a key stands twice, or a derived table is not as declared.
+        ConfigError: if a derived table's function cannot be found.
+    """
+    tables: dict[str, Table] = {}
+    for name, spec in dataset.tables.items():
+        if isinstance(spec, SideTable):
+            tables[name] = _read(name, spec, path)
+        else:
+            tables[name] = _derive(name, spec, {n: tables[n].data for n in spec.inputs})
+    return Tables(tables)
+
+
+def _read(name: str, spec: SideTable, path: str) -> Table:
+    parts: list[pa.RecordBatch] = []
+    rejects: list[Reject] = []
+    rows = 0
+    for file in resolve(spec.source, path):
+        for raw in read_source(file, name_of(file, path), spec.source, list(spec.columns)):
+            part, refused = _typed(raw, spec)
+            parts.append(part)
+            rejects += [*raw.rejects, *refused]
+            rows += raw.rows_read
+    return _checked(name, _table(parts, spec.columns), spec.keys, rows, rejects)
+
+
+def _typed(raw: RawBatch, spec: SideTable) -> tuple[pa.RecordBatch, list[Reject]]:
+    faults = Faults(raw)
+    arrays = []
+    for name, column in spec.columns.items():
+        values = raw.columns.get(name, pa.nulls(len(raw.rows)))
+        arrays.append(cast_column(name, column, values, spec.source, faults))
+        if name in spec.keys:
+            faults.mark(np.asarray(pc.is_null(arrays[-1]).to_numpy(zero_copy_only=False)), "missing_value", name)
+    batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(spec.columns))
+    return batch.filter(pa.array(~faults.bad)) if faults.bad.any() else batch, faults.rejects
+
+
+def _schema(columns: Columns) -> pa.Schema:
+    return pa.schema([(name, arrow_type(column.type)) for name, column in columns.items()])
+
+
+def _table(parts: Sequence[pa.RecordBatch], columns: Columns) -> pa.Table:
+    return pa.Table.from_batches(parts, schema=_schema(columns)).combine_chunks()
+
+
+def _checked(name: str, data: pa.Table, keys: tuple[str, ...], rows: int, rejects: Sequence[Reject] = ()) -> Table:
+    table = Table(data, keys, rows, tuple(rejects))
+    if not table.index.is_unique:
+        twice = table.index.duplicates()
+        key = {k: data.column(k)[int(twice[0])].as_py() for k in keys}
+        raise DataError(
+            f"table '{name}': key {key} stands in more than one row ({len(twice)} rows repeat a key); "
+            f"each value of {', '.join(keys)} must stand in one row"
+        )
+    return table
+
+
+def function_named(name: str) -> Callable[..., Any]:
+    """The function that a spec names as ``package.module:function``.
+
+    Raises:
+        ConfigError: if there is no such module or function.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"function '{name}' cannot be found: {error}; allowed: 'package.module:function'") from error
+    if not callable(function):
+        raise ConfigError(f"'{name}' is {type(function).__name__}, no function")
+    return function  # type: ignore[no-any-return]
+
+
+def _derive(name: str, spec: DerivedTable, inputs: dict[str, pa.Table]) -> Table:
+    made = function_named(spec.function)(inputs)
+    if not isinstance(made, pa.Table):
+        raise DataError(f"derived table '{name}': {spec.function} returned {type(made).__name__}; allowed: pyarrow.Table")
+    if missing := [column for column in spec.columns if column not in made.column_names]:
+        raise DataError(
+            f"derived table '{name}': {spec.function} returned no column {', '.join(missing)}; "
+            f"it returned: {', '.join(made.column_names)}"
+        )
+    columns = [conform(f"{spec.function}, column '{c}'", made.column(c), arrow_type(k.type)) for c, k in spec.columns.items()]
+    data = pa.table(columns, schema=_schema(spec.columns)).combine_chunks()
+    for key in spec.keys:
+        if data.column(key).null_count:
+            raise DataError(f"derived table '{name}': key column '{key}' has nulls; a key must have a value in every row")
+    return _checked(name, data, spec.keys, data.num_rows)
+
+
+def conform(what: str, values: Any, kind: pa.DataType) -> Any:
+    """The output of a user's function as the declared type; numbers may be widened or rounded to float32, nothing else.
+
+    Raises:
+        DataError: if the types are of different families or a value does not fit.
+    """
+    if values.type == kind:
+        return values
+    if _family(values.type) != _family(kind) and not (_family(values.type) == "int" and _family(kind) == "float"):
+        raise DataError(f"{what} is {values.type}; the spec declares {kind}")
+    try:
+        return values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{what} is {values.type} and does not become {kind}: {error}") from error
+
+
+def _family(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list of {_family(kind.value_type)}"
+    if pa.types.is_dictionary(kind):
+        return _family(kind.value_type)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return "int"
+    if pa.types.is_floating(kind):
+        return "float"
+    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+
+
+# -- keeping ----------------------------------------------------------------------------------------------------
+
+
+def save_tables(tables: Tables, folder: str) -> None:
+    """Writes one ``<table>.parquet`` a table; a model carries them, so that a request needs only the log's columns."""
+    os.makedirs(folder, exist_ok=True)
+    for order, (name, table) in enumerate(tables.tables.items()):
+        note = {_KEYS: json.dumps({"keys": table.keys, "order": order}).encode()}
+        pq.write_table(table.data.replace_schema_metadata(note), os.path.join(folder, f"{name}.parquet"), row_group_size=65_536)
+
+
+def load_saved_tables(folder: str) -> Tables:
+    """Reads what :func:`save_tables` wrote.
+
+    Raises:
+        DataError: if the folder holds Parquet files that it did not write.
+    """
+    found: list[tuple[int, str, Table]] = []
+    for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        if not file.endswith(".parquet"):
+            continue
+        data = pq.read_table(os.path.join(folder, file)).combine_chunks()
+        note = (data.schema.metadata or {}).get(_KEYS)
+        if note is None:
+            raise DataError(f"{os.path.join(folder, file)} is no side table that ingest saved")
+        kept = json.loads(note)
+        found.append((kept["order"], file.removesuffix(".parquet"), Table(data.replace_schema_metadata(), tuple(kept["keys"]))))
+    return Tables({name: table for _, name, table in sorted(found, key=lambda item: item[0])})
