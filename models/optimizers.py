@@ -1,0 +1,117 @@
+"""Optimisers: one for embedding tables that touches looked-up rows only, one for everything else.
+
+Built on ``tf.keras.optimizers.legacy``: its Adam and Adagrad are one fused kernel a variable, its sparse path sums duplicate
+rows once and updates rows in place, and ``tfrs.experimental.optimizers.CompositeOptimizer`` is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from models import config
+from models.ranker import Ranker
+
+Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
+
+
+class LazyAdam(tf.keras.optimizers.legacy.Adam):
+    """Adam whose sparse update touches the rows of the gradient only.
+
+    For each row r of the gradient, with the global step t:
+    ``m_r = b1 m_r + (1 - b1) g_r``, ``v_r = b2 v_r + (1 - b2) g_r^2``,
+    ``x_r -= lr sqrt(1 - b2^t) / (1 - b1^t) m_r / (sqrt(v_r) + epsilon)``. Other rows, and their moments, stay as they are, whereas Adam
+    decays and moves every row of the table at every step. Equal to Adam as long as every row is in every gradient.
+
+    Example:
+        >>> LazyAdam(learning_rate=0.01).get_config()["name"]
+        'LazyAdam'
+
+    Paper: Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015 (the lazy form is TensorFlow Addons').
+    """
+
+    def __init__(self, learning_rate: float = 0.001, name: str = "LazyAdam", **kwargs: Any) -> None:
+        super().__init__(learning_rate, name=name, **kwargs)
+
+    def _resource_apply_sparse(
+        self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor, apply_state: Any = None
+    ) -> tf.Operation:
+        """Called by the base class, which has summed duplicate rows."""
+        key = (var.device, var.dtype.base_dtype)
+        scale = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
+        m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
+        m_rows = scale["beta_1_t"] * tf.gather(m, indices) + scale["one_minus_beta_1_t"] * grad
+        v_rows = scale["beta_2_t"] * tf.gather(v, indices) + scale["one_minus_beta_2_t"] * tf.square(grad)
+        step = scale["lr"] * m_rows / (tf.sqrt(v_rows) + scale["epsilon"])
+        return tf.group(
+            m.scatter_update(tf.IndexedSlices(m_rows, indices)),
+            v.scatter_update(tf.IndexedSlices(v_rows, indices)),
+            var.scatter_sub(tf.IndexedSlices(step, indices)),
+        )
+
+
+class ClippedComposite(tfrs.experimental.optimizers.CompositeOptimizer):
+    """TFRS' composite of optimisers, which scales all gradients together before it hands them out.
+
+    Args:
+        optimizers_and_vars: pairs of an optimiser and a function that returns its variables.
+        clip_norm: largest norm of all gradients together; None leaves them as they are.
+    """
+
+    def __init__(self, optimizers_and_vars: Sequence[tuple[Any, Any]], clip_norm: float | None = None) -> None:
+        super().__init__(optimizers_and_vars)
+        self._clip_norm = clip_norm
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Gradient, tf.Variable]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+    ) -> None:
+        """Clips, then applies each gradient by its variable's optimiser."""
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        clipped = clip_gradients(gradients, self._clip_norm)
+        super().apply_gradients(list(zip(clipped, variables, strict=True)), name, experimental_aggregate_gradients)
+
+
+def build_optimizer(ranker: Ranker, train: config.TrainConfig) -> ClippedComposite:
+    """Both optimisers behind one ``apply_gradients``, gradient clipping included.
+
+    A ``tf.train.Checkpoint`` of the ranker and the result holds weights, slots and step: training resumes exactly.
+    """
+    parts = [(_optimizer(train.dense_optimizer), lambda: ranker.dense_variables)]
+    if ranker.embedding_variables:
+        parts.append((_optimizer(train.embedding_optimizer), lambda: ranker.embedding_variables))
+    return ClippedComposite(parts, train.clip_norm)
+
+
+def clip_gradients(gradients: Sequence[Gradient], clip_norm: float | None) -> list[Gradient]:
+    """Scales all gradients together so that their norm is at most `clip_norm`; None leaves them.
+
+    Rows that occur twice in a sparse gradient are summed first: the norm is that of the dense gradient.
+    """
+    if clip_norm is None:
+        return list(gradients)
+    clipped, _ = tf.clip_by_global_norm([sum_duplicates(gradient) for gradient in gradients], clip_norm)
+    return list(clipped)
+
+
+def sum_duplicates(gradient: Gradient) -> Gradient:
+    """A sparse gradient in which every row occurs once; a dense one as it is."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, positions = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def _optimizer(part: config.DenseOptimizer | config.EmbeddingOptimizer) -> tf.keras.optimizers.legacy.Optimizer:
+    if isinstance(part, config.Adagrad):
+        return tf.keras.optimizers.legacy.Adagrad(
+            part.learning_rate, initial_accumulator_value=part.initial_accumulator, epsilon=part.epsilon
+        )
+    kind = LazyAdam if isinstance(part, config.LazyAdam) else tf.keras.optimizers.legacy.Adam
+    return kind(part.learning_rate, beta_1=part.beta_1, beta_2=part.beta_2, epsilon=part.epsilon)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.config import TrainConfig
+from models.optimizers import LazyAdam, build_optimizer, clip_gradients
+from models.ranker import build_ranker
+from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
+
+ROWS = tf.constant([3, 1, 3], tf.int64)  # row 3 twice
+VALUES = tf.constant([[1.0, 2.0], [4.0, -5.0], [0.5, 0.5]])
+SUMMED = {3: np.array([1.5, 2.5]), 1: np.array([4.0, -5.0])}
+
+
+def slices() -> tf.IndexedSlices:
+    return tf.IndexedSlices(VALUES, ROWS, tf.constant([6, 2], tf.int64))
+
+
+def test_lazy_adam_moves_looked_up_rows_as_adam_and_no_other():
+    start = np.arange(12, dtype=np.float32).reshape(6, 2)
+    lazy, dense = tf.Variable(start), tf.Variable(start)
+    LazyAdam(0.1).apply_gradients([(slices(), lazy)])
+    full = np.zeros((6, 2), np.float32)
+    for row, gradient in SUMMED.items():
+        full[row] = gradient
+    tf.keras.optimizers.legacy.Adam(0.1).apply_gradients([(tf.constant(full), dense)])
+    np.testing.assert_allclose(lazy.numpy(), dense.numpy(), rtol=1e-6)
+    untouched = [0, 2, 4, 5]
+    assert (lazy.numpy()[untouched] == start[untouched]).all()
+
+
+def test_lazy_adam_by_hand_over_two_steps_with_a_row_left_out():
+    table, optimizer = tf.Variable(tf.zeros((2, 1))), LazyAdam(0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-8)
+
+    def step(row: int, gradient: float) -> None:
+        optimizer.apply_gradients([(tf.IndexedSlices([[gradient]], [row], [2, 1]), table)])
+
+    step(0, 2.0)
+    step(1, 3.0)
+    step(0, 1.0)
+    # Row 0: its moments saw steps 1 and 3 only; the bias correction counts all three.
+    m, v = 0.9 * (0.1 * 2.0) + 0.1 * 1.0, 0.99 * (0.01 * 4.0) + 0.01 * 1.0
+    row_0 = -0.1 * np.sqrt(1 - 0.99) / (1 - 0.9) * 0.2 / np.sqrt(0.04)
+    row_0 -= 0.1 * np.sqrt(1 - 0.99**3) / (1 - 0.9**3) * m / np.sqrt(v)
+    row_1 = -0.1 * np.sqrt(1 - 0.99**2) / (1 - 0.9**2) * 0.3 / np.sqrt(0.09)
+    np.testing.assert_allclose(table.numpy()[:, 0], [row_0, row_1], rtol=1e-5)
+
+
+def test_sparse_adagrad_sums_duplicate_rows_before_it_squares():
+    table = tf.Variable(tf.zeros((6, 2)))
+    optimizer = tf.keras.optimizers.legacy.Adagrad(0.1, initial_accumulator_value=0.1, epsilon=0.0)
+    optimizer.apply_gradients([(slices(), table)])
+    for row, gradient in SUMMED.items():
+        np.testing.assert_allclose(table.numpy()[row], -0.1 * gradient / np.sqrt(0.1 + gradient**2), rtol=1e-5)
+    assert (table.numpy()[[0, 2, 4, 5]] == 0).all()
+
+
+def test_clipping_sees_the_norm_of_summed_rows():
+    dense = tf.constant([3.0])
+    norm = np.sqrt(1.5**2 + 2.5**2 + 4**2 + 5**2 + 3**2)
+    clipped_slices, clipped_dense = clip_gradients([slices(), dense], 1.0)
+    np.testing.assert_allclose(clipped_dense.numpy(), [3.0 / norm], rtol=1e-5)
+    table = tf.convert_to_tensor(clipped_slices).numpy()
+    np.testing.assert_allclose(table[3], SUMMED[3] / norm, rtol=1e-5)
+    assert clip_gradients([dense], None)[0] is dense
+
+
+@pytest.mark.parametrize("embedding", ["adagrad", "lazy_adam"])
+def test_a_step_keeps_gradients_sparse_and_leaves_other_rows(embedding: str):
+    ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe"), RATES)
+    optimizer = build_optimizer(ranker, TrainConfig.model_validate({"embedding_optimizer": embedding}))
+    batch = batch_of(8)
+    batch["user"] = tf.fill([8], tf.constant(7, tf.int64))
+    (users, _) = ranker.embedding_variables
+    before = users.numpy()
+    with tf.GradientTape() as tape:
+        loss = ranker.compute_loss(batch, training=True)
+    gradients = tape.gradient(loss, ranker.trainable_variables)
+    sparse = [isinstance(g, tf.IndexedSlices) for g in gradients]
+    tables = {variable.ref() for variable in ranker.embedding_variables}
+    assert sparse == [variable.ref() in tables for variable in ranker.trainable_variables]
+    optimizer.apply_gradients(zip(gradients, ranker.trainable_variables, strict=True))
+    changed = np.flatnonzero((users.numpy() != before).any(axis=1))
+    assert changed.tolist() == [7]
+
+
+@pytest.mark.parametrize("embedding", ["adagrad", "lazy_adam"])
+def test_a_checkpoint_resumes_exactly(tmp_path, embedding: str):
+    train = TrainConfig.model_validate({"embedding_optimizer": embedding, "clip_norm": 1.0})
+    batches = [batch_of(16, seed) for seed in range(4)]
+
+    def trainer(seed: int):
+        tf.keras.utils.set_random_seed(seed)
+        ranker = build_ranker(LAYOUT, TASKS, model_config("dlen", trunk={"dropout": 0.3}), RATES)
+        optimizer = build_optimizer(ranker, train)
+
+        @tf.function
+        def step(batch):
+            with tf.GradientTape() as tape:
+                loss = ranker.compute_loss(batch, training=True)
+            variables = ranker.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return loss
+
+        return ranker, step, tf.train.Checkpoint(ranker=ranker, optimizer=optimizer)
+
+    ranker, step, checkpoint = trainer(1)
+    for batch in batches[:2]:
+        step(batch)
+    path = checkpoint.write(str(tmp_path / "half"))
+    for batch in batches[2:]:
+        step(batch)
+
+    resumed, step, checkpoint = trainer(2)
+    checkpoint.read(path)
+    for batch in batches[2:]:
+        step(batch)
+    for expected, found in zip(ranker.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(expected.numpy(), found.numpy())
