@@ -1,0 +1,111 @@
+"""All that the page shows, as plain data: it can be made by hand, kept as JSON and rendered again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol
+
+import pydantic
+
+from features.frozen import Frozen
+
+Json = dict[str, Any]
+
+
+class Stage(Frozen):
+    """One box of the flow."""
+
+    name: str
+    state: Literal["done", "cached", "failed"] = "done"
+    seconds: float | None = None
+    rows: int | None = None
+    note: str = ""
+
+
+class Bar(Frozen):
+    """One bar of a histogram: a range of numbers, or a value."""
+
+    label: str
+    share: float
+    """Of the rows with a value, 0 to 1."""
+
+
+class ColumnStatistics(Frozen):
+    """One column in one split."""
+
+    name: str
+    type: str
+    rows: int
+    missing: float
+    """Share of the rows, 0 to 1."""
+    distinct: int | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    minimum: float | None = None
+    median: float | None = None
+    maximum: float | None = None
+    mean_length: float | None = None
+    """Values a row, of lists."""
+    bars: tuple[Bar, ...] = ()
+
+
+class Artifact(Frozen):
+    """A row of the lineage."""
+
+    name: str
+    type: str
+    id: int
+    uri: str
+
+
+class ReportData(Frozen):
+    """Everything about one run. Dicts have the shape of the artifacts' own JSON files."""
+
+    name: str
+    """Of the pipeline."""
+    dataset: Json
+    """The spec."""
+    config: Json
+    created: str
+    """When the page was made, ISO 8601."""
+    stages: tuple[Stage, ...] = ()
+    manifest: Json = pydantic.Field(default={})
+    statistics: dict[str, tuple[ColumnStatistics, ...]] = pydantic.Field(default={})
+    """By split."""
+    verdict: Json = pydantic.Field(default={})
+    """Of data validation."""
+    training: Json = pydantic.Field(default={})
+    gates: Json = pydantic.Field(default={})
+    evaluation: Json = pydantic.Field(default={})
+    check: Json = pydantic.Field(default={})
+    """Of check_serving."""
+    blessed: bool = False
+    infra_blessed: bool = False
+    version: str | None = None
+    """The pushed version, if there is one."""
+    lineage: tuple[Artifact, ...] = ()
+    versions: dict[str, str] = pydantic.Field(default={})
+    truth: Json | None = None
+    """Synthetic logs: ``{"auc": {output or "sum": AUC against the true preference}, "rows"}``."""
+
+
+class FinishedStage(Protocol):
+    """How a runner tells what a stage did (`pipeline.runs.StageResult`)."""
+
+    name: str
+    state: Any
+    seconds: float
+    rows: int | None
+    note: str
+
+
+def with_stages(data: ReportData, finished: Iterable[FinishedStage]) -> ReportData:
+    """`data` with the times and states that the runner measured; rows and notes that it lacks are kept."""
+    known = {stage.name: stage for stage in data.stages}
+    stages = []
+    for result in finished:
+        before = known.get(result.name)
+        rows = result.rows if result.rows is not None else (before.rows if before else None)
+        note = result.note or (before.note if before else "")
+        stages.append(Stage(name=result.name, state=result.state, seconds=result.seconds, rows=rows, note=note))
+    return data.model_copy(update={"stages": tuple(stages)})

@@ -1,0 +1,161 @@
+"""What the log was like: rows and where they went, quarantine, days, labels, columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from features.spec import SPLITS
+from pipeline.report.data import ColumnStatistics, Json, ReportData
+from pipeline.report.html import NOTHING, Markup, compact, count, el, general, percent, table
+from pipeline.report.quality import task_name
+from pipeline.report.svg import colour, columns, histogram
+
+_SHORT = 600
+"""Characters of a quarantined value shown on the page."""
+
+
+def log(data: ReportData) -> Markup:
+    """Everything about the rows."""
+    days = data.manifest.get("days") or {}
+    cards = [el("div", el("h3", "Labels"), _labels(data), class_="card")]
+    if days:
+        cards.append(el("div", el("h3", "Rows a day"), _days(data, days), class_="card"))
+    return el(
+        "section",
+        el("h2", "Data"),
+        el("p", _files(data.manifest), class_="lead"),
+        el("div", el("h3", "Where the rows went"), _sum(data.manifest), _quarantine(data.manifest), class_="card"),
+        el("div", cards, class_="grid2"),
+        _verdict(data),
+        _columns(data),
+        id="data",
+    )
+
+
+def _files(manifest: Json) -> str:
+    files = manifest.get("files") or []
+    size = sum(file.get("bytes") or 0 for file in files)
+    return f"{len(files)} {'file' if len(files) == 1 else 'files'}, {compact(size)} bytes, {count(manifest.get('rows_read'))} rows read."
+
+
+def _sum(manifest: Json) -> Markup:
+    """Rows read = rows out + quarantined, as an equation."""
+    parts: list[Markup] = [el("b", count(manifest.get("rows_read"))), el("span", "read")]
+    out: Mapping[str, int] = manifest.get("rows_out") or {}
+    for place, (split, rows) in enumerate(out.items()):
+        parts += [el("span", "=" if place == 0 else "+", class_="sign"), el("b", count(rows)), el("span", split)]
+    quarantined = (manifest.get("quarantined") or {}).get("rows")
+    parts += [el("span", "+", class_="sign"), el("b", count(quarantined)), el("span", "quarantined")]
+    return el("div", parts, class_="sum")
+
+
+def _quarantine(manifest: Json) -> Markup:
+    reasons = (manifest.get("quarantined") or {}).get("reasons") or []
+    if not reasons:
+        return el("p", "No row was quarantined.", class_="quiet")
+    read = manifest.get("rows_read") or 0
+    rows = []
+    for reason in reasons:
+        example = reason.get("example") or {}
+        place = (
+            f"{str(example.get('file', '')).rpartition('/')[2]}, row {count(example.get('row'))}"
+            if example
+            else NOTHING
+        )
+        value = str(example.get("value") if example.get("value") is not None else "")
+        value = value if len(value) <= _SHORT else value[:_SHORT] + "…"
+        share = percent(reason["rows"] / read) if read else NOTHING
+        shown = el("td", el("code", value) if value else NOTHING, class_="wrap")
+        rows.append([reason["reason"], reason.get("column") or NOTHING, count(reason["rows"]), share, place, shown])
+    return table(["Reason", "Column", "Rows", "Share", "First seen", "Value"], rows, numeric=[2, 3])
+
+
+def _labels(data: ReportData) -> Markup:
+    splits = [split for split in SPLITS if split in (data.manifest.get("rows_out") or {})]
+    tasks: Mapping[str, Mapping[str, Json]] = data.manifest.get("tasks") or {}
+    rows = [[task_name(data, task), *(_rate(parts.get(split)) for split in splits)] for task, parts in tasks.items()]
+    return table(["Task", *splits], rows, numeric=range(1, len(splits) + 1))
+
+
+def _rate(part: Json | None) -> Markup:
+    if not part or not part.get("rows"):
+        return el("td", NOTHING, class_="num")
+    tip = f"{count(part.get('positives'))} of {count(part['rows'])} rows"
+    if part.get("positives") is None:
+        return el("td", general(part.get("sum", 0) / part["rows"]), class_="num", title=tip)
+    return el("td", percent(part["positives"] / part["rows"]), class_="num", title=tip)
+
+
+def _days(data: ReportData, days: Mapping[str, int]) -> Markup:
+    split = data.dataset.get("split") or {}
+    bars = []
+    for day, rows in sorted(days.items()):
+        iso = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+        index = next((i for i, name in enumerate(SPLITS) if _inside(split.get(name), iso)), 9)
+        bars.append((iso[5:], float(rows), index))
+    legend = [el("span", el("i", style=f"background:{colour(i)}"), name) for i, name in enumerate(SPLITS)]
+    legend = legend if split.get("by", "time") == "time" and split else []
+    return el("div", columns("Rows a day", bars), el("div", legend, class_="legend"))
+
+
+def _inside(part: object, iso: str) -> bool:
+    return isinstance(part, list | tuple) and len(part) == 2 and str(part[0]) <= iso <= str(part[1])
+
+
+def _verdict(data: ReportData) -> Markup:
+    problems, warnings = data.verdict.get("problems") or [], data.verdict.get("warnings") or []
+    unmatched = [(table, rows) for table, rows in (data.manifest.get("unmatched") or {}).items() if rows]
+    parts: list[Markup] = []
+    if problems:
+        parts.append(
+            el(
+                "ul",
+                [el("li", el("span", "problem", class_="pill bad"), " ", text) for text in problems],
+                class_="plain",
+            )
+        )
+    if warnings:
+        parts.append(
+            el(
+                "ul",
+                [el("li", el("span", "warning", class_="pill warn"), " ", text) for text in warnings],
+                class_="plain",
+            )
+        )
+    if unmatched:
+        texts = [f"{count(rows)} rows found no row in table {table}" for table, rows in unmatched]
+        parts.append(el("ul", [el("li", text) for text in texts], class_="plain quiet"))
+    if not problems:
+        parts.insert(0, el("p", el("span", "passed", class_="pill good"), " No anomaly stopped the run."))
+    return el("div", el("h3", "Validation"), parts, class_="card")
+
+
+def _columns(data: ReportData) -> Markup | None:
+    first, last = data.statistics.get(SPLITS[0], ()), {c.name: c for c in data.statistics.get(SPLITS[2], ())}
+    if not first:
+        return None
+    compared = any(len(last[c.name].bars) == len(c.bars) for c in first if c.name in last and c.bars)
+    legend = el(
+        "div",
+        el("span", el("i", style="background:var(--series-0)"), SPLITS[0]),
+        el("span", el("i", class_="dash"), SPLITS[2]) if compared else None,
+        class_="legend",
+    )
+    rows = [_column(column, last.get(column.name)) for column in first]
+    head = ["Column", "Type", "Missing", "Distinct", "Mean", "Deviation", "Min", "Median", "Max", "Distribution"]
+    return el("div", el("h3", "Columns"), legend, table(head, rows, numeric=range(2, 9)), class_="card")
+
+
+def _column(column: ColumnStatistics, other: ColumnStatistics | None) -> list[Markup | str]:
+    length = f" ×{column.mean_length:.1f}" if column.mean_length is not None else ""
+    numbers = [column.mean, column.deviation, column.minimum, column.median, column.maximum]
+    missing = percent(column.missing) if column.missing else NOTHING
+    chart = histogram(f"Distribution of {column.name}", column.bars, other.bars if other else ())
+    return [
+        el("td", column.name, class_="name"),
+        column.type + length,
+        missing,
+        compact(column.distinct),
+        *map(general, numbers),
+        chart or NOTHING,
+    ]

@@ -1,0 +1,122 @@
+"""How the model learned: curves, and how much each expert counts for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.report.data import Json, ReportData
+from pipeline.report.html import NOTHING, Markup, compact, count, duration, el, number, table
+from pipeline.report.quality import task_index, task_name
+from pipeline.report.svg import Series, lines
+
+
+def training(data: ReportData) -> Markup:
+    """Loss and AUC by epoch."""
+    epochs: Sequence[Json] = data.training.get("epochs") or []
+    best = data.training.get("best_epoch")
+    why = data.training.get("stopped")
+    lead = f"{len(epochs)} epochs" + (f"; kept the weights of epoch {best}" if best is not None else "")
+    lead += f"; stopped: {why}." if why else "."
+    charts = [
+        el(
+            "div",
+            el("h3", "Validation AUC"),
+            lines("Validation AUC by epoch", _areas(data, epochs), best),
+            class_="card",
+        ),
+        el(
+            "div",
+            el("h3", "Training loss"),
+            lines("Training loss by epoch", _losses(data, epochs), best),
+            class_="card",
+        ),
+    ]
+    return el(
+        "section",
+        el("h2", "Training"),
+        el("p", lead, class_="lead"),
+        el("div", charts, class_="grid2"),
+        el("div", el("details", el("summary", "Every epoch"), _epochs(data, epochs)), class_="card")
+        if epochs
+        else None,
+        id="training",
+    )
+
+
+def _by_epoch(epochs: Sequence[Json], pick: Sequence[str]) -> list[tuple[float, float]]:
+    points = []
+    for place, epoch in enumerate(epochs, start=1):
+        value: Any = epoch
+        for key in pick:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, int | float):
+            points.append((float(epoch.get("epoch", place)), float(value)))
+    return points
+
+
+def _tasks(data: ReportData) -> list[str]:
+    return list(data.dataset.get("tasks", {}))
+
+
+def _areas(data: ReportData, epochs: Sequence[Json]) -> list[Series]:
+    return [
+        Series(task, _by_epoch(epochs, ["validation", "auc", task]), task_index(data, task)) for task in _tasks(data)
+    ]
+
+
+def _losses(data: ReportData, epochs: Sequence[Json]) -> list[Series]:
+    single = [Series(task, _by_epoch(epochs, ["losses", task]), task_index(data, task)) for task in _tasks(data)]
+    return [*single, Series("total", _by_epoch(epochs, ["loss"]), len(single))]
+
+
+def _epochs(data: ReportData, epochs: Sequence[Json]) -> Markup:
+    tasks = _tasks(data)
+    rows = []
+    for epoch in epochs:
+        validation = epoch.get("validation") or {}
+        areas = [number((validation.get("auc") or {}).get(task)) for task in tasks]
+        mean, speed = number(validation.get("mean_auc")), compact(epoch.get("examples_per_s"))
+        time = duration(epoch.get("seconds"))
+        rows.append([count(epoch.get("epoch")), number(epoch.get("loss")), mean, *areas, time, speed])
+    head = ["Epoch", "Loss", "Mean AUC", *tasks, "Time", "Examples/s"]
+    return table(head, rows, numeric=range(len(head)))
+
+
+def gates(data: ReportData) -> Markup | None:
+    """A heatmap of tasks by experts for each layer of gates."""
+    by_layer: dict[str, list[Json]] = {}
+    for gate in data.gates.get("layers") or []:
+        layer, _, task = str(gate["task"]).rpartition("/")
+        by_layer.setdefault(layer or str(gate.get("layer", "")), []).append({**gate, "task": task})
+    if not by_layer:
+        return None
+    cards = [
+        el("div", el("h3", _layer_name(name, len(by_layer))), _heatmap(data, rows), class_="card")
+        for name, rows in by_layer.items()
+    ]
+    lead = "Mean weight that each task’s gate gives each expert, over validation rows. A row sums to 1."
+    return el("section", el("h2", "Gates"), el("p", lead, class_="lead"), cards, id="gates")
+
+
+def _layer_name(name: str, layers: int) -> str:
+    if not name:
+        return "Gate weights"
+    return f"Layer {name} of {layers}" if name.isdigit() else name
+
+
+def _heatmap(data: ReportData, rows: Sequence[Json]) -> Markup:
+    experts = list(dict.fromkeys(expert for row in rows for expert in row["experts"]))
+    body = []
+    for row in rows:
+        weights = dict(zip(row["experts"], row["weights"], strict=True))
+        highest = max(weights.values(), default=1) or 1
+        cells = [_weight(weights.get(expert), highest) for expert in experts]
+        body.append([task_name(data, row["task"]), *cells])
+    return table(["Gate of", *experts], body, numeric=range(1, len(experts) + 1))
+
+
+def _weight(value: float | None, highest: float) -> Markup:
+    if value is None:
+        return el("td", NOTHING, class_="heat quiet")
+    return el("td", f"{value:.2f}", class_="heat", style=f"--heat:{min(value / highest, 1) * 0.6:.3f}")
