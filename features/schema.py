@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from features.columns import kept_columns
 from features.spec import (
     DAY,
     ROW_ID,
@@ -37,8 +38,9 @@ def build_schema(
         max_numeric_drift: limit of the Jensen-Shannon divergence of numeric columns, none by default.
     """
     schema = schema_pb2.Schema()
-    features = set(dataset.feature_columns())
-    for name, column in example_columns(dataset).items():
+    columns, features = dataset.all_columns(), set(dataset.feature_columns())
+    for name in kept_columns(dataset):
+        column = columns[name]
         feature = _feature(schema, name, column)
         if column.required:
             feature.presence.min_fraction = 1.0
@@ -65,15 +67,6 @@ def feature_spec(dataset: Dataset, labels: bool) -> dict[str, Any]:
     if labels:
         spec |= {name: tf.io.FixedLenFeature([], tf.float32) for name in answer_columns(dataset)}
     return spec
-
-
-def example_columns(dataset: Dataset) -> dict[str, Column]:
-    """The spec's columns that examples may hold: all but outcomes, and labels and masks only where something reads them."""
-    answers = {task.label for task in dataset.tasks.values()} | {task.mask for task in dataset.tasks.values()}
-    answers -= set(dataset.feature_columns()) | {dataset.group, dataset.item, dataset.position}
-    return {
-        name: column for name, column in dataset.all_columns().items() if not column.outcome and name not in answers
-    }
 
 
 def answer_columns(dataset: Dataset) -> tuple[str, ...]:

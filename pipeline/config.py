@@ -42,6 +42,8 @@ class ValidateConfig(Frozen):
     """L-infinity distance of a categorical column between the training split and a later one."""
     max_numeric_drift: Share = 0.3
     """Jensen-Shannon divergence of a numeric column between the training split and a later one."""
+    ignore_drift: tuple[str, ...] = ()
+    """Columns that drift by nature (an age, a count that grows): their drift is written down, and stops nothing."""
     required_days: bool = True
     """Every day of the split must have rows."""
 

@@ -9,19 +9,29 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import apache_beam as beam
+
     T = TypeVar("T")
     InputArtifact = Annotated[T, "input"]
     OptionalInputArtifact = Annotated[T | None, "input"]
     OutputArtifact = Annotated[T, "output"]
     Parameter = Annotated[T, "parameter"]
+    BeamPipeline = Annotated[beam.Pipeline | None, "made by TFX from the pipeline's Beam arguments"]
 
     def component(*, use_beam: bool = False) -> Callable[[Callable[..., None]], Any]:
         """Makes a TFX component of a function."""
 
 else:
-    from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+    import apache_beam as beam
+    from tfx.dsl.component.experimental.annotations import (
+        BeamComponentParameter,
+        InputArtifact,
+        OutputArtifact,
+        Parameter,
+    )
     from tfx.dsl.component.experimental.decorators import component
 
     OptionalInputArtifact = InputArtifact
+    BeamPipeline = BeamComponentParameter[beam.Pipeline]
 
-__all__ = ["InputArtifact", "OptionalInputArtifact", "OutputArtifact", "Parameter", "component"]
+__all__ = ["BeamPipeline", "InputArtifact", "OptionalInputArtifact", "OutputArtifact", "Parameter", "component"]

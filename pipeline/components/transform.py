@@ -16,25 +16,23 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from apache_beam.io.filesystems import FileSystems
 from tfx.components.util import examples_utils
-from tfx.dsl.component.experimental.annotations import BeamComponentParameter
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 from tfx_bsl.tfxio import tensor_adapter
 
+from features.columns import list_schema
 from features.errors import DataError
 from features.preprocessing import make_preprocessing_fn, transformed_layout
 from features.progress import report
 from features.schema import answer_columns, build_schema
 from features.spec import ROW_ID, SPLITS, Dataset
 from pipeline.artifacts import SideTables
-from pipeline.components.annotations import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.components.annotations import BeamPipeline, InputArtifact, OutputArtifact, Parameter, component
 
 STAGE = "transform"
 LAYOUT_FILE = os.path.join("feedrank", "layout.json")
 TABLES_DIRECTORY = os.path.join("feedrank", "tables")
-_ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.binary()}
 _ROWS_A_BATCH = 65_536
 
 
@@ -46,7 +44,7 @@ def SpecTransform(  # noqa: PLR0913, PLR0917 - a component's arguments are its a
     tables: InputArtifact[SideTables],
     transform_graph: OutputArtifact[standard_artifacts.TransformGraph],
     transformed_examples: OutputArtifact[standard_artifacts.Examples],
-    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+    beam_pipeline: BeamPipeline = None,
 ) -> None:
     """Learns vocabularies, moments and quantiles of the training split and applies them to all splits.
 
@@ -65,15 +63,14 @@ def SpecTransform(  # noqa: PLR0913, PLR0917 - a component's arguments are its a
     spec = Dataset.model_validate_json(dataset)
     splits = artifact_utils.decode_split_names(examples.split_names)
     files = {
-        split: sorted(fileio.glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*.parquet")))
-        for split in splits
+        split: _glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*.parquet")) for split in splits
     }
     outputs = {split: os.path.join(transformed_examples.uri, f"Split-{split}") for split in splits}
     transform(spec, files, outputs, transform_graph.uri, beam_pipeline)
     _copy_files(os.path.join(tables.uri, "*.parquet"), os.path.join(transform_graph.uri, TABLES_DIRECTORY))
     _copy_files(os.path.join(schema.uri, "*.pbtxt"), os.path.join(transform_graph.uri, "feedrank"))
     transformed_examples.split_names = examples.split_names
-    examples_utils.set_payload_format(transformed_examples, example_gen_pb2.PayloadFormat.FORMAT_PARQUET)
+    examples_utils.set_payload_format(transformed_examples, examples_utils.get_payload_format(examples))
 
 
 def transform(
@@ -128,8 +125,8 @@ def transform(
 
 def raw_arrow_schema(dataset: Dataset) -> pa.Schema:
     """The columns that Transform reads, each a list: what `preprocessing_fn` gets as sparse tensors."""
-    columns = dataset.all_columns()
-    return pa.schema([(name, pa.list_(_ARROW[columns[name].element_type])) for name in dataset.feature_columns()])
+    everything = list_schema(dataset)
+    return pa.schema([everything.field(name) for name in dataset.feature_columns()])
 
 
 def _representations(dataset: Dataset) -> tensor_adapter.TensorRepresentations:
@@ -146,9 +143,13 @@ def _write_description(dataset: Dataset, graph_directory: str) -> None:
     io_utils.write_pbtxt_file(os.path.join(raw, "schema.pbtxt"), build_schema(dataset))
 
 
+def _glob(pattern: str) -> list[str]:
+    return sorted(str(path) for path in fileio.glob(pattern))
+
+
 def _copy_files(pattern: str, directory: str) -> None:
     fileio.makedirs(directory)
-    for path in sorted(fileio.glob(pattern)):
+    for path in _glob(pattern):
         fileio.copy(path, os.path.join(directory, os.path.basename(path)), overwrite=True)
 
 
