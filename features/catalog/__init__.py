@@ -1,0 +1,37 @@
+"""The datasets that feedrank knows by name: one file each, the only place with its column names.
+
+A log of your own needs no file here; its YAML says the same (see README).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+
+from features.catalog import census_income, kuairand, synthetic
+from features.errors import ConfigError
+from features.spec import Dataset
+
+DATASETS: Mapping[str, Callable[[], Dataset]] = {
+    "census_income": census_income.dataset,
+    "kuairand": kuairand.dataset,
+    "synthetic": synthetic.dataset,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that `load` knows, sorted."""
+    return tuple(sorted(DATASETS))
+
+
+def load(name: str) -> Dataset:
+    """The dataset of that name.
+
+    Raises:
+        ConfigError: if there is none; names the known ones and the nearest.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ConfigError(f"no dataset is called '{name}'; known: {', '.join(names())}{hint}")
+    return DATASETS[name]()

@@ -1,0 +1,226 @@
+"""KuaiRand (Gao et al., CIKM 2022): impressions of a short-video feed, seven tasks.
+
+Files (``data.path`` holds them, see README for where they come from): the standard log, the user and the video table,
+and each user's earlier history, ``user_history_upto_0424.parquet`` (user_id, history_len, last_time_ms, and the last 50
+at most of the videos watched, liked, watched long; oldest first). `features.catalog.kuairand_history` turns the history
+into rates and affinities.
+
+Quirks that this entry takes care of: ``date`` and ``hourmin`` agree with each other and not always with ``time_ms``, so
+day and hour come from the former; ``duration_ms`` may be 0; several integers are written as floats ("1.0"); some
+categories hold undocumented values, so no domain is closed.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from features.spec import (
+    Bag,
+    Bucketized,
+    Categorical,
+    Column,
+    Columns,
+    ColumnType,
+    Dataset,
+    Derived,
+    DerivedTable,
+    Feature,
+    Id,
+    Numeric,
+    Sequence,
+    SideTable,
+    Source,
+    Task,
+    TimeColumn,
+    TimeSplit,
+    Vocabulary,
+)
+
+_HISTORY = "features.catalog.kuairand_history"
+
+LABELS = {
+    "click": "is_click",
+    "long_view": "long_view",
+    "like": "is_like",
+    "profile_enter": "is_profile_enter",
+    "comment": "is_comment",
+    "follow": "is_follow",
+    "forward": "is_forward",
+}
+OUTCOMES = ("is_hate", "play_time_ms", "profile_stay_time", "comment_stay_time")
+CATEGORIES = (
+    "tab", "hour", "user_active_degree", "is_live_streamer", "is_video_author", "follow_user_num_range",
+    "fans_user_num_range", "friend_user_num_range", "register_days_range", "video_type", "upload_dt", "upload_type",
+    "music_type", *(f"onehot_feat{number}" for number in range(18)),
+)  # fmt: skip
+RATES = (
+    "user_like_rate", "user_ever_like_rate", "user_long_rate", "user_like_lift", "user_long_lift", "user_log_duration",
+    "user_log_duration_long", "video_like_rate", "video_long_rate", "author_like_rate", "author_long_rate",
+    "music_like_rate", "music_long_rate", "tag_like_rate", "tag_long_rate", "tag_share", "user_tag_long_rate",
+    "user_tag_like_rate", "hours_since_visit", "video_age_days", "log_duration", "fans_over_follows",
+)  # fmt: skip
+"""Numbers with a shape of their own: by their rank among the training rows, so that later days stay within bounds."""
+COUNTS = (
+    "follow_user_num", "fans_user_num", "friend_user_num", "register_days", "history_impressions", "user_likes",
+    "video_watches", "author_watches", "music_watches", "author_videos", "tag_seen", "tag_longs", "tag_likes",
+    "seen_video", "watched_long_video", "liked_video", "author_seen", "author_longs", "author_likes", "server_width",
+    "server_height",
+)  # fmt: skip
+"""Counts, skewed."""
+CUT = (
+    "user_like_rate", "user_ever_like_rate", "user_long_rate", "user_like_lift", "user_long_lift", "video_like_rate", "video_long_rate",
+    "author_like_rate", "author_long_rate", "music_long_rate", "tag_long_rate", "user_tag_long_rate",
+    "user_tag_like_rate", "log_duration", "fans_over_follows", "fans_user_num", "follow_user_num", "register_days", "history_impressions",
+    "video_watches",
+)  # fmt: skip
+"""Also cut into buckets of their own: a network bends a straight input only slowly."""
+
+
+def dataset() -> Dataset:
+    """Trained on 2022-04-25..28, validated on 04-29, tested on 04-30 (Beijing days)."""
+    return Dataset(
+        name="kuairand",
+        description="KuaiRand: a short-video feed with seven kinds of feedback, user and video tables, and histories.",
+        source=Source(files="log_standard_4_25_to_4_30_*.csv"),
+        columns=_log_columns(),
+        time=TimeColumn(column="date", unit="yyyymmdd"),
+        group="user_id",
+        item="video_id",
+        tables={
+            "users": SideTable(source=Source(files="user_features_*.csv"), on="user_id", columns=_user_columns()),
+            "videos": SideTable(
+                source=Source(files="video_features_basic_*.csv"), on="video_id", columns=_video_columns()
+            ),
+            "history": SideTable(
+                source=Source(files="user_history_upto_0424.parquet", format="parquet"),
+                on="user_id",
+                columns=_history_columns(),
+            ),
+            **_derived_tables(),
+        },
+        derived=_derived(),
+        features=_features(),
+        tasks={task: Task(label=label) for task, label in LABELS.items()},
+        split=TimeSplit(
+            train=(datetime.date(2022, 4, 25), datetime.date(2022, 4, 28)),
+            validation=(datetime.date(2022, 4, 29), datetime.date(2022, 4, 29)),
+            test=(datetime.date(2022, 4, 30), datetime.date(2022, 4, 30)),
+        ),
+    )
+
+
+def _of(kind: ColumnType, *names: str) -> Columns:
+    return {name: Column(type=kind) for name in names}
+
+
+def _log_columns() -> Columns:
+    return {
+        "user_id": Column(type="int64", required=True),
+        "video_id": Column(type="int64", required=True),
+        "date": Column(type="int64", required=True),
+        "hourmin": Column(type="int64", minimum=0, maximum=2359),
+        "time_ms": Column(type="int64", minimum=0),
+        "duration_ms": Column(type="int64", minimum=0),
+        "tab": Column(type="int64"),
+        **{label: Column(type="int64", required=True, minimum=0, maximum=1) for label in LABELS.values()},
+        **{name: Column(type="int64", outcome=True) for name in OUTCOMES},
+    }
+
+
+def _user_columns() -> Columns:
+    numbers = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
+    ranges = tuple(f"{name}_range" for name in numbers)
+    flags = ("is_live_streamer", "is_video_author")
+    onehots = tuple(f"onehot_feat{number}" for number in range(18))
+    return _of("int64", "user_id", *flags, *numbers, *onehots) | _of("string", "user_active_degree", *ranges)
+
+
+def _video_columns() -> Columns:
+    return {
+        **_of("int64", "video_id", "author_id", "music_id", "music_type", "video_duration"),
+        **_of("int64", "server_width", "server_height"),
+        **_of("string", "video_type", "upload_dt", "upload_type"),
+        "tag": Column(type="list<int64>"),
+    }
+
+
+def _history_columns() -> Columns:
+    return _of("int64", "user_id", "history_len", "last_time_ms") | _of(
+        "list<int64>", "watch_seq", "like_seq", "long_watch_seq"
+    )
+
+
+def _derived_tables() -> dict[str, DerivedTable]:
+    things = ("video", "author", "music")
+    video_rates = [f"{thing}_{kind}_rate" for thing in (*things, "tag") for kind in ("like", "long")]
+    user_rates = [name for name in RATES if name.startswith("user_") and not name.startswith("user_tag")]
+    return {
+        "video_statistics": DerivedTable(
+            function=f"{_HISTORY}:video_statistics",
+            inputs=("history", "videos"),
+            on="video_id",
+            columns=_of("int64", "video_id", "author_videos", *(f"{thing}_watches" for thing in things))
+            | _of("float32", *video_rates),
+        ),
+        "user_statistics": DerivedTable(
+            function=f"{_HISTORY}:user_statistics",
+            inputs=("history", "videos", "video_statistics"),
+            on="user_id",
+            columns=_of("int64", "user_id", "user_likes")
+            | _of("float32", *user_rates)
+            | _of("list<int64>", "met_tags", "met_watches", "met_longs", "met_likes"),
+        ),
+        "user_authors": DerivedTable(
+            function=f"{_HISTORY}:user_authors",
+            inputs=("history", "videos"),
+            on=("user_id", "author_id"),
+            columns=_of("int64", "user_id", "author_id", "pair_watches", "pair_longs", "pair_likes"),
+        ),
+    }
+
+
+def _derived() -> tuple[Derived, ...]:
+    return (
+        Derived(
+            function=f"{_HISTORY}:fame",
+            inputs=("fans_user_num", "follow_user_num"),
+            outputs=_of("float32", "fans_over_follows"),
+        ),
+        Derived(
+            function=f"{_HISTORY}:moment",
+            inputs=(
+                "date", "hourmin", "time_ms", "duration_ms", "video_duration", "upload_dt", "last_time_ms",
+                "history_len",
+            ),
+            outputs=_of("int64", "hour", "history_impressions")
+            | _of("float32", "hours_since_visit", "video_age_days", "log_duration"),
+        ),
+        Derived(
+            function=f"{_HISTORY}:affinities",
+            inputs=(
+                "video_id", "tag", "watch_seq", "like_seq", "long_watch_seq", "pair_watches", "pair_longs",
+                "pair_likes", "met_tags", "met_watches", "met_longs", "met_likes", "user_like_rate", "user_long_rate",
+            ),
+            outputs=_of("int64", "seen_video", "watched_long_video", "liked_video")
+            | _of("int64", "author_seen", "author_longs", "author_likes")
+            | _of("float32", "tag_seen", "tag_longs", "tag_likes", "tag_share")
+            | _of("float32", "user_tag_long_rate", "user_tag_like_rate"),
+        ),
+    )  # fmt: skip
+
+
+def _features() -> dict[str, Feature]:
+    return {
+        "user_id": Id(),
+        "video_id": Id(),
+        "author_id": Id(),
+        "music_id": Id(),
+        "tag": Bag(max_length=3),
+        "watch_seq": Sequence(vocabulary_of="video_id"),
+        "like_seq": Sequence(vocabulary_of="video_id"),
+        "long_watch_seq": Sequence(vocabulary_of="video_id"),
+        **{name: Categorical(vocabulary=Vocabulary(min_count=10)) for name in CATEGORIES},
+        **{name: Numeric(scaling="quantile") for name in RATES},
+        **{name: Numeric(scaling="log_zscore") for name in COUNTS},
+        **{f"{name}_bucket": Bucketized(column=name, buckets=16, dim=4) for name in CUT},
+    }
