@@ -1,0 +1,96 @@
+"""The validate stage: a schema curated by the spec, and a gate that stops a run before it trains on bad data."""
+
+import json
+import os
+
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
+
+from features.errors import DataError
+from features.progress import report
+from features.schema import build_schema
+from features.spec import SPLITS, Dataset
+from pipeline.artifacts import DataVerdict, IngestManifest
+from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
+from pipeline.config import ValidateConfig
+from pipeline.data_checks import Statistics, judge
+
+STAGE = "validate"
+SCHEMA_FILE = "schema.pbtxt"
+VERDICT_FILE = "verdict.json"
+
+
+@component()
+def SpecSchema(dataset: Parameter[str], schema: OutputArtifact[standard_artifacts.Schema]) -> None:
+    """Writes the schema that the spec means.
+
+    Args:
+        dataset: the `Dataset` as JSON.
+        schema: gets ``schema.pbtxt``.
+    """
+    spec = Dataset.model_validate_json(dataset)
+    io_utils.write_pbtxt_file(os.path.join(schema.uri, SCHEMA_FILE), build_schema(spec))
+
+
+@component()
+def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
+    dataset: Parameter[str],
+    validate: Parameter[str],
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    schema: InputArtifact[standard_artifacts.Schema],
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    manifest: InputArtifact[IngestManifest],
+    verdict: OutputArtifact[DataVerdict],
+    previous_statistics: OptionalInputArtifact[standard_artifacts.ExampleStatistics] = None,
+) -> None:
+    """Stops the run if the data is not fit to train on.
+
+    Args:
+        dataset: the `Dataset` as JSON.
+        validate: the `ValidateConfig` as JSON.
+        statistics: StatisticsGen's, of every split, made with `schema`.
+        schema: the curated schema that the anomalies were measured against.
+        anomalies: ExampleValidator's.
+        manifest: ingest's.
+        verdict: gets ``verdict.json``: ok, problems, warnings, measured drift.
+        previous_statistics: of the previous run, if there was one.
+
+    Raises:
+        DataError: naming every problem and its column, task, day or split.
+        ConfigError: if the config ignores the drift of an unknown column.
+    """
+    del schema  # an arrow of the graph: the anomalies below are against it
+    found = judge(
+        Dataset.model_validate_json(dataset),
+        ValidateConfig.model_validate_json(validate),
+        json.loads(io_utils.read_string_file(os.path.join(manifest.uri, "manifest.json"))),
+        {split: read_statistics(statistics, split) for split in _splits(statistics)},
+        {split: _read_anomalies(anomalies, split) for split in _splits(anomalies)},
+        read_statistics(previous_statistics, SPLITS[0]) if previous_statistics is not None else None,
+    )
+    io_utils.write_string_file(os.path.join(verdict.uri, VERDICT_FILE), found.model_dump_json(indent=2))
+    report(STAGE, problems=len(found.problems), warnings=len(found.warnings))
+    if not found.ok:
+        count = f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}"
+        lines = "\n".join(f"- {problem}" for problem in found.problems)
+        raise DataError(f"the data is not fit to train on, {count}; nothing was trained:\n{lines}")
+
+
+def read_statistics(artifact: standard_artifacts.ExampleStatistics, split: str) -> Statistics:
+    """The statistics of one split of an artifact that StatisticsGen wrote."""
+    return tfdv.load_stats_binary(os.path.join(artifact_utils.get_split_uri([artifact], split), "FeatureStats.pb"))
+
+
+def _read_anomalies(artifact: standard_artifacts.ExampleAnomalies, split: str) -> anomalies_pb2.Anomalies:
+    path = os.path.join(artifact_utils.get_split_uri([artifact], split), "SchemaDiff.pb")
+    with fileio.open(path, "rb") as file:
+        return anomalies_pb2.Anomalies.FromString(file.read())
+
+
+def _splits(
+    artifact: standard_artifacts.ExampleStatistics | standard_artifacts.ExampleAnomalies,
+) -> list[str]:
+    return [str(split) for split in artifact_utils.decode_split_names(artifact.split_names)]

@@ -1,0 +1,221 @@
+"""Is this data fit to train on? Plain functions from counts, statistics and anomalies to problems and warnings."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import pydantic
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+
+from features.errors import ConfigError
+from features.schema import build_schema, drift_columns
+from features.spec import SPLITS, Categorical, Dataset, TimeSplit
+from pipeline.config import ValidateConfig
+
+Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
+Manifest = Mapping[str, Any]
+
+_HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}
+"""Anomalies that are only warned of; every other kind stops the run."""
+_PREVIOUS = "previous run"
+
+
+class Verdict(pydantic.BaseModel):
+    """What validation found. Written as ``verdict.json``."""
+
+    ok: bool
+    problems: list[str]
+    """Each stops the run and names its column, task, day or split."""
+    warnings: list[str]
+    drift: dict[str, dict[str, float]] = {}
+    """Column -> what it was compared with -> distance: L-infinity of a category, Jensen-Shannon of a number."""
+
+
+class Findings:
+    """Collects problems and warnings, and the drift that was measured."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self.drift: dict[str, dict[str, float]] = {}
+
+    def add(self, message: str, stops: bool = True) -> None:
+        """Adds a problem, or where it does not stop the run, a warning."""
+        (self.problems if stops else self.warnings).append(message)
+
+    def verdict(self) -> Verdict:
+        """The sum of it."""
+        return Verdict(ok=not self.problems, problems=self.problems, warnings=self.warnings, drift=self.drift)
+
+
+def check_rows(findings: Findings, manifest: Manifest) -> None:
+    """Every split has rows."""
+    rows = manifest["rows_out"]
+    for split in SPLITS:
+        if not rows.get(split, 0):
+            found = ", ".join(f"{name} {count}" for name, count in rows.items())
+            findings.add(f"split '{split}' is empty; rows: {found}")
+
+
+def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, required: bool) -> None:
+    """Every day of a split by time has rows."""
+    if not isinstance(dataset.split, TimeSplit):
+        return
+    rows: Mapping[str, int] = manifest["days"]
+    for split in SPLITS:
+        for day in _days(*getattr(dataset.split, split)):
+            if not rows.get(f"{day:%Y%m%d}", 0):
+                findings.add(f"day {day} of split '{split}' has no rows", stops=required)
+
+
+def _days(first: datetime.date, last: datetime.date) -> Iterator[datetime.date]:
+    for ordinal in range(first.toordinal(), last.toordinal() + 1):
+        yield datetime.date.fromordinal(ordinal)
+
+
+def check_labels(findings: Findings, dataset: Dataset, manifest: Manifest) -> None:
+    """Every task has rows in every split, and every binary task a positive one."""
+    for name, task in dataset.tasks.items():
+        what = f"task '{name}' (label '{task.label}')"
+        for split in SPLITS:
+            counts = manifest["tasks"].get(name, {}).get(split)
+            if not manifest["rows_out"].get(split, 0):
+                continue
+            if counts is None or not counts["rows"]:
+                findings.add(
+                    f"{what} has no row in split '{split}'" + (f" under mask '{task.mask}'" if task.mask else "")
+                )
+            elif task.kind == "binary" and not counts["positives"]:
+                findings.add(f"{what} has no positive among the {counts['rows']} rows of split '{split}'")
+            elif task.kind == "binary" and counts["positives"] == counts["rows"]:
+                findings.add(f"{what} has no negative among the {counts['rows']} rows of split '{split}'", stops=False)
+
+
+def check_anomalies(findings: Findings, anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> None:
+    """What TFX's ExampleValidator found against the curated schema, each finding once with the splits it holds for."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for split, of_split in anomalies.items():
+        for name, info in sorted(of_split.anomaly_info.items()):
+            column = ".".join(info.path.step) or name
+            for reason in info.reason:
+                text = f"column '{column}': {reason.short_description}: {reason.description.strip().rstrip('.')}"
+                found.setdefault((text, reason.type not in _HARMLESS), []).append(split)
+        if of_split.HasField("dataset_anomaly_info"):
+            text = f"all columns: {of_split.dataset_anomaly_info.description}"
+            found.setdefault((text, True), []).append(split)
+    for (text, stops), splits in found.items():
+        findings.add(f"{text} (split {', '.join(splits)})", stops=stops)
+
+
+def check_integer_categories(findings: Findings, dataset: Dataset, statistics: Mapping[str, Statistics]) -> None:
+    """A closed category of integers holds no other value. (Strings: the schema's domain, so ExampleValidator.)"""
+    for name, feature in dataset.features.items():
+        column = dataset.feature_column(name)
+        if not isinstance(feature, Categorical) or not feature.values or not isinstance(feature.values[0], int):
+            continue
+        known = {str(value) for value in feature.values}
+        for split, of_split in statistics.items():
+            unexpected = sorted(_counted_values(of_split, column) - known)
+            if unexpected:
+                shown = ", ".join(unexpected[:10]) + (", ..." if len(unexpected) > 10 else "")
+                findings.add(
+                    f"column '{column}': unexpected values {shown} in split '{split}'; "
+                    f"allowed: {', '.join(map(str, feature.values))}"
+                )
+
+
+def _counted_values(statistics: Statistics, column: str) -> set[str]:
+    for feature in statistics.datasets[0].features:
+        if ".".join(feature.path.step) == column or feature.name == column:
+            return {bucket.label for bucket in feature.string_stats.rank_histogram.buckets}
+    return set()
+
+
+def check_drift(
+    findings: Findings,
+    dataset: Dataset,
+    config: ValidateConfig,
+    statistics: Mapping[str, Statistics],
+    previous: Statistics | None,
+) -> None:
+    """Columns keep their distribution: validation and test against train, and train against the previous run's train.
+
+    Args:
+        findings: gets the problems, the ignored drift as warnings, and all distances.
+        dataset: the spec: ids, lists and the time are never compared.
+        config: the limits, and the columns that may drift.
+        statistics: split to its statistics.
+        previous: statistics of the previous run's training split, if there was one.
+
+    Raises:
+        ConfigError: if `config` ignores a column that is not compared.
+    """
+    compared = drift_columns(dataset)
+    if unknown := sorted(set(config.ignore_drift) - set(compared)):
+        raise ConfigError(
+            f"validate.ignore_drift names {', '.join(unknown)}, which no drift is measured of; "
+            f"columns: {', '.join(sorted(compared)) or '(none)'}"
+        )
+    pairs = [(split, statistics[SPLITS[0]], statistics[split]) for split in SPLITS[1:] if split in statistics]
+    if previous is not None:
+        pairs.append((_PREVIOUS, previous, statistics[SPLITS[0]]))
+    for name, before, after in pairs:
+        if not (before.datasets[0].num_examples and after.datasets[0].num_examples):
+            continue
+        for column, distance in _distances(dataset, before, after):
+            findings.drift.setdefault(column, {})[name] = distance
+            _judge_drift(findings, config, column, compared[column], (name, distance))
+
+
+def _judge_drift(
+    findings: Findings, config: ValidateConfig, column: str, kind: str, measured: tuple[str, float]
+) -> None:
+    name, distance = measured
+    limit = config.max_drift if kind == "categorical" else config.max_numeric_drift
+    if distance <= limit:
+        return
+    measure = "L-infinity" if kind == "categorical" else "Jensen-Shannon"
+    versus = "train against the previous run's" if name == _PREVIOUS else f"{name} against train"
+    text = f"column '{column}' drifts: {measure} distance of {versus} is {distance:.3f}; allowed: {limit:g}"
+    ignored = column in config.ignore_drift
+    findings.add(f"{text} (ignored, see validate.ignore_drift)" if ignored else text, stops=not ignored)
+
+
+def _distances(dataset: Dataset, before: Statistics, after: Statistics) -> Iterable[tuple[str, float]]:
+    """TFDV's measurements. The limits in the schema only say which distance is measured; `_judge_drift` judges."""
+    schema = build_schema(dataset, max_drift=1.0, max_numeric_drift=1.0)
+    anomalies = tfdv.validate_statistics(after, schema, previous_statistics=before)
+    for info in anomalies.drift_skew_info:
+        for measurement in info.drift_measurements:
+            yield ".".join(info.path.step), measurement.value
+
+
+def judge(
+    dataset: Dataset,
+    config: ValidateConfig,
+    manifest: Manifest,
+    statistics: Mapping[str, Statistics],
+    anomalies: Mapping[str, anomalies_pb2.Anomalies],
+    previous: Statistics | None = None,
+) -> Verdict:
+    """All checks.
+
+    Args:
+        dataset: the spec.
+        config: the limits.
+        manifest: ingest's ``manifest.json``.
+        statistics: split to its statistics.
+        anomalies: split to ExampleValidator's anomalies.
+        previous: statistics of the previous run's training split.
+    """
+    findings = Findings()
+    check_rows(findings, manifest)
+    check_days(findings, dataset, manifest, config.required_days)
+    check_labels(findings, dataset, manifest)
+    check_anomalies(findings, anomalies)
+    check_integer_categories(findings, dataset, statistics)
+    check_drift(findings, dataset, config, statistics, previous)
+    return findings.verdict()
