@@ -34,7 +34,7 @@ check: lint  ## every check but the slow tests
 lint: $(INSTALLED)  ## format check, lint and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict $(ROOMS)
+	$(BIN)/mypy $(ROOMS)
 
 format: $(INSTALLED)  ## put the code into its format
 	$(BIN)/ruff format .

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
@@ -120,6 +121,18 @@ class DerivedTable(Frozen):
     def keys(self) -> tuple[str, ...]:
         """`on` as a tuple."""
         return (self.on,) if isinstance(self.on, str) else self.on
+
+
+def _kind_of_table(table: Any) -> str:
+    is_derived = "function" in table if isinstance(table, Mapping) else isinstance(table, DerivedTable)
+    return "derived" if is_derived else "side"
+
+
+AnyTable = Annotated[
+    Annotated[SideTable, pydantic.Tag("side")] | Annotated[DerivedTable, pydantic.Tag("derived")],
+    pydantic.Discriminator(_kind_of_table),
+]
+"""A table with a `function` is derived, any other is read from files."""
 
 
 class Derived(Frozen):

@@ -27,6 +27,7 @@ from features.kinds import (
 from features.sources import (
     DAY,
     ROW_ID,
+    AnyTable,
     Column,
     Columns,
     ColumnType,
@@ -47,6 +48,7 @@ __all__ = [
     "SPLITS",
     "AnyFeature",
     "AnySplit",
+    "AnyTable",
     "Bag",
     "Bucketized",
     "Categorical",
@@ -95,7 +97,7 @@ class Dataset(Frozen):
     item: str | None = None
     position: str | None = None
     """Where in the feed the item was shown; known after ranking, so never an ordinary feature."""
-    tables: dict[str, SideTable | DerivedTable] = pydantic.Field(default={})
+    tables: dict[str, AnyTable] = {}
     """Joined in this order."""
     derived: tuple[Derived, ...] = ()
     """Computed in this order, after all joins."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydantic
+import pydantic_core
 import yaml
 
 from features import catalog
+from features.catalog import synthetic
 from features.errors import ConfigError
-from features.frozen import unknown
+from features.frozen import Frozen, unknown
+from features.spec import Dataset
+from features.synthesis.config import SynthesisConfig
 from pipeline.config import RunConfig
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -35,7 +40,7 @@ _SHORTHANDS: Mapping[tuple[str, ...], str] = {
 """Where a bare value stands for a mapping with this one key, so that more can be laid over it."""
 
 _REMOVABLE = ("columns", "features", "tables", "tasks")
-"""In these mappings of names, ``name: null`` takes the entry of the layer below out."""
+"""In these mappings of a dataset, ``name: null`` takes the catalog's entry out."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -81,29 +86,37 @@ def explain(error: pydantic.ValidationError, data: Any = None) -> str:
         data: what was validated; with it, places are named as in the file, without pydantic's names of variants.
     """
     problems = []
-    for problem in error.errors(include_url=False, include_context=False):
-        where = ".".join(_place(problem["loc"], data))
-        what = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] != "value_error" and not isinstance(problem["input"], Mapping | pydantic.BaseModel):
-            what += f"; got {problem['input']!r}"
-        problems.append(f"{where}: {what}" if where else what)
+    for problem in error.errors(include_url=False):
+        where = ".".join(_place(problem, data))
+        problems.append(f"{where}: {_what(problem)}" if where else _what(problem))
     return "\n  ".join(problems)
 
 
-def _place(location: tuple[int | str, ...], data: Any) -> list[str]:
-    place = []
-    for depth, part in enumerate(location):
+def _what(problem: pydantic_core.ErrorDetails) -> str:
+    """What was received and what is allowed."""
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+        return unknown(context["discriminator"].strip("'"), context["tag"], allowed)
+    message = problem["msg"].removeprefix("Value error, ")
+    says_itself = problem["type"] in ("value_error", "missing") or isinstance(problem["input"], Mapping | Frozen)
+    return message if says_itself else f"{message}; got {problem['input']!r}"
+
+
+def _place(problem: pydantic_core.ErrorDetails, data: Any) -> Iterator[str]:
+    """The keys on the way to a problem, without pydantic's names of a union's variants."""
+    for depth, part in enumerate(problem["loc"]):
         inside = (isinstance(data, Mapping) and part in data) or (isinstance(data, list) and isinstance(part, int))
+        is_missing_key = problem["type"] == "missing" and depth == len(problem["loc"]) - 1
         if inside:
             data = data[part]
-        if inside or data is None or depth == len(location) - 1:
-            place.append(str(part))
-    return place
+        if inside or data is None or is_missing_key:
+            yield str(part)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except OSError as error:
         raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -133,9 +146,7 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str
     merged = dict(below)
     for key, value in above.items():
         here = (*path, str(key))
-        if value is None and path and path[-1] in _REMOVABLE:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             under = _as_mapping(merged.get(key), here)
             merged[key] = _overlay({} if _is_other_variant(under, value) else under, value, here)
         else:
@@ -159,11 +170,47 @@ def _is_other_variant(below: Mapping[str, Any], above: Mapping[str, Any]) -> boo
 
 def _extended(config: dict[str, Any]) -> dict[str, Any]:
     """Puts a catalog's dataset under what the configuration says beside ``extends``."""
-    dataset = config.get("dataset")
-    if not isinstance(dataset, Mapping) or "extends" not in dataset:
+    dataset = _as_mapping(config.get("dataset"), ("dataset",))
+    if "extends" not in dataset:
         return config
-    name = dataset["extends"]
-    if name not in catalog.names():
-        raise ConfigError(f"dataset.extends: {unknown('dataset', str(name), catalog.names())}")
     changes = {key: value for key, value in dataset.items() if key != "extends"}
-    return {**config, "dataset": _overlay(catalog.load(name).model_dump(mode="json"), changes, ("dataset",))}
+    entry = _catalog_entry(str(dataset["extends"]), config).model_dump(mode="json")
+    merged = _overlay(entry, changes, ("dataset",))
+    for names in _REMOVABLE:
+        merged[names] = {name: value for name, value in merged[names].items() if value is not None}
+    return {**config, "dataset": merged}
+
+
+def _catalog_entry(name: str, config: Mapping[str, Any]) -> Dataset:
+    """A catalog's dataset; the synthetic one with the days of the log that the run makes."""
+    if name not in catalog.names():
+        raise ConfigError(unknown("dataset", name, catalog.names()))
+    data = config.get("data")
+    if name != "synthetic" or not isinstance(data, Mapping) or data.get("synthesize") is None:
+        return catalog.load(name)
+    return synthetic.dataset_for(_synthesis_config(data["synthesize"]))
+
+
+def synthesis(overrides: Sequence[str]) -> SynthesisConfig:
+    """The settings of a synthetic log, defaults overridden as by ``--set``.
+
+    Raises:
+        ConfigError: each wrong key, what was received and what is allowed.
+    """
+    settings: dict[str, Any] = {}
+    for override in overrides:
+        settings = _overlay(settings, _parse_override(override))
+    return _synthesis_config(settings)
+
+
+def _synthesis_config(settings: Any) -> SynthesisConfig:
+    try:
+        return SynthesisConfig.model_validate(settings)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"synthetic data: {explain(error, settings)}") from error
+
+
+def json_schema() -> str:
+    """The JSON Schema of a configuration file. Only `name` and `dataset` are required: the base gives the rest."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"

@@ -1,0 +1,118 @@
+"""What commands print. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from features.spec import Dataset
+from pipeline.doctor import Finding
+from pipeline.history import Outcome
+from pipeline.runs import RunFolder, RunRecord
+
+_COLOURS = {"done": "green", "cached": "cyan", "failed": "red", "ok": "green", "note": "yellow", "problem": "red"}
+
+
+def plain(text: str) -> str:
+    """Text that rich prints as it is."""
+    return escape(text)
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _coloured(state: str) -> str:
+    return f"[{_COLOURS[state]}]{state}[/]"
+
+
+def show_runs(console: Console, found: Iterable[tuple[RunFolder, RunRecord]]) -> None:
+    """One line a run, oldest first."""
+    table = _table("run", "pipeline", "started", "took", "ended", right=("took",))
+    for folder, record in found:
+        last = record.stages[-1].name if record.stages else "start"
+        ended = _coloured(record.status) + (f" in {last}" if record.status == "failed" else "")
+        started = record.started.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(folder.run_id, record.pipeline, started, f"{record.seconds:.0f} s", ended)
+    console.print(table if table.row_count else "no runs yet; make one with: feedrank run CONFIG")
+
+
+def show_stages(console: Console, folder: RunFolder, record: RunRecord) -> None:
+    """The stages of one run and its files."""
+    table = _table("stage", "ended", "took", "rows", "note", right=("took", "rows"))
+    for stage in record.stages:
+        rows = "" if stage.rows is None else f"{stage.rows:,}"
+        table.add_row(stage.name, _coloured(stage.state), f"{stage.seconds:.1f} s", rows, plain(stage.note))
+    console.print(f"[bold]{record.pipeline}[/] {folder.run_id}")
+    console.print(table)
+    if record.error:
+        console.print(f"[red]{plain(record.error)}[/]", soft_wrap=True)
+    console.print(f"config  {folder.config}\nlog     {folder.log}", soft_wrap=True)
+
+
+def show_outcome(console: Console, outcome: Outcome) -> None:
+    """What came of a run: metrics, blessings, the pushed version, the report."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, values in (("AUC", outcome.aucs), ("MSE", outcome.errors)):
+        if values:
+            table.add_row(f"[bold]{name}[/]", "   ".join(f"{task} {_number(value)}" for task, value in values.items()))
+    if outcome.blessed is not None:
+        table.add_row("[bold]evaluate[/]", _blessing(outcome.blessed))
+    if outcome.serves is not None:
+        table.add_row("[bold]check_serving[/]", _blessing(outcome.serves))
+    for reason in outcome.reasons:
+        table.add_row("", plain(reason))
+    if outcome.blessed is not None:
+        table.add_row("[bold]pushed[/]", str(outcome.pushed) if outcome.pushed else "nothing")
+    if outcome.report is not None:
+        table.add_row("[bold]report[/]", str(outcome.report))
+    console.print(table, soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _blessing(blessed: bool) -> str:
+    return "[green]blessed[/]" if blessed else "[red]refused[/]"
+
+
+def show_datasets(console: Console, datasets: Iterable[Dataset]) -> None:
+    """Names, tasks and descriptions."""
+    table = _table("dataset", "features", "tasks", "what it is", right=("features",))
+    for dataset in datasets:
+        description = plain(" ".join(dataset.description.split()))
+        table.add_row(f"[bold]{dataset.name}[/]", str(len(dataset.features)), ", ".join(dataset.tasks), description)
+    console.print(table)
+
+
+def show_models(console: Console, presets: Mapping[str, Any], aliases: Mapping[str, str]) -> None:
+    """Names, parts and papers."""
+    table = _table("model", "trunk", "head", "what it is", "paper")
+    for name, preset in presets.items():
+        names = [name, *(alias for alias, of in aliases.items() if of == name)]
+        parts = (str(preset.parts["trunk"]), str(preset.parts["head"]))
+        table.add_row(f"[bold]{', '.join(names)}[/]", *parts, preset.description, preset.paper)
+    console.print(table)
+
+
+def show_findings(console: Console, findings: Iterable[Finding]) -> bool:
+    """Prints each finding as it comes.
+
+    Returns:
+        Whether there is no problem.
+    """
+    problems = 0
+    for finding in findings:
+        problems += finding.state == "problem"
+        mark = {"ok": "✓", "note": "·", "problem": "✗"}[finding.state]
+        console.print(f"[{_COLOURS[finding.state]}]{mark}[/] {finding.what:<28}{plain(finding.detail)}", soft_wrap=True)
+    console.print("all is well" if not problems else f"{problems} problem{'s' * (problems > 1)}: see above")
+    return not problems
