@@ -16,7 +16,7 @@ class Markup(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "str | int | None | Iterable[Child]"
+Child: TypeAlias = "str | int | Iterable[Child] | None"
 
 
 def el(name: str, /, *children: Child, **attributes: str | float | None) -> Markup:

@@ -87,8 +87,7 @@ def gates(data: ReportData) -> Markup | None:
     """A heatmap of tasks by experts for each layer of gates."""
     by_layer: dict[str, list[Json]] = {}
     for gate in data.gates.get("layers") or []:
-        layer, _, task = str(gate["task"]).rpartition("/")
-        by_layer.setdefault(layer or str(gate.get("layer", "")), []).append({**gate, "task": task})
+        by_layer.setdefault(str(gate.get("layer", "")), []).append(gate)
     if not by_layer:
         return None
     cards = [

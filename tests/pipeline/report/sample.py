@@ -161,7 +161,8 @@ def gates() -> dict[str, object]:
             raw = [1 + math.sin(1.7 * i + 2.1 * e + layer) for e in range(5)]
             layers.append(
                 {
-                    "task": f"{layer}/{task}",
+                    "layer": str(layer),
+                    "task": task,
                     "experts": [f"expert {e}" for e in range(5)],
                     "weights": [w / sum(raw) for w in raw],
                 }

@@ -1,0 +1,183 @@
+"""The report stage: gathers what the other stages wrote into one self-contained HTML page.
+
+``report.html`` is the page, ``report.json`` the data it was made from, so that a runner that measured the stages' times
+can make the page again (:func:`refresh`).
+"""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import statistics_pb2
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.types import artifact_utils, standard_artifacts
+
+from features.spec import SPLITS, Dataset
+from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
+from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
+from pipeline.components.evaluate import serving_model
+from pipeline.report.data import Artifact, FinishedStage, Json, ReportData, Stage, with_stages
+from pipeline.report.page import render
+from pipeline.report.statistics import column_statistics
+from serving.bundle import Bundle
+
+PAGE, DATA = "report.html", "report.json"
+_PACKAGES = ("feedrank", "tfx", "tensorflow", "tensorflow-transform", "tensorflow-data-validation", "apache-beam")
+
+
+@component()
+def Report(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
+    config: Parameter[str],
+    manifest: InputArtifact[IngestManifest],
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    verdict: InputArtifact[DataVerdict],
+    model: InputArtifact[standard_artifacts.Model],
+    model_run: InputArtifact[standard_artifacts.ModelRun],
+    evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
+    blessing: InputArtifact[standard_artifacts.ModelBlessing],
+    infra_blessing: InputArtifact[standard_artifacts.InfraBlessing],
+    report: OutputArtifact[HtmlReport],
+    pushed_model: OptionalInputArtifact[standard_artifacts.PushedModel] = None,
+) -> None:
+    """Writes ``report.html`` and ``report.json``.
+
+    Args:
+        config: the `RunConfig` as JSON, by alias.
+        manifest: ingest's.
+        statistics: StatisticsGen's.
+        verdict: of data validation.
+        model: the exported model.
+        model_run: the trainer's curves.
+        evaluation: the metrics and the gate's verdict.
+        blessing: evaluation's.
+        infra_blessing: the serving check's.
+        report: gets the page.
+        pushed_model: what the pusher wrote, if it ran.
+    """
+    inputs: dict[str, types.Artifact] = {
+        "manifest": manifest,
+        "statistics": statistics,
+        "verdict": verdict,
+        "model": model,
+        "model_run": model_run,
+        "evaluation": evaluation,
+        "blessing": blessing,
+        "infra_blessing": infra_blessing,
+    }
+    if pushed_model is not None:
+        inputs["pushed_model"] = pushed_model
+    write(gather(json.loads(config), inputs), report.uri)
+
+
+def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
+    """Reads what the page shows from the artifacts, which are named as in :func:`Report`."""
+    dataset = Dataset.model_validate(config["dataset"])
+    bundle = Bundle(serving_model(inputs["model"]))
+    manifest = _read(inputs["manifest"], "manifest.json")
+    training = _read(inputs["model_run"], "curves.json")
+    evaluation, check = _read(inputs["evaluation"], "evaluation.json"), _read(inputs["infra_blessing"], "check.json")
+    version = pushed_version(inputs.get("pushed_model"))
+    return ReportData(
+        name=config["name"],
+        dataset=dataset.model_dump(mode="json", exclude_defaults=True),
+        config=config,
+        created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        stages=_stages(manifest, training, evaluation, check, version),
+        manifest=manifest,
+        statistics=column_statistics(_statistics(inputs["statistics"]), dataset, SPLITS[0]),
+        verdict=_read(inputs["verdict"], "verdict.json"),
+        training=training,
+        gates=bundle.gates(),
+        evaluation=evaluation,
+        check=check,
+        blessed=_is_blessed(inputs["blessing"]),
+        infra_blessed=_is_blessed(inputs["infra_blessing"]),
+        version=version,
+        lineage=tuple(
+            Artifact(name=name, type=artifact.type_name, id=artifact.id, uri=artifact.uri)
+            for name, artifact in inputs.items()
+        ),
+        versions=_versions(),
+        truth=evaluation.get("truth"),
+    )
+
+
+def pushed_version(pushed: types.Artifact | None) -> str | None:
+    """The version that the pusher wrote; None if it ran but pushed nothing."""
+    if pushed is None or not pushed.get_int_custom_property("pushed"):
+        return None
+    return pushed.get_string_custom_property("pushed_version") or None
+
+
+def write(data: ReportData, directory: str) -> None:
+    """Writes the page and its data."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DATA).write_text(data.model_dump_json(indent=1), "utf-8")
+    (folder / PAGE).write_text(render(data), "utf-8")
+
+
+def refresh(directory: str | Path, finished: Iterable[FinishedStage]) -> str:
+    """The page of a report made again with the times and states of all stages that a runner measured.
+
+    Args:
+        directory: of a report artifact.
+        finished: the run's stages in order.
+    """
+    data = ReportData.model_validate_json((Path(directory) / DATA).read_text("utf-8"))
+    return render(with_stages(data, finished))
+
+
+def _read(artifact: types.Artifact, name: str) -> Json:
+    found: dict[str, Any] = json.loads((Path(artifact.uri) / name).read_text("utf-8"))
+    return found
+
+
+def _is_blessed(blessing: types.Artifact) -> bool:
+    return bool(blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE)
+
+
+def _statistics(artifact: types.Artifact) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
+    found = {}
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        path = Path(artifact_utils.get_split_uri([artifact], split)) / "FeatureStats.pb"
+        found[split] = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+    return found
+
+
+def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, version: str | None) -> tuple[Stage, ...]:
+    """The flow as far as the artifacts know it; a runner that measured it calls :func:`refresh`."""
+    epochs = training.get("epochs") or []
+    learned = [epoch["seconds"] for epoch in epochs if epoch.get("seconds") is not None]
+    out, refused = manifest.get("rows_out") or {}, (manifest.get("quarantined") or {}).get("rows", 0)
+    rows = sum(out.values())
+    best = training.get("best_epoch")
+    return (
+        Stage(
+            name="ingest",
+            seconds=manifest.get("seconds"),
+            rows=manifest.get("rows_read"),
+            note=f"{refused:,} quarantined",
+        ),
+        Stage(name="statistics", rows=rows),
+        Stage(name="validate"),
+        Stage(name="transform", rows=rows),
+        Stage(
+            name="train",
+            seconds=sum(learned) if learned else None,
+            rows=out.get(SPLITS[0]),
+            note=f"{len(epochs)} epochs, best {best}",
+        ),
+        Stage(name="evaluate", seconds=evaluation.get("seconds"), rows=evaluation.get("rows")),
+        Stage(name="check_serving", seconds=check.get("seconds"), rows=check.get("rows")),
+        Stage(name="push", note=f"version {version}" if version else "nothing pushed"),
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
