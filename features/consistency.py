@@ -22,8 +22,8 @@ def check(dataset: Dataset) -> None:
         SpecError: what was received and what is allowed.
     """
     columns = dataset.all_columns()
-    _check_names_are_unique(dataset)
     _check_references(dataset, columns)
+    _check_names_are_unique(dataset)
     _check_leakage(dataset, columns)
     _check_feature_types(dataset, columns)
     _check_tasks(dataset, columns)

@@ -1,0 +1,1 @@
+"""The stages: one TFX component a file, thin, over plain functions."""

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.spec import Bag, Categorical, Dataset, Id, Numeric, RandomSplit, SideTable, Source, TimeSplit
+
+
+def own_log(**changes: Any) -> dict[str, Any]:
+    """A dataset as short as YAML allows, with some keys changed; None takes a key out."""
+    dataset = {
+        "name": "feed",
+        "source": "log/*.parquet",
+        "columns": {"user": "int64", "item": "int64", "tags": "list<string>", "age": "float32", "ts": "int64"}
+        | {"seconds": {"type": "float32", "outcome": True}, "clicked": "int64", "liked": "int64", "rank": "int64"},
+        "time": "ts",
+        "group": "user",
+        "item": "item",
+        "position": "rank",
+        "features": {"user": "id", "item": "id", "tags": "bag", "age": "numeric"},
+        "tasks": {"click": "clicked", "like": "liked"},
+        "split": {"train": ["2026-01-05", "2026-01-09"], "validation": "2026-01-10", "test": "2026-01-11"},
+    } | changes
+    return {key: value for key, value in dataset.items() if value is not None}
+
+
+def problem(**changes: Any) -> str:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Dataset.model_validate(own_log(**changes))
+    return str(caught.value)
+
+
+def test_shorthands_stand_for_whole_mappings() -> None:
+    dataset = Dataset.model_validate(own_log())
+    assert dataset.source == Source(files="log/*.parquet", format="parquet")
+    assert dataset.columns["tags"].type == "list<string>"
+    assert dataset.time is not None
+    assert (dataset.time.column, dataset.time.unit) == ("ts", "ms")
+    assert dataset.features == {"user": Id(), "item": Id(), "tags": Bag(), "age": Numeric()}
+    assert dataset.tasks["like"].label == "liked"
+    assert isinstance(dataset.split, TimeSplit)
+    assert dataset.split.test == (datetime.date(2026, 1, 11), datetime.date(2026, 1, 11))
+
+
+@pytest.mark.parametrize(
+    ("files", "format_"),
+    [("a.csv", "csv"), ("*.csv.gz", "csv"), (["a.parquet", "b.parquet"], "parquet"), (["a.parquet", "b.csv"], "csv")],
+)
+def test_format_follows_the_names(files: Any, format_: str) -> None:
+    assert Source.model_validate({"files": files}).format == format_
+    assert Source.model_validate(files).format == format_
+    assert Source.model_validate({"files": files, "format": "parquet"}).format == "parquet"
+
+
+def test_a_bare_random_is_a_split() -> None:
+    assert Dataset.model_validate(own_log(split="random", time=None)).split == RandomSplit()
+
+
+def test_a_table_with_a_function_is_derived() -> None:
+    users = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city": "string"}}
+    rates = {"function": "m:f", "inputs": ["users"], "on": "city", "columns": {"city": "string", "rate": "float32"}}
+    dataset = Dataset.model_validate(own_log(tables={"users": users, "rates": rates}))
+    assert [table.keys for table in dataset.tables.values()] == [("user",), ("city",)]
+    assert isinstance(dataset.tables["users"], SideTable)
+    assert set(dataset.all_columns()) - set(dataset.columns) == {"city", "rate"}
+
+
+def test_what_the_house_asks() -> None:
+    features = {"u": {"kind": "id", "column": "user"}, "item": "id", "seen": {"kind": "id", "column": "user"}}
+    dataset = Dataset.model_validate(own_log(features=features))
+    assert dataset.feature_columns() == ("user", "item")
+    shared = Dataset.model_validate(own_log(features={"user": "id", "item": {"kind": "id", "vocabulary_of": "user"}}))
+    assert [shared.vocabulary_owner(name) for name in shared.features] == ["user", "user"]
+
+
+def test_travels_as_json() -> None:
+    dataset = Dataset.model_validate(own_log())
+    assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
+
+
+def test_is_frozen() -> None:
+    dataset = Dataset.model_validate(own_log())
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        dataset.name = "other"
+
+
+USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tasks": {"like": "is_liked"}}, ["task 'like' names label 'is_liked'", "no column of feed", "clicked, item"]),
+        ({"tasks": {}}, ["at least one task"]),
+        ({"features": {}}, ["at least one feature"]),
+        (
+            {"features": {"clicked": "numeric"}},
+            ["'clicked'", "the label of task 'click'", "may be features: age, item"],
+        ),
+        ({"features": {"x": {"kind": "numeric", "column": "seconds"}}}, ["feature 'x'", "an outcome column"]),
+        ({"features": {"rank": "numeric"}}, ["the position in the feed"]),
+        ({"features": {"age": "id"}}, ["of kind id", "of type float32", "allowed types: int64, string"]),
+        ({"features": {"nope": "id"}}, ["feature 'nope' names column 'nope', which does not exist"]),
+        ({"features": {"user": {"kind": "id", "dimm": 3}}}, ["unknown key 'dimm'; did you mean 'dim'?"]),
+        ({"features": {"user": "idd"}}, ["'idd'", "'id', 'categorical', 'bag'"]),
+        (
+            {"features": {"item": "id", "tags": {"kind": "bag", "vocabulary_of": "item"}}},
+            ["must be", "string", "int64"],
+        ),
+        ({"features": {"age": {"kind": "bucketized", "boundaries": [1, 1]}}}, ["boundaries must increase"]),
+        ({"group": "nobody"}, ["group names column 'nobody'"]),
+        ({"tables": {"users": USERS | {"on": "userid"}}}, ["key that names column 'userid'"]),
+        ({"tables": {"users": USERS | {"columns": {"user": "int64", "age": "int64"}}}}, ["'age' of table 'users'"]),
+        ({"tasks": {"click": {"label": "clicked", "parent": "buy"}}}, ["parent names other task 'buy'"]),
+        (
+            {"tasks": {"a": {"label": "clicked", "parent": "b"}, "b": {"label": "liked", "parent": "a"}}},
+            ["their own parents: a -> b -> a"],
+        ),
+        ({"tasks": {"click": {"label": "clicked", "metrics": ["mse"]}}}, ["metric 'mse'", "auc, calibration"]),
+        (
+            {"tasks": {"t": {"label": "tags"}}, "features": {"user": "id"}},
+            ["allowed: int64 or float32, or give `positive`"],
+        ),
+        (
+            {"tasks": {"t": {"label": "seconds", "kind": "regression", "positive": [1]}}},
+            ["task 't' is a regression; `positive` is for binary tasks only"],
+        ),
+        ({"tasks": {"click": {"label": "clicked", "mask": "seen"}}}, ["mask names column 'seen'"]),
+        (
+            {"split": {"train": ["2026-01-09", "2026-01-05"], "validation": "2026-01-10", "test": "2026-01-11"}},
+            ["empty"],
+        ),
+        ({"split": {"train": "2026-01-05", "validation": "2026-01-05", "test": "2026-01-06"}}, ["must begin after"]),
+        (
+            {"split": {"by": "random", "train": 0.5, "validation": 0.4, "test": 0.4}},
+            ["train + validation + test is 1.3"],
+        ),
+        ({"time": None}, ["needs `time`", "split: {by: random}"]),
+        ({"columns": {"label_click": "int64"} | own_log()["columns"]}, ["reserved by feedrank: label_click"]),
+        ({"columns": {"ts": {"type": "int64", "minimum": 2, "maximum": 1}}}, ["minimum 2 is above maximum 1"]),
+        ({"name": "1 feed"}, ["name"]),
+    ],
+)
+def test_contradictions_say_what_and_what_is_allowed(changes: dict[str, Any], said: list[str]) -> None:
+    message = problem(**changes)
+    assert [part for part in said if part not in message] == []
+
+
+def test_what_is_made_from_an_answer_is_one() -> None:
+    derived = [
+        {"function": "m:a", "inputs": ["seconds"], "outputs": {"long": "int64"}},
+        {"function": "m:b", "inputs": ["long", "age"], "outputs": {"longer": "int64"}},
+    ]
+    message = problem(derived=derived, features={"longer": "numeric"})
+    assert "made by 'm:b' from 'long', made by 'm:a' from 'seconds', an outcome column" in message
+    table = {"source": "t.csv", "on": "clicked", "columns": {"clicked": "int64", "bonus": "float32"}}
+    assert "made by table 't' from 'clicked'" in problem(tables={"t": table}, features={"bonus": "numeric"})
+
+
+def test_an_outcome_may_be_a_label() -> None:
+    tasks = {"watch": {"label": "seconds", "kind": "regression"}}
+    assert Dataset.model_validate(own_log(tasks=tasks)).tasks["watch"].kind == "regression"
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+
+
+@given(
+    st.dictionaries(
+        NAMES, st.sampled_from(["id", "categorical", "bag", "sequence", "numeric", "bucketized"]), min_size=1
+    )
+)
+def test_any_features_survive_json(kinds: dict[str, str]) -> None:
+    types = {"bag": "list<string>", "sequence": "list<int64>", "numeric": "float32", "bucketized": "float32"}
+    columns = {f"c_{name}": types.get(kind, "int64") for name, kind in kinds.items()} | {"y": "int64"}
+    features = {name: {"kind": kind, "column": f"c_{name}"} for name, kind in kinds.items()}
+    dataset = Dataset.model_validate(
+        {
+            "name": "d",
+            "source": "d.csv",
+            "columns": columns,
+            "features": features,
+            "tasks": {"t": "y"},
+            "split": "random",
+        }
+    )
+    assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
+    assert dataset.feature_columns() == tuple(f"c_{name}" for name in kinds)
+
+
+@given(
+    st.sampled_from(sorted(Dataset.model_fields)),
+    st.sampled_from([None, 3, "x", [], {}, ["x"], {"x": "y"}, {"x": None}]),
+)
+def test_nonsense_is_refused_in_words(key: str, value: Any) -> None:
+    """Whatever a key holds, the spec answers with a dataset or with a ValidationError, never with another exception."""
+    try:
+        Dataset.model_validate(own_log() | {key: value})
+    except pydantic.ValidationError as error:
+        assert error.error_count() >= 1  # noqa: PT017
+
+
+def test_closed_domains_are_of_one_type() -> None:
+    assert Categorical(values=("a", "b")).values == ("a", "b")
+    assert Categorical(values=(1, 2)).values == (1, 2)
