@@ -11,6 +11,7 @@ The first two answer one ``(batch,)`` float32 tensor per output of the ranker. N
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 from tensorflow_transform.output_wrapper import TFTransformOutput
@@ -50,15 +51,16 @@ class ServedRanker(tf.Module):
         self.ranker_variables = list(ranker.variables)
         self.transform = tft_output.transform_features_layer()
         self._dataset = dataset
+        self._parsing = feature_spec(dataset, labels=False)
         self._inputs = tuple(part.name for part in layout.inputs)
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Traces the three signatures."""
         examples = tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT)
         return {
-            SERVING_DEFAULT: tf.function(self._serve_examples).get_concrete_function(examples),
-            RAW: tf.function(self._serve_raw).get_concrete_function(raw_input_specs(self._dataset)),
-            TRANSFORM_FEATURES: tf.function(self._transform_examples).get_concrete_function(examples),
+            SERVING_DEFAULT: _traced(self._serve_examples, examples),
+            RAW: _traced(self._serve_raw, raw_input_specs(self._dataset)),
+            TRANSFORM_FEATURES: _traced(self._transform_examples, examples),
         }
 
     def _serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -68,7 +70,7 @@ class ServedRanker(tf.Module):
         return self._score(self._transformed(dense_to_raw(self._dataset, inputs)))
 
     def _transform_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._transformed(tf.io.parse_example(examples, feature_spec(self._dataset, labels=False)))
+        return self._transformed(tf.io.parse_example(examples, self._parsing))
 
     def _transformed(self, raw: Mapping[str, tf.SparseTensor]) -> dict[str, tf.Tensor]:
         transformed = self.transform(dict(raw))
@@ -79,3 +81,8 @@ class ServedRanker(tf.Module):
             name: tf.cast(tf.reshape(prediction, [-1]), tf.float32, name=name)
             for name, prediction in self._predict(inputs).items()
         }
+
+
+def _traced(function: Callable[..., Any], specs: Any) -> tf.types.experimental.ConcreteFunction:
+    # Without AutoGraph, which would rewrite the plain Python that the functions call; no flow here depends on a tensor.
+    return tf.function(function, autograph=False).get_concrete_function(specs)

@@ -67,14 +67,14 @@ ROWS = pa.table(
 class TinyRanker(tf_keras.Model):
     """One dense layer over pooled embeddings and numbers, with the call convention of the real ranker."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, seed: int = 0) -> None:
         super().__init__()
         self.layout = layout
         self.embeddings = {
-            table.name: tf_keras.layers.Embedding(table.rows, 4, embeddings_initializer=_normal(seed))
-            for seed, table in enumerate(layout.tables)
+            table.name: tf_keras.layers.Embedding(table.rows, 4, embeddings_initializer=_normal(seed + place))
+            for place, table in enumerate(layout.tables)
         }
-        self.logits = tf_keras.layers.Dense(2, kernel_initializer=_normal(99))
+        self.logits = tf_keras.layers.Dense(2, kernel_initializer=_normal(seed + 99))
 
     def call(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         logits = self.logits(tf.concat([self._width(part, inputs[part.name]) for part in self.layout.inputs], axis=1))
@@ -106,10 +106,22 @@ class Export:
 def make_export(folder: Path) -> Export:
     """Analyses, transforms, builds a ranker and exports it below `folder`."""
     transformed, tft_output = _transform(folder)
-    layout = transformed_layout(DATASET, tft_output)
     (folder / "graph" / "feedrank" / "tables").mkdir(parents=True)
     pq.write_table(pa.table({"user_id": [1, 2]}), folder / "graph" / "feedrank" / "tables" / "user.parquet")
-    ranker = TinyRanker(layout)
+    return _export(transformed, tft_output, folder / "model", seed=0)
+
+
+def make_other_export(export: Export, directory: Path) -> Export:
+    """A ranker with other weights behind the same transform graph."""
+    tft_output = tft.TFTransformOutput(str(export.directory.parent / "graph"))
+    return _export(export.transformed, tft_output, directory, seed=1000)
+
+
+def _export(
+    transformed: dict[str, npt.NDArray[np.generic]], tft_output: tft.TFTransformOutput, directory: Path, seed: int
+) -> Export:
+    layout = transformed_layout(DATASET, tft_output)
+    ranker = TinyRanker(layout, seed)
     outputs = ranker({name: tf.constant(values) for name, values in transformed.items()})
     predictions = {name: values.numpy() for name, values in outputs.items()}
     extras = Extras(
@@ -118,8 +130,8 @@ def make_export(folder: Path) -> Export:
         gates={},
         training={"epochs": []},
     )
-    export_ranker(ranker, tft_output, DATASET, layout, str(folder / "model"), extras)
-    return Export(folder / "model", layout, predictions, transformed)
+    export_ranker(ranker, tft_output, DATASET, layout, str(directory), extras)
+    return Export(directory, layout, predictions, transformed)
 
 
 def _transform(folder: Path) -> tuple[dict[str, npt.NDArray[np.generic]], tft.TFTransformOutput]:
