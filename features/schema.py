@@ -24,18 +24,11 @@ _TYPES = {"int64": schema_pb2.INT, "float32": schema_pb2.FLOAT, "string": schema
 _DTYPES = {"int64": tf.int64, "float32": tf.float32, "string": tf.string}
 
 
-def build_schema(
-    dataset: Dataset, max_drift: float | None = None, max_numeric_drift: float | None = None
-) -> schema_pb2.Schema:
+def build_schema(dataset: Dataset) -> schema_pb2.Schema:
     """Returns the curated schema of a dataset's examples.
 
     Feature columns must be there (required ones in every row), labels and masks in every row. Other columns are described
     but may be absent. Values keep to the spec's ranges, closed categories to their values.
-
-    Args:
-        dataset: the spec.
-        max_drift: limit of the L-infinity distance of categorical columns, none by default.
-        max_numeric_drift: limit of the Jensen-Shannon divergence of numeric columns, none by default.
     """
     schema = schema_pb2.Schema()
     columns, features = dataset.all_columns(), set(dataset.feature_columns())
@@ -54,7 +47,6 @@ def build_schema(
         _add_answer(schema, name, is_share=_is_share(dataset, name))
     for name in (ROW_ID, DAY) if dataset.time is not None else (ROW_ID,):
         _as_sparse(schema, _feature(schema, name, Column(type="int64")).name)
-    _set_drift(schema, dataset, max_drift, max_numeric_drift)
     return schema
 
 
@@ -155,14 +147,3 @@ def _add_answer(schema: schema_pb2.Schema, name: str, is_share: bool) -> None:
 def _as_sparse(schema: schema_pb2.Schema, name: str) -> None:
     group = schema.tensor_representation_group[""]
     group.tensor_representation[name].varlen_sparse_tensor.column_name = name
-
-
-def _set_drift(
-    schema: schema_pb2.Schema, dataset: Dataset, max_drift: float | None, max_numeric_drift: float | None
-) -> None:
-    for name, kind in drift_columns(dataset).items():
-        comparator = schema_feature(schema, name).drift_comparator
-        if kind == "categorical" and max_drift is not None:
-            comparator.infinity_norm.threshold = max_drift
-        elif kind == "numeric" and max_numeric_drift is not None:
-            comparator.jensen_shannon_divergence.threshold = max_numeric_drift
