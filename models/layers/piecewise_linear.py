@@ -45,7 +45,7 @@ class PiecewiseLinear(tf.keras.layers.Layer):
         edges = tf.constant(self.edges, inputs.dtype)
         bins = len(self.edges[0]) - 1
         filled = (inputs[:, :, None] - edges[:, :-1]) / (edges[:, 1:] - edges[:, :-1])
-        infinity = tf.constant([inputs.dtype.max], inputs.dtype)
+        infinity = tf.constant([float("inf")], inputs.dtype)
         lowest = tf.concat([-infinity, tf.zeros(bins - 1, inputs.dtype)], axis=0)
         highest = tf.concat([tf.ones(bins - 1, inputs.dtype), infinity], axis=0)
         return tf.reshape(tf.clip_by_value(filled, lowest, highest), (-1, len(self.edges) * bins))

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.layers.cgc import Cgc
+from models.layers.dropout import Dropout
+from models.layers.embedding_table import EmbeddingTable
+from models.layers.expert_bank import ExpertBank
+from models.layers.identity_numbers import IdentityNumbers
+from models.layers.mlp import Mlp
+from models.layers.periodic import Periodic
+from models.layers.piecewise_linear import PiecewiseLinear
+from models.layers.softmax_gates import SoftmaxGates
+from models.layers.tower import Tower
+from tests.models.layer_contract import check_layer
+
+DRAW = np.random.default_rng(0)
+FLAT = tf.constant(DRAW.normal(size=(6, 5)), tf.float32)
+GROUPED = tf.constant(DRAW.normal(size=(6, 3, 5)), tf.float32)
+INDICES = tf.constant(DRAW.integers(0, 9, (6, 4)), tf.int64)
+CGC = {"tasks": 2, "task_experts": 2, "shared_experts": 3, "units": (7, 4)}
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "call", "shape"),
+    [
+        (ExpertBank, {"experts": 3, "units": (7, 4)}, FLAT, (6, 3, 4)),
+        (ExpertBank, {"experts": 3, "units": (7, 4), "dropout": 0.5}, GROUPED, (6, 3, 4)),
+        (SoftmaxGates, {"gates": 3, "experts": 4}, FLAT, (6, 3, 4)),
+        (SoftmaxGates, {"gates": 3, "experts": 4}, GROUPED, (6, 3, 4)),
+        (Cgc, CGC, FLAT, (6, 2, 4)),
+        (Cgc, {**CGC, "shared_gate": True}, GROUPED, (6, 3, 4)),
+        (Mlp, {"units": (7, 4), "dropout": 0.5}, FLAT, (6, 4)),
+        (Mlp, {"units": ()}, FLAT, (6, 5)),
+        (Tower, {"units": (7,), "bias": (0.5, -2.0)}, FLAT, (6, 2)),
+        (Dropout, {"rate": 0.5}, FLAT, (6, 5)),
+        (EmbeddingTable, {"rows": 9, "dim": 4}, INDICES, (6, 4)),
+        (EmbeddingTable, {"rows": 9, "dim": 4}, INDICES[:, 0], (6, 4)),
+        (IdentityNumbers, {}, FLAT, (6, 5)),
+        (PiecewiseLinear, {"edges": [[-1.0, 0.0, 2.0]] * 5}, FLAT, (6, 10)),
+        (Periodic, {"frequencies": 2, "sigma": 0.3}, FLAT, (6, 25)),
+    ],
+)
+def test_contract(layer, arguments, call, shape, tmp_path):
+    check_layer(layer, arguments, call, shape, tmp_path)
+
+
+def test_experts_start_as_dense_layers_do():
+    bank = ExpertBank(experts=40, units=(30,))
+    bank.build((None, 20))
+    kernel = bank.kernels[0].numpy()
+    limit = np.sqrt(6 / (20 + 30))  # Glorot uniform of one expert's (20, 30), not of the stacked shape
+    assert np.abs(kernel).max() <= limit
+    np.testing.assert_allclose(kernel.std(axis=(1, 2)), limit / np.sqrt(3), rtol=0.1)
+
+
+def test_gates_by_hand():
+    gates = SoftmaxGates(gates=2, experts=2)
+    gates.build((None, 1))
+    gates.kernel.assign([[[0.0, np.log(3.0)]], [[np.log(4.0), 0.0]]])
+    np.testing.assert_allclose(gates(tf.ones((1, 1)))[0], [[0.25, 0.75], [0.8, 0.2]], rtol=1e-6)
+
+
+def test_dropout_zeroes_its_share_and_keeps_the_mean():
+    tf.keras.utils.set_random_seed(3)
+    dropped = Dropout(0.3)(tf.ones((200, 100)), training=True).numpy()
+    np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.7], rtol=1e-6)
+    assert abs((dropped == 0).mean() - 0.3) < 0.02
+
+
+def test_dropout_masks_differ_by_call_and_replay_from_a_checkpoint(tmp_path):
+    layer, ones = Dropout(0.5), tf.ones((8, 8))
+    layer(ones, training=True)
+    path = tf.train.Checkpoint(layer=layer).write(str(tmp_path / "c"))
+    first, second = layer(ones, training=True).numpy(), layer(ones, training=True).numpy()
+    assert (first != second).any()
+    other = Dropout(0.5)
+    other(ones, training=True)
+    tf.train.Checkpoint(layer=other).read(path)
+    np.testing.assert_array_equal(other(ones, training=True).numpy(), first)
+
+
+def test_dropout_refuses_a_rate_of_one():
+    with pytest.raises(ValueError, match="got 1"):
+        Dropout(1.0)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("sum", [[5.0, 8.0], [0.0, 0.0]]),
+        ("mean", [[2.5, 4.0], [0.0, 0.0]]),
+        ("sqrtn", [[5 / 2**0.5, 8 / 2**0.5], [0, 0]]),
+    ],
+)
+def test_lists_are_pooled_without_their_padding(pooling, expected):
+    table = EmbeddingTable(rows=4, dim=2)
+    table.build((None, 3))
+    table.table.assign([[100.0, 100.0], [2.0, 3.0], [3.0, 5.0], [7.0, 7.0]])
+    pooled = table(tf.constant([[1, 2, 0], [0, 0, 0]], tf.int64), pooling=pooling)
+    np.testing.assert_allclose(pooled, expected, rtol=1e-6)
+    np.testing.assert_allclose(table(tf.constant([0, 3], tf.int64)), [[100, 100], [7, 7]])
+
+
+def test_padding_gets_no_gradient_and_missing_scalars_do():
+    table = EmbeddingTable(rows=4, dim=2)
+    table.build((None, 3))
+
+    def gradient(indices):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(table(tf.constant(indices, tf.int64)))
+        sparse = tape.gradient(loss, table.table)
+        assert isinstance(sparse, tf.IndexedSlices)
+        return tf.convert_to_tensor(sparse).numpy()[:, 0].tolist()
+
+    assert gradient([[1, 3, 0, 0]]) == [0, 0.5, 0, 0.5]
+    assert gradient([0, 1, 1]) == [1, 2, 0, 0]
+
+
+def test_piecewise_linear_bins_by_hand():
+    layer = PiecewiseLinear([[0.0, 1.0, 3.0, 4.0]])
+    found = layer(tf.constant([[-2.0], [0.5], [2.0], [3.5], [6.0]])).numpy()
+    expected = [[-2, 0, 0], [0.5, 0, 0], [1, 0.5, 0], [1, 1, 0.5], [1, 1, 3]]
+    np.testing.assert_allclose(found, expected)
+    with pytest.raises(ValueError, match="increase"):
+        PiecewiseLinear([[0.0, 0.0, 1.0]])

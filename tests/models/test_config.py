@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pydantic
+import pytest
+
+from models.config import ALIASES, PRESETS, ModelConfig, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("preset", "trunk", "head"),
+    [
+        ("shared_bottom", "shared_bottom", "independent"),
+        ("mmoe", "mmoe", "independent"),
+        ("ple", "ple", "independent"),
+        ("mmoe_dlen", "mmoe", "dlen"),
+        ("dlen", "mmoe", "dlen"),
+        ("ple_dlen", "ple", "dlen"),
+    ],
+)
+def test_a_preset_alone_names_trunk_and_head(preset: str, trunk: str, head: str):
+    config = ModelConfig.model_validate(preset)
+    assert (config.trunk.kind, config.head.kind) == (trunk, head)
+    assert config == ModelConfig.model_validate({"preset": preset})
+
+
+def test_the_sizes_of_the_papers_are_the_defaults():
+    config = ModelConfig.model_validate("ple_dlen")
+    assert (config.trunk.shared_experts, config.trunk.task_experts) == (5, 2)
+    assert config.trunk.units == config.head.state_units == (256, 128, 64)
+    assert ModelConfig.model_validate("mmoe").trunk.experts == 5
+    assert 0.1 <= config.head.ratio <= 0.5
+
+
+def test_what_the_user_writes_lies_on_top_of_the_preset():
+    config = ModelConfig.model_validate({"preset": "dlen", "trunk": {"experts": 3}, "head": {"ratio": 0.1}})
+    assert (config.trunk.kind, config.trunk.experts, config.trunk.units) == ("mmoe", 3, (256, 128, 64))
+    assert (config.head.kind, config.head.ratio) == ("dlen", 0.1)
+
+
+def test_a_part_of_another_kind_replaces_the_presets():
+    config = ModelConfig.model_validate({"preset": "dlen", "trunk": {"kind": "ple", "layers": 1}})
+    assert (config.trunk.kind, config.trunk.layers, config.head.kind) == ("ple", 1, "dlen")
+    assert ModelConfig.model_validate({"preset": "dlen", "trunk": "shared_bottom"}).trunk.kind == "shared_bottom"
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, *ALIASES])
+def test_a_config_survives_json(preset: str):
+    config = ModelConfig.model_validate({"preset": preset, "trunk": {"units": [8]}, "numbers": "periodic"})
+    assert ModelConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("mmoee", ["'mmoee'", "shared_bottom, mmoe, ple, mmoe_dlen, ple_dlen, dlen"]),
+        ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'mmoe', 'ple'"]),
+        ({"head": {"kind": "esmm"}}, ["'esmm'", "'independent', 'dlen'"]),
+        ({"trunk": {"kind": "mmoe", "expert": 3}}, ["'expert'", "experts, units", "did you mean 'experts'"]),
+        ({"embeding_dim": 3}, ["'embeding_dim'", "did you mean 'embedding_dim'"]),
+        ({"preset": "dlen", "head": {"ratio": 1.5}}, ["ratio", "less than 1"]),
+    ],
+)
+def test_a_mistake_is_told_with_what_is_allowed(written: object, said: list[str]):
+    with pytest.raises(pydantic.ValidationError) as error:
+        ModelConfig.model_validate(written)
+    for text in said:
+        assert text in str(error.value)
+
+
+def test_optimizers_by_kind():
+    train = TrainConfig.model_validate({"embedding_optimizer": "lazy_adam", "dense_optimizer": {"kind": "adagrad"}})
+    assert (train.embedding_optimizer.learning_rate, train.dense_optimizer.learning_rate) == (0.001, 0.05)
+    with pytest.raises(pydantic.ValidationError, match="'adagrad', 'lazy_adam'"):
+        TrainConfig.model_validate({"embedding_optimizer": "adam"})
+
+
+def test_the_json_schema_offers_the_presets():
+    schema = json.dumps(ModelConfig.model_json_schema())
+    assert all(f'"{name}"' in schema for name in [*PRESETS, *ALIASES])
+
+
+def test_every_preset_says_what_it_is_and_whose():
+    assert all(preset.description and preset.paper for preset in PRESETS.values())
+
+
+def test_no_tensorflow_is_loaded():
+    code = "import sys, models.config; print('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
