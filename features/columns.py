@@ -7,9 +7,12 @@ Plain: int64, float32, UTF-8 string or a list of these; a missing value is null.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.errors import DataError
 from features.spec import DAY, ROW_ID, Dataset, label_column, mask_column
@@ -22,7 +25,7 @@ def arrow_type(name: str) -> pa.DataType:
     return {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}[name]
 
 
-def list_array(values: pa.Array, lengths: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
+def list_array(values: pa.Array, lengths: NDArray[Any], missing: NDArray[Any] | None = None) -> pa.Array:
     """Lists of the given lengths over consecutive values.
 
     Args:
@@ -45,7 +48,9 @@ def kept_columns(dataset: Dataset) -> tuple[str, ...]:
     used.add(dataset.time.column if dataset.time else None)
     answers = {task.label for task in dataset.tasks.values()} | {task.mask for task in dataset.tasks.values()}
     return tuple(
-        name for name, column in dataset.all_columns().items() if name in used or not (column.outcome or name in answers)
+        name
+        for name, column in dataset.all_columns().items()
+        if name in used or not (column.outcome or name in answers)
     )
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.columns import arrow_type, list_array
 from features.errors import DataError
@@ -30,7 +32,7 @@ class _Cast:
     """Typed values, null where missing or bad, and which are bad for what reason."""
 
     values: pa.Array
-    faults: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    faults: list[tuple[str, NDArray[Any]]] = field(default_factory=list)
 
 
 def cast_column(
@@ -67,16 +69,19 @@ def cast_column(
     return typed
 
 
-def _mask(values: pa.Array) -> np.ndarray:
+def _mask(values: pa.Array) -> NDArray[Any]:
     return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _null_where(values: pa.Array, bad: np.ndarray) -> pa.Array:
+def _null_where(values: pa.Array, bad: NDArray[Any]) -> pa.Array:
     return pc.if_else(pa.array(bad), pa.scalar(None, values.type), values)
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_string, pa.types.is_large_binary, pa.types.is_large_string))
+    return any(
+        is_kind(kind)
+        for is_kind in (pa.types.is_binary, pa.types.is_string, pa.types.is_large_binary, pa.types.is_large_string)
+    )
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -86,7 +91,9 @@ def _is_list(kind: pa.DataType) -> bool:
 def _mark_oversized(name: str, values: pa.Array, source: Source, faults: Faults) -> None:
     """CSV lines were measured before parsing; this is for texts in Parquet."""
     if _is_text(values.type) and values.nbytes > source.max_field_bytes:
-        faults.mark(_mask(pc.greater(pc.binary_length(values), source.max_field_bytes)), "oversized_field", name, values)
+        faults.mark(
+            _mask(pc.greater(pc.binary_length(values), source.max_field_bytes)), "oversized_field", name, values
+        )
 
 
 def _timestamps_as_numbers(values: pa.Array, unit: str | None) -> pa.Array:
@@ -117,7 +124,9 @@ def _cast_list(name: str, column: Column, values: pa.Array, source: Source, faul
         elements = elements.dictionary_decode()
     if _is_text(values.type):
         elements = pc.ascii_trim_whitespace(elements)
-    cast = _cast_values(name, Column(type=column.element_type, minimum=column.minimum, maximum=column.maximum), elements, source)  # type: ignore[arg-type]
+    cast = _cast_values(
+        name, Column(type=column.element_type, minimum=column.minimum, maximum=column.maximum), elements, source
+    )
     for reason, bad in cast.faults:
         of_rows = np.zeros(len(lists), dtype=bool)
         of_rows[rows[bad]] = True
@@ -172,7 +181,7 @@ def _to_text(values: pa.Array, source: Source) -> _Cast:
     return cast
 
 
-def _not_utf8(values: pa.Array) -> np.ndarray:
+def _not_utf8(values: pa.Array) -> NDArray[Any]:
     """Which values are no UTF-8: looks one by one at those that are not plain ASCII."""
     bad = np.zeros(len(values), dtype=bool)
     ascii_only = _mask(pc.string_is_ascii(_as_unchecked_string(values)))
@@ -203,7 +212,9 @@ def _text_to_int(text: pa.Array) -> _Cast:
     digits = pc.replace_substring_regex(pc.if_else(shaped, text, None), r"^\+|\.0*$", "")
     ok = _mask(shaped)
     for index in np.flatnonzero(_mask(pc.greater(pc.binary_length(digits), 18))).tolist():
-        ok[index] = len(digits[index].as_py().lstrip("-0")) <= 19 and INT64_MIN < int(digits[index].as_py()) < -INT64_MIN
+        ok[index] = (
+            len(digits[index].as_py().lstrip("-0")) <= 19 and INT64_MIN < int(digits[index].as_py()) < -INT64_MIN
+        )
     bad = ~ok & _mask(pc.is_valid(text))
     return _Cast(_null_where(digits, ~ok).cast(pa.int64()), [("bad_number", bad)])
 
@@ -241,7 +252,12 @@ def _finite(numbers: pa.Array, missing_nan: bool) -> _Cast:
 
 def _to_double(name: str, column: Column, values: pa.Array) -> _Cast:
     kind = values.type
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
+    if not (
+        pa.types.is_floating(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    ):
         raise _impossible(name, column, kind, "numbers or text")
     if pa.types.is_boolean(kind):
         values = values.cast(pa.int8())
@@ -277,7 +293,11 @@ def _check_bounds(column: Column, cast: _Cast) -> None:
 
 
 def _bound(bound: float, kind: pa.DataType) -> pa.Scalar:
-    return pa.scalar(int(bound), kind) if bound == int(bound) and abs(bound) < _EXACT * 2 else pa.scalar(float(bound), pa.float64())
+    return (
+        pa.scalar(int(bound), kind)
+        if bound == int(bound) and abs(bound) < _EXACT * 2
+        else pa.scalar(float(bound), pa.float64())
+    )
 
 
 def tokens(values: Sequence[str] | Sequence[int], kind: pa.DataType) -> pa.Array:
@@ -287,6 +307,10 @@ def tokens(values: Sequence[str] | Sequence[int], kind: pa.DataType) -> pa.Array
         DataError: if they are not of that type.
     """
     try:
-        return pa.array([str(v) for v in values]).cast(kind) if not pa.types.is_string(kind) else pa.array([str(v) for v in values])
+        return (
+            pa.array([str(v) for v in values]).cast(kind)
+            if not pa.types.is_string(kind)
+            else pa.array([str(v) for v in values])
+        )
     except pa.ArrowInvalid as error:
         raise DataError(f"values {list(values)} are compared with a column of type {kind}: {error}") from error

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.errors import DataError
 from features.logs.quarantine import REASONS, Reject
 from features.logs.reader import LogBatch
 from features.spec import DAY, SPLITS, Dataset, label_column, mask_column
 
+K = TypeVar("K")
 Example = tuple[str, int, str]
 """File, row and value of one refused row."""
 
@@ -74,7 +76,7 @@ class Counts:
         known, first = self.reasons.get(key, (0, example))
         self.reasons[key] = (known + rows, min(first, example))
 
-    def _add_labels(self, batch: LogBatch, dataset: Dataset, split: str, chosen: np.ndarray) -> None:
+    def _add_labels(self, batch: LogBatch, dataset: Dataset, split: str, chosen: NDArray[Any]) -> None:
         names = batch.rows.schema.names
         for task, spec in dataset.tasks.items():
             if label_column(task) not in names:
@@ -88,14 +90,10 @@ class Counts:
         """Adds `other` to these counts and returns them."""
         self.rows_read += other.rows_read
         self.quarantined += other.quarantined
-        for mine, theirs in (
-            (self.rows_out, other.rows_out),
-            (self.files, other.files),
-            (self.days, other.days),
-            (self.unmatched, other.unmatched),
-        ):
-            for key, rows in theirs.items():
-                mine[key] = mine.get(key, 0) + rows  # type: ignore[index, attr-defined]
+        _add(self.rows_out, other.rows_out)
+        _add(self.files, other.files)
+        _add(self.days, other.days)
+        _add(self.unmatched, other.unmatched)
         for reason, (rows, example) in other.reasons.items():
             self._add_reason(reason, rows, example)
         for task, new in other.tasks.items():
@@ -129,12 +127,8 @@ class Counts:
             ],
         }
 
-    def manifest(self, sizes: dict[str, int]) -> dict[str, Any]:
-        """What ingest writes down, as JSON.
-
-        Args:
-            sizes: bytes of each file.
-        """
+    def manifest(self) -> dict[str, Any]:
+        """What ingest writes down, as JSON."""
         self.check_sum()
         tasks: dict[str, dict[str, Any]] = {}
         for (task, split), (rows, positives, total) in sorted(self.tasks.items()):
@@ -143,18 +137,31 @@ class Counts:
             "rows_read": self.rows_read,
             "rows_out": self.rows_out,
             "quarantined": self.quarantine_summary(),
-            "files": [{"path": f, "bytes": sizes.get(f, 0), "rows": rows} for f, rows in sorted(self.files.items())],
+            "files": [{"path": file, "rows": rows} for file, rows in sorted(self.files.items())],
             "days": {str(day): rows for day, rows in sorted(self.days.items())},
             "tasks": tasks,
             "unmatched": self.unmatched,
         }
 
 
-def check_budget(counts: Counts, max_share: float, max_rows: int | None, what: str, kept_at: str | None = None) -> None:
+def _add(mine: dict[K, int], theirs: Mapping[K, int]) -> None:
+    for key, rows in theirs.items():
+        mine[key] = mine.get(key, 0) + rows
+
+
+def check_budget(
+    rows_read: int,
+    quarantined: Mapping[str, Any],
+    max_share: float,
+    max_rows: int | None,
+    what: str,
+    kept_at: str | None = None,
+) -> None:
     """Stops when too many rows were refused.
 
     Args:
-        counts: of everything read.
+        rows_read: good and bad.
+        quarantined: :meth:`Counts.quarantine_summary`.
         max_share: of the rows read.
         max_rows: rows; None: any number.
         what: what was read, for the message.
@@ -163,16 +170,16 @@ def check_budget(counts: Counts, max_share: float, max_rows: int | None, what: s
     Raises:
         DataError: with the top reasons, rows and an example each.
     """
-    share = counts.quarantined / counts.rows_read if counts.rows_read else 0.0
-    over = [f"{max_share:.4g} of the rows"] if share > max_share else []
-    over += [f"{max_rows} rows"] if max_rows is not None and counts.quarantined > max_rows else []
+    refused = quarantined["rows"]
+    share = refused / rows_read if rows_read else 0.0
+    over = [f"{max_share:.4g} of the rows (data.budget.max_share)"] if share > max_share else []
+    over += [f"{max_rows} rows (data.budget.max_rows)"] if max_rows is not None and refused > max_rows else []
     if not over:
         return
     lines = [
-        f"{what}: {counts.quarantined:,} of {counts.rows_read:,} rows ({share:.2%}) are malformed; "
-        f"allowed: {' and '.join(over)} (data.budget). Top reasons:"
+        f"{what}: {refused:,} of {rows_read:,} rows ({share:.2%}) are malformed; allowed: {' and '.join(over)}. Top reasons:"
     ]
-    for reason in counts.quarantine_summary()["reasons"][:5]:
+    for reason in quarantined["reasons"][:5]:
         example = reason["example"]
         column = f" in column '{reason['column']}'" if reason["column"] else ""
         value = f", value {example['value'][:60]!r}" if example["value"] else ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+from numpy.typing import NDArray
 
 from features.errors import ConfigError, DataError
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
@@ -15,6 +18,7 @@ from features.logs.lines import Block, blocks, line_limit
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
 from features.spec import Source
 
+LOGGER = logging.getLogger(__name__)
 _CR = 13
 
 
@@ -50,13 +54,12 @@ def header_of(file: str, source: Source) -> list[str] | None:
 
 
 def _header_names(line: str, source: Source) -> list[str]:
-    quoting = csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE
-    if not line:
-        return [""]
-    try:
-        names = next(csv.reader([line], delimiter=source.delimiter, quotechar=source.quote or None, quoting=quoting))
-    except csv.Error:
-        names = line.split(source.delimiter)
+    names = line.split(source.delimiter)
+    if source.quote and source.quote in line:
+        try:
+            names = next(csv.reader([line], delimiter=source.delimiter, quotechar=source.quote))
+        except csv.Error:
+            LOGGER.warning("the header %r is not well quoted", text(line))
     return [name.strip() for name in names] if source.strip_spaces else names
 
 
@@ -103,6 +106,13 @@ def read_csv(
         yield parser.parse(block)
 
 
+def check_csv(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
+    """Looks at the header only; arguments and errors as of :func:`read_csv`."""
+    check_source(source)
+    if source.header and (names := header_of(file, source)) is not None:
+        _positions(name, names, columns, ())
+
+
 class _Parser:
     """Turns blocks into batches and counts the rows of the file."""
 
@@ -130,7 +140,12 @@ class _Parser:
             for i, reason in sorted(reasons.items())
         ]
         return RawBatch(
-            self._name, table, good + first_row, block.lines[good], lambda i: text(block.raw(int(good[i])), RAW_CHARS), rejects
+            self._name,
+            table,
+            good + first_row,
+            block.lines[good],
+            lambda i: text(block.raw(int(good[i])), RAW_CHARS),
+            rejects,
         )
 
     def _damaged(self, block: Block) -> RawBatch:
@@ -138,7 +153,13 @@ class _Parser:
         nothing = np.zeros(0, dtype=np.int64)
         self._row += 1
         reject = Reject(
-            self._name, self._row, int(block.lines[0]), "", block.damage.reason, text(block.damage), text(block.data, RAW_CHARS)
+            self._name,
+            self._row,
+            int(block.lines[0]),
+            "",
+            block.damage.reason,
+            text(block.damage),
+            text(block.data, RAW_CHARS),
         )
         empty = {column: pa.array([], type=pa.binary()) for column in self._positions}
         return RawBatch(self._name, empty, nothing, nothing, lambda _: "", [reject])
@@ -149,7 +170,7 @@ class _Parser:
         data = block.data
         codes = np.frombuffer(data, dtype=np.uint8)
 
-        def mark(rows: np.ndarray, reason: str) -> None:
+        def mark(rows: NDArray[Any], reason: str) -> None:
             for row in rows.tolist():
                 reasons.setdefault(row, reason)
 
@@ -167,7 +188,9 @@ class _Parser:
         if data.count(b"\r") != data.count(b"\r\n"):
             breaks = np.flatnonzero((codes[:-1] == _CR) & (codes[1:] != 10))
             rows = np.unique(np.searchsorted(block.ends, breaks))
-            inside = [r for r in rows.tolist() if not (quote and self._source.newlines_in_values and quote in block.raw(r))]
+            inside = [
+                r for r in rows.tolist() if not (quote and self._source.newlines_in_values and quote in block.raw(r))
+            ]
             mark(np.array(inside, dtype=np.int64), "stray_carriage_return")
         return reasons
 
@@ -180,7 +203,7 @@ class _Parser:
         edges = np.concatenate([[-1], np.flatnonzero(ends), [len(line)]])
         return int(np.diff(edges).max()) - 1
 
-    def _table(self, block: Block, reasons: dict[int, str]) -> tuple[dict[str, pa.Array], np.ndarray]:
+    def _table(self, block: Block, reasons: dict[int, str]) -> tuple[dict[str, pa.Array], NDArray[Any]]:
         """Parses the rows without a fault; adds those that fail to `reasons`. Returns the columns and the rows' positions."""
         rows = np.setdiff1d(np.arange(len(block.starts)), np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
         table = self._try(block, rows)
@@ -193,10 +216,10 @@ class _Parser:
         arrays = {name: _one_chunk(table.column(name)) for name in self._positions}
         return arrays, rows
 
-    def _bisect(self, block: Block, rows: np.ndarray, reasons: dict[int, str]) -> tuple[list[pa.Table], np.ndarray]:
+    def _bisect(self, block: Block, rows: NDArray[Any], reasons: dict[int, str]) -> tuple[list[pa.Table], NDArray[Any]]:
         """Halves a stretch that does not parse until the guilty rows stand alone."""
         pieces: list[pa.Table] = []
-        kept: list[np.ndarray] = []
+        kept: list[NDArray[Any]] = []
         waiting = [rows]
         while waiting:
             part = waiting.pop()
@@ -210,7 +233,7 @@ class _Parser:
                 waiting += [part[middle:], part[:middle]]
         return pieces, np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
 
-    def _widths(self, block: Block) -> np.ndarray:
+    def _widths(self, block: Block) -> NDArray[Any]:
         """Fields of each row; a delimiter inside quotes separates nothing."""
         codes = np.frombuffer(block.data, dtype=np.uint8)
         places = np.flatnonzero(codes == ord(self._source.delimiter))
@@ -221,7 +244,7 @@ class _Parser:
             found = found[(quotes[places] - quotes[block.starts][found]) & 1 == 0]
         return np.bincount(found, minlength=len(block.ends)) + 1
 
-    def _try(self, block: Block, rows: np.ndarray) -> pa.Table | None:
+    def _try(self, block: Block, rows: NDArray[Any]) -> pa.Table | None:
         """Parses rows of a block; None unless every row becomes exactly one row."""
         if not len(rows):
             return _empty(self._positions)
@@ -260,7 +283,7 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
 
 
-def _bytes_of(block: Block, rows: np.ndarray) -> bytes:
+def _bytes_of(block: Block, rows: NDArray[Any]) -> bytes:
     """The bytes of some rows, runs of neighbours at once."""
     breaks = np.flatnonzero(np.diff(rows) > 1)
     firsts = rows[np.concatenate([[0], breaks + 1])]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.errors import ConfigError
 from features.logs.quarantine import Faults
@@ -54,20 +56,20 @@ def days(time: TimeColumn, values: pa.Array, faults: Faults, required: bool = Tr
     return pa.array(_as_number(np.where(ok & valid, day, 0)), mask=~(ok & valid))
 
 
-def _as_number(day: np.ndarray) -> np.ndarray:
+def _as_number(day: NDArray[Any]) -> NDArray[Any]:
     dates = day.astype("datetime64[D]")
     months = dates.astype("datetime64[M]").astype(np.int64)
     in_month = (dates - dates.astype("datetime64[M]")).astype(np.int64)
-    return (1970 + months // 12) * 10_000 + (months % 12 + 1) * 100 + in_month + 1
+    return np.asarray((1970 + months // 12) * 10_000 + (months % 12 + 1) * 100 + in_month + 1)
 
 
-def _days_of_numbers(ticks: np.ndarray, per_day: int, offset_hours: float) -> tuple[np.ndarray, np.ndarray]:
+def _days_of_numbers(ticks: NDArray[Any], per_day: int, offset_hours: float) -> tuple[NDArray[Any], NDArray[Any]]:
     limit = int(_LAST + 2) * per_day
     ok = np.abs(np.maximum(ticks, -(2**62))) < limit
     return (np.where(ok, ticks, 0) + round(offset_hours * per_day / 24)) // per_day, ok
 
 
-def _days_of_dates(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _days_of_dates(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     year, month, day = numbers // 10_000, numbers // 100 % 100, numbers % 100
     ok = (year >= 1) & (year <= 9999) & (month >= 1) & (month <= 12) & (day >= 1)
     months = np.where(ok, (year - 1970) * 12 + month - 1, 0)
@@ -77,7 +79,7 @@ def _days_of_dates(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found, ok & (found < following)
 
 
-def _days_of_texts(values: pa.Array, offset_hours: float) -> tuple[np.ndarray, np.ndarray]:
+def _days_of_texts(values: pa.Array, offset_hours: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """ISO 8601; a text without a zone is taken as UTC. Times beyond the years 1678..2261 are refused."""
     shaped = pc.fill_null(pc.match_substring_regex(values, _ISO8601), False)
     texts = pc.if_else(shaped, values, pa.scalar(None, pa.string())).to_numpy(zero_copy_only=False)
@@ -87,7 +89,7 @@ def _days_of_texts(values: pa.Array, offset_hours: float) -> tuple[np.ndarray, n
     return (ticks + round(offset_hours * 3600)) // 86_400, ok
 
 
-def parts(split: AnySplit, day: pa.Array | None, ids: np.ndarray) -> np.ndarray:
+def parts(split: AnySplit, day: pa.Array | None, ids: NDArray[Any]) -> NDArray[Any]:
     """Part of the split of each row: position in `SPLITS`, or `NO_PART`. Shape (n,), int8.
 
     Args:
@@ -97,7 +99,9 @@ def parts(split: AnySplit, day: pa.Array | None, ids: np.ndarray) -> np.ndarray:
     """
     found = np.full(len(ids), NO_PART, dtype=np.int8)
     if isinstance(split, RandomSplit):
-        return np.searchsorted([split.train, split.train + split.validation], uniform(ids, split.seed), side="right").astype(np.int8)
+        return np.searchsorted(
+            [split.train, split.train + split.validation], uniform(ids, split.seed), side="right"
+        ).astype(np.int8)
     assert day is not None
     numbers = pc.fill_null(day, 0).to_numpy()
     for position, part in enumerate(SPLITS):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.errors import ConfigError
 from features.logs.casting import tokens
@@ -33,24 +36,26 @@ def label_arrays(tasks: dict[str, Task], batch: pa.RecordBatch, faults: Faults) 
             counts = _mask(name, task.mask, batch.column(batch.schema.get_field_index(task.mask)), faults)
             masks[mask_column(name)] = pa.array(counts.astype(np.float32))
         values = batch.column(batch.schema.get_field_index(task.label))
-        labels[label_column(name)] = pa.array(np.where(counts, _label(name, task, values, counts, faults), np.float32(0)))
+        labels[label_column(name)] = pa.array(
+            np.where(counts, _label(name, task, values, counts, faults), np.float32(0))
+        )
     return labels | masks
 
 
-def _numbers(what: str, values: pa.Array) -> np.ndarray:
+def _numbers(what: str, values: pa.Array) -> NDArray[Any]:
     """float64 (n,), NaN where missing."""
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         raise ConfigError(f"{what} is {values.type}; allowed: int64 or float32")
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def _mask(task: str, column: str, values: pa.Array, faults: Faults) -> np.ndarray:
+def _mask(task: str, column: str, values: pa.Array, faults: Faults) -> NDArray[Any]:
     numbers = _numbers(f"task '{task}': mask '{column}'", values)
     faults.mark(~((numbers == 0) | (numbers == 1)), "bad_mask", column, values)
     return np.asarray(numbers == 1)
 
 
-def _label(name: str, task: Task, values: pa.Array, counts: np.ndarray, faults: Faults) -> np.ndarray:
+def _label(name: str, task: Task, values: pa.Array, counts: NDArray[Any], faults: Faults) -> NDArray[Any]:
     missing = np.asarray(pc.is_null(values).to_numpy(zero_copy_only=False))
     faults.mark(missing & counts, "missing_label", task.label, values)
     if task.positive is not None:

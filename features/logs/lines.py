@@ -7,8 +7,10 @@ import re
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
 from features.logs.quarantine import RAW_CHARS
@@ -35,9 +37,9 @@ class Block:
     """
 
     data: bytes
-    starts: np.ndarray
-    ends: np.ndarray
-    lines: np.ndarray
+    starts: NDArray[Any]
+    ends: NDArray[Any]
+    lines: NDArray[Any]
     flagged: dict[int, str] = field(default_factory=dict)
     damage: DamagedFileError | None = None
 
@@ -169,7 +171,7 @@ class _Splitter:
         self._line += int(closing[-1]) + 1
         return Block(data[:end], np.concatenate([[0], ends[:-1] + 1]), ends, lines), end
 
-    def _first_fault(self, data: bytes, newlines: np.ndarray, closing: np.ndarray) -> int | None:
+    def _first_fault(self, data: bytes, newlines: NDArray[Any], closing: NDArray[Any]) -> int | None:
         """Position of the first row over several lines that is no well-formed row: a stray quote opened it."""
         assert self._strict is not None
         for row in np.flatnonzero(np.diff(closing, prepend=-1) > 1).tolist():
@@ -198,7 +200,7 @@ class _Splitter:
 def _strict_row(source: Source, width: int) -> re.Pattern[bytes]:
     """A row of `width` fields in which every quote opens, closes or is doubled inside a quoted field."""
     quote, delimiter = re.escape(source.quote.encode()), re.escape(source.delimiter.encode())
-    one = b'(?:Q[^Q]*(?:QQ[^Q]*)*Q|[^QD\n]*)'.replace(b"Q", quote).replace(b"D", delimiter)
+    one = b"(?:Q[^Q]*(?:QQ[^Q]*)*Q|[^QD\n]*)".replace(b"Q", quote).replace(b"D", delimiter)
     return re.compile(one + b"(?:" + delimiter + one + b"){" + str(width - 1).encode() + b"}\r?")
 
 

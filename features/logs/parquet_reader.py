@@ -43,6 +43,15 @@ def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collect
         yield from _read_groups(parquet, name, groups, _wanted(name, present, columns, optional))
 
 
+def check_parquet(file: str, name: str, columns: Sequence[str]) -> None:
+    """Looks at the footer only; arguments and errors as of :func:`read_parquet`. An unreadable file is no error here."""
+    try:
+        present = list(pq.read_schema(file).names)
+    except (pa.ArrowException, OSError):
+        return
+    _wanted(name, present, columns, ())
+
+
 def _wanted(name: str, present: list[str], columns: Sequence[str], optional: Collection[str]) -> list[str]:
     if missing := [column for column in columns if column not in present and column not in optional]:
         raise DataError(f"{name}: the file lacks {', '.join(missing)}; columns present: {', '.join(present[:60])}")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 VALUE_CHARS = 200
 RAW_CHARS = 1000
@@ -106,8 +107,8 @@ class RawBatch:
 
     file: str
     columns: dict[str, pa.Array]
-    rows: np.ndarray
-    lines: np.ndarray
+    rows: NDArray[Any]
+    lines: NDArray[Any]
     raw: Callable[[int], str]
     rejects: list[Reject] = field(default_factory=list)
 
@@ -120,7 +121,7 @@ class RawBatch:
 class Faults:
     """Collects what is wrong with the rows of a batch; a row is refused once, for the first fault that is marked."""
 
-    def __init__(self, raw: RawBatch, origin: np.ndarray | None = None) -> None:
+    def __init__(self, raw: RawBatch, origin: NDArray[Any] | None = None) -> None:
         """Starts without faults.
 
         Args:
@@ -132,7 +133,7 @@ class Faults:
         self.bad = np.zeros(len(self._origin), dtype=bool)
         self._rejects: dict[int, Reject] = {}
 
-    def mark(self, bad: np.ndarray, reason: str, column: str, values: pa.Array | None = None) -> None:
+    def mark(self, bad: NDArray[Any], reason: str, column: str, values: pa.Array | None = None) -> None:
         """Refuses rows.
 
         Args:
@@ -158,6 +159,6 @@ class Faults:
         return [self._rejects[index] for index in sorted(self._rejects)]
 
     @property
-    def good(self) -> np.ndarray:
+    def good(self) -> NDArray[Any]:
         """int64: positions, in the batch as it was read, of the rows without a fault."""
         return self._origin[~self.bad]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from features.columns import arrow_type, kept_columns, plain_schema
 from features.errors import DataError
@@ -28,6 +30,7 @@ class LogBatch:
     Attributes:
         file: the file's name.
         rows: the good rows, with the plain columns of `features.columns.plain_schema`.
+        numbers: int64 (rows,), each good row's number in its file, from 1.
         part: int8 (rows,), the part of the split: position in `SPLITS`; -1 everywhere if the split was not asked for.
         quarantined: the others, one dead letter each (`features.logs.quarantine.SCHEMA`).
         rows_read: good and bad rows; equals ``rows.num_rows + sum(quarantined["rows"])``.
@@ -36,14 +39,15 @@ class LogBatch:
 
     file: str
     rows: pa.RecordBatch
-    part: np.ndarray
+    numbers: NDArray[Any]
+    part: NDArray[Any]
     quarantined: pa.RecordBatch
     rows_read: int
     unmatched: dict[str, int] = field(default_factory=dict)
 
     def of(self, split: str) -> pa.RecordBatch:
         """The rows of one part of the split."""
-        return self.rows.filter(pa.array(self.part == SPLITS.index(split)))  # type: ignore[arg-type]
+        return self.rows.filter(pa.array(self.part == SPLITS.index(split)))
 
 
 def read_log(
@@ -117,15 +121,16 @@ class _Stages:
         columns = dict(zip(full.schema.names, full.columns, strict=True))
         if self._labels:
             columns |= label_arrays(self._dataset.tasks, full, second)
-        ids = row_ids(raw.file, raw.rows[first.good])
+        numbers = raw.rows[first.good]
+        ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)
         part = self._part(columns, ids, second)
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
-            rows, part = rows.filter(pa.array(~second.bad)), part[~second.bad]
+            rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
         rejects = [*raw.rejects, *first.rejects, *second.rejects]
         _check_sum(raw, rows, rejects)
-        return LogBatch(raw.file, rows, part, to_batch(rejects), raw.rows_read, unmatched)
+        return LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched)
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
         source, time = self._dataset.source, self._dataset.time
@@ -146,7 +151,7 @@ class _Stages:
             arrays |= _outputs(derived, function(inputs), batch.num_rows)
         return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
-    def _part(self, columns: dict[str, pa.Array], ids: np.ndarray, faults: Faults) -> np.ndarray:
+    def _part(self, columns: dict[str, pa.Array], ids: NDArray[Any], faults: Faults) -> NDArray[Any]:
         time = self._dataset.time
         if time is not None:
             columns[DAY] = days(time, columns[time.column], faults, required=self._split or self._labels)
@@ -189,4 +194,6 @@ def _outputs(derived: Derived, made: object, rows: int) -> dict[str, pa.Array]:
 def _check_sum(raw: RawBatch, rows: pa.RecordBatch, rejects: Sequence[Reject]) -> None:
     refused = sum(reject.rows for reject in rejects)
     if raw.rows_read != rows.num_rows + refused:
-        raise AssertionError(f"{raw.file}: {raw.rows_read} rows read, but {rows.num_rows} out and {refused} quarantined")
+        raise AssertionError(
+            f"{raw.file}: {raw.rows_read} rows read, but {rows.num_rows} out and {refused} quarantined"
+        )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.errors import DataError
 
@@ -17,7 +20,7 @@ def file_base(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def row_ids(name: str, rows: np.ndarray) -> np.ndarray:
+def row_ids(name: str, rows: NDArray[Any]) -> NDArray[Any]:
     """Ids of rows of one file.
 
     Args:
@@ -31,7 +34,7 @@ def row_ids(name: str, rows: np.ndarray) -> np.ndarray:
     return _mix((np.uint64(file_base(name)) + rows.astype(np.uint64)) & _BITS).astype(np.int64)
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def _mix(values: NDArray[Any]) -> NDArray[Any]:
     """Bijection of 63-bit numbers: xor-shifts and products with odd numbers (the constants of splitmix64)."""
     values = values ^ (values >> np.uint64(30))
     values = (values * np.uint64(0xBF58476D1CE4E5B9)) & _BITS
@@ -40,7 +43,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def uniform(ids: np.ndarray, seed: int) -> np.ndarray:
+def uniform(ids: NDArray[Any], seed: int) -> NDArray[Any]:
     """A number in [0, 1) for each row id, independent for different seeds. Shape (n,), float64."""
     salt = int.from_bytes(hashlib.blake2b(f"split {seed}".encode(), digest_size=8).digest(), "big") >> 1
     mixed = _mix(_mix((ids.astype(np.uint64) + np.uint64(salt)) & _BITS))
@@ -57,6 +60,6 @@ def check_disjoint(files: Iterable[tuple[str, int]]) -> None:
         DataError: if the ranges of two files overlap (chance about files**2 * rows / 2**63); renaming one helps.
     """
     ranges = sorted((file_base(name), rows, name) for name, rows in files)
-    for (base, rows, name), (following, _, other) in zip(ranges, ranges[1:], strict=False):
+    for (base, rows, name), (following, _, other) in itertools.pairwise(ranges):
         if base + rows >= following:
             raise DataError(f"row ids of files '{name}' and '{other}' overlap; rename one of the files")

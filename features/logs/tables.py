@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from features.columns import arrow_type
 from features.errors import ConfigError, DataError
@@ -67,7 +68,7 @@ class KeyIndex:
             self._single = pd.Index(_numpy(keys[0]))
         self.is_unique = bool(self._single.is_unique if self._rows is None else self._rows.is_unique)
 
-    def _codes(self, keys: Sequence[Any]) -> np.ndarray:
+    def _codes(self, keys: Sequence[Any]) -> NDArray[Any]:
         codes = np.zeros(len(keys[0]), dtype=np.int64)
         known = np.ones(len(keys[0]), dtype=bool)
         for unique, key in zip(self._uniques, keys, strict=True):
@@ -76,25 +77,25 @@ class KeyIndex:
             codes = codes * max(len(unique), 1) + np.maximum(found, 0)
         return np.where(known, codes, -1)
 
-    def find(self, keys: Sequence[pa.Array]) -> np.ndarray:
+    def find(self, keys: Sequence[pa.Array]) -> NDArray[Any]:
         """Row of each key, -1 where there is none or a part of the key is null. Shape (n,), int64."""
         if self._rows is None:
             return _find(self._single, keys[0])
         return np.asarray(self._rows.get_indexer(pd.Index(self._codes(keys))), dtype=np.int64)
 
-    def duplicates(self) -> np.ndarray:
+    def duplicates(self) -> NDArray[Any]:
         """Rows whose key stood in an earlier row."""
         return np.flatnonzero((self._single if self._rows is None else self._rows).duplicated())
 
 
-def _numpy(values: Any) -> np.ndarray:
+def _numpy(values: Any) -> NDArray[Any]:
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
-def _find(index: pd.Index, values: Any) -> np.ndarray:
+def _find(index: Any, values: Any) -> NDArray[Any]:
     """Position in `index`; each distinct value is looked up once, since texts are slow to hash in pandas."""
     encoded = pc.dictionary_encode(values)
     if isinstance(encoded, pa.ChunkedArray):
@@ -102,7 +103,7 @@ def _find(index: pd.Index, values: Any) -> np.ndarray:
         encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
     places = index.get_indexer(pd.Index(_numpy(encoded.dictionary)))
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
-    return np.append(places, -1)[codes].astype(np.int64)
+    return np.asarray(np.append(places, -1)[codes], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,9 @@ class Tables:
         """Rows of table files that were refused."""
         return [reject for table in self.tables.values() for reject in table.rejects]
 
-    def join(self, dataset: Dataset, batch: pa.RecordBatch, names: Sequence[str]) -> tuple[pa.RecordBatch, dict[str, int]]:
+    def join(
+        self, dataset: Dataset, batch: pa.RecordBatch, names: Sequence[str]
+    ) -> tuple[pa.RecordBatch, dict[str, int]]:
         """Adds the columns of tables to rows of the log.
 
         Args:
@@ -235,23 +238,29 @@ def function_named(name: str) -> Callable[..., Any]:
         raise ConfigError(f"function '{name}' cannot be found: {error}; allowed: 'package.module:function'") from error
     if not callable(function):
         raise ConfigError(f"'{name}' is {type(function).__name__}, no function")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _derive(name: str, spec: DerivedTable, inputs: dict[str, pa.Table]) -> Table:
     made = function_named(spec.function)(inputs)
     if not isinstance(made, pa.Table):
-        raise DataError(f"derived table '{name}': {spec.function} returned {type(made).__name__}; allowed: pyarrow.Table")
+        raise DataError(
+            f"derived table '{name}': {spec.function} returned {type(made).__name__}; allowed: pyarrow.Table"
+        )
     if missing := [column for column in spec.columns if column not in made.column_names]:
         raise DataError(
             f"derived table '{name}': {spec.function} returned no column {', '.join(missing)}; "
             f"it returned: {', '.join(made.column_names)}"
         )
-    columns = [conform(f"{spec.function}, column '{c}'", made.column(c), arrow_type(k.type)) for c, k in spec.columns.items()]
+    columns = [
+        conform(f"{spec.function}, column '{c}'", made.column(c), arrow_type(k.type)) for c, k in spec.columns.items()
+    ]
     data = pa.table(columns, schema=_schema(spec.columns)).combine_chunks()
     for key in spec.keys:
         if data.column(key).null_count:
-            raise DataError(f"derived table '{name}': key column '{key}' has nulls; a key must have a value in every row")
+            raise DataError(
+                f"derived table '{name}': key column '{key}' has nulls; a key must have a value in every row"
+            )
     return _checked(name, data, spec.keys, data.num_rows)
 
 
@@ -291,7 +300,9 @@ def save_tables(tables: Tables, folder: str) -> None:
     os.makedirs(folder, exist_ok=True)
     for order, (name, table) in enumerate(tables.tables.items()):
         note = {_KEYS: json.dumps({"keys": table.keys, "order": order}).encode()}
-        pq.write_table(table.data.replace_schema_metadata(note), os.path.join(folder, f"{name}.parquet"), row_group_size=65_536)
+        pq.write_table(
+            table.data.replace_schema_metadata(note), os.path.join(folder, f"{name}.parquet"), row_group_size=65_536
+        )
 
 
 def load_saved_tables(folder: str) -> Tables:
@@ -309,5 +320,7 @@ def load_saved_tables(folder: str) -> Tables:
         if note is None:
             raise DataError(f"{os.path.join(folder, file)} is no side table that ingest saved")
         kept = json.loads(note)
-        found.append((kept["order"], file.removesuffix(".parquet"), Table(data.replace_schema_metadata(), tuple(kept["keys"]))))
+        found.append(
+            (kept["order"], file.removesuffix(".parquet"), Table(data.replace_schema_metadata(), tuple(kept["keys"])))
+        )
     return Tables({name: table for _, name, table in sorted(found, key=lambda item: item[0])})

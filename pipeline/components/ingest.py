@@ -1,0 +1,315 @@
+"""Ingest: a log's files to Parquet examples, with every row accounted for."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.parquetio import WriteToParquetBatched
+from tfx import v1 as tfx
+from tfx.components.util import examples_utils
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+
+from features import errors, progress
+from features.columns import list_schema, to_lists
+from features.errors import DataError, FeedrankError
+from features.logs import Counts, check_budget, load_saved_tables, load_tables, read_log, resolve, save_tables
+from features.logs.files import name_of, size_of
+from features.logs.quarantine import SCHEMA, to_batch
+from features.logs.row_ids import check_disjoint
+from features.logs.sources import check_columns
+from features.spec import SPLITS, Dataset
+from pipeline.artifacts import IngestManifest, Quarantine, SideTables
+from pipeline.config import DataConfig
+
+LOGGER = logging.getLogger(__name__)
+ROW_GROUP_ROWS = 65_536
+"""Rows of a row group at most."""
+ROW_GROUP_BYTES = 64 << 20
+"""Bytes of Arrow data at which a row group is written before it is full."""
+MANIFEST = "manifest.json"
+QUARANTINED, COUNTS = "quarantined", "counts"
+"""Outputs of reading besides the parts of the split."""
+
+
+@tfx.dsl.components.component(use_beam=True)
+def Ingest(  # noqa: PLR0913, PLR0917 - a TFX component is named like a class, and its arguments are its artifacts
+    examples: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
+    quarantine: tfx.dsl.components.OutputArtifact[Quarantine],
+    manifest: tfx.dsl.components.OutputArtifact[IngestManifest],
+    tables: tfx.dsl.components.OutputArtifact[SideTables],
+    dataset: tfx.dsl.components.Parameter[str],
+    data: tfx.dsl.components.Parameter[str],
+    fingerprint: tfx.dsl.components.Parameter[str],
+    beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Reads the log of `dataset` (JSON) from the folder of `data` (JSON).
+
+    `fingerprint` is not read: it is there so that TFX's cache notices new data.
+
+    Raises:
+        DataError: see :func:`ingest`.
+    """
+    LOGGER.info("ingest of data with fingerprint %s", fingerprint)
+    spec = Dataset.model_validate_json(dataset)
+    folders = Folders(examples.uri, quarantine.uri, manifest.uri, tables.uri)
+    ingest(spec, DataConfig.model_validate_json(data), folders, beam_pipeline)
+    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_PARQUET)
+
+
+class Folders(NamedTuple):
+    """Where the outputs go."""
+
+    examples: str
+    quarantine: str
+    manifest: str
+    tables: str
+
+    @property
+    def stopped(self) -> str:
+        """Where dead letters and manifest stay when the run stops.
+
+        TFX deletes the output folders of a failed component, so this lies beside them:
+        ``<root>/ingest/quarantine/7`` -> ``<root>/ingest/stopped/7``.
+        """
+        outputs, execution = os.path.split(self.quarantine.rstrip("/"))
+        return os.path.join(os.path.dirname(outputs), "stopped", execution)
+
+
+def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.Pipeline) -> dict[str, Any]:
+    """Reads a log and writes examples, dead letters, side tables and the manifest.
+
+    Args:
+        dataset: the spec.
+        data: folder and budget.
+        folders: where to write.
+        pipeline: not yet run; names its runner.
+
+    Returns:
+        The manifest. ``rows_read == sum(rows_out) + quarantined.rows``.
+
+    Raises:
+        DataError: if a file or column is missing, more rows are malformed than the budget allows, or a part of the split
+            gets no row. Dead letters and manifest are then kept in ``folders.stopped``.
+    """
+    started = time.monotonic()
+    files = resolve(dataset.source, data.path)
+    for file in files:
+        check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
+    table_counts = _prepare_tables(dataset, data, folders)
+    counted = os.path.join(folders.manifest, "counts.json")
+    os.makedirs(folders.manifest, exist_ok=True)
+    with _UserErrorsUnwrapped(), pipeline:
+        read = (
+            pipeline
+            | "Files" >> beam.Create(files)
+            | "SpreadFiles" >> beam.Reshuffle()
+            | "ReadLog" >> ReadLog(dataset, data.path, folders.tables)
+        )
+        _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(
+            dataset, folders, counted
+        )
+    manifest = _manifest(counted, files, data.path)
+    manifest |= {"tables": table_counts, "seconds": round(time.monotonic() - started, 3)}
+    with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
+        json.dump(manifest, stream, indent=1)
+    progress.report("ingest", rows=manifest["rows_read"], note=f"{manifest['quarantined']['rows']} quarantined")
+    try:
+        _judge(dataset, data, manifest, folders.stopped)
+    except DataError:
+        _keep(folders)
+        raise
+    return manifest
+
+
+def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dict[str, Any]:
+    """Side tables into their folder, their bad rows among the dead letters; returns their counts."""
+    tables = load_tables(dataset, data.path)
+    save_tables(tables, folders.tables)
+    os.makedirs(folders.quarantine, exist_ok=True)
+    if tables.rejects:
+        refused = pa.Table.from_batches([to_batch(tables.rejects)])
+        pq.write_table(refused, os.path.join(folders.quarantine, "tables.parquet"))
+    counts: dict[str, Any] = {}
+    for name, table in tables.tables.items():
+        of_table = Counts.of_rejects(table.rejects, table.rows_read or table.data.num_rows)
+        counts[name] = {
+            "rows_read": of_table.rows_read,
+            "rows": table.data.num_rows,
+            "quarantined": of_table.quarantine_summary(),
+        }
+    return counts
+
+
+def _manifest(counted: str, files: Iterable[str], path: str) -> dict[str, Any]:
+    """The counts that the workers wrote, with the files' sizes."""
+    with open(counted, encoding="utf-8") as stream:
+        manifest: dict[str, Any] = json.load(stream)
+    os.remove(counted)
+    manifest["rows_out"] = {split: manifest["rows_out"].get(split, 0) for split in SPLITS}
+    sizes = {name_of(file, path): size_of(file) for file in files}
+    manifest["files"] = [{**file, "bytes": sizes[file["path"]]} for file in manifest["files"]]
+    return manifest
+
+
+def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped: str) -> None:
+    """Budget of bad rows, empty parts, ids that collide."""
+    budget = data.budget
+    what = f"log of {dataset.name}"
+    check_budget(manifest["rows_read"], manifest["quarantined"], budget.max_share, budget.max_rows, what, stopped)
+    for name, table in manifest["tables"].items():
+        check_budget(
+            table["rows_read"], table["quarantined"], budget.max_share, budget.max_rows, f"table '{name}'", stopped
+        )
+    if empty := [split for split in SPLITS if not manifest["rows_out"][split]]:
+        days = ", ".join(manifest["days"]) or "none"
+        raise DataError(
+            f"no row of {what} falls into {' and '.join(empty)}; rows read: {manifest['rows_read']:,}, days found: {days}; "
+            f"the split is {dataset.split.model_dump_json()}; manifest and dead letters: {stopped}"
+        )
+    check_disjoint((file["path"], file["rows"]) for file in manifest["files"])
+
+
+def _keep(folders: Folders) -> None:
+    """Saves what explains a stop from TFX, which deletes the outputs of a failed component."""
+    shutil.copytree(folders.quarantine, os.path.join(folders.stopped, "quarantine"), dirs_exist_ok=True)
+    shutil.copy(os.path.join(folders.manifest, MANIFEST), folders.stopped)
+
+
+class _UserErrorsUnwrapped:
+    """Beam wraps what a worker raises into a RuntimeError with a traceback as text: gives the user's error back."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, FeedrankError):
+            return
+        found = re.findall(r"features\.errors\.(\w+): (.*?)(?: \[while running|\Z)", str(error), flags=re.DOTALL)
+        if found and issubclass(kind := getattr(errors, found[-1][0]), FeedrankError):
+            raise kind(found[-1][1].strip()) from error
+
+
+# -- composites ---------------------------------------------------------------------------------------------------
+
+
+class ReadLog(beam.PTransform):
+    """File names in; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``."""
+
+    def __init__(self, dataset: Dataset, path: str, tables: str) -> None:
+        super().__init__()
+        self._read = _ReadFiles(dataset.model_dump_json(), path, tables)
+
+    def expand(self, files: beam.PCollection[str]) -> Any:
+        """Composes; rows stream from the reader to the writers in one stage."""
+        return files | beam.ParDo(self._read).with_outputs(*SPLITS, QUARANTINED, COUNTS)
+
+
+class _ReadFiles(beam.DoFn):
+    def __init__(self, dataset: str, path: str, tables: str) -> None:
+        self._json, self._path, self._folder = dataset, path, tables
+        self._rows = 0
+
+    def setup(self) -> None:
+        self._dataset = Dataset.model_validate_json(self._json)
+        self._tables = load_saved_tables(self._folder)
+
+    def process(self, file: str) -> Iterator[Any]:
+        groups = {split: RowGroups() for split in SPLITS}
+        for batch in read_log(self._dataset, self._path, self._tables, [file]):
+            self._rows += batch.rows_read
+            progress.report("ingest", rows=self._rows)
+            yield beam.pvalue.TaggedOutput(COUNTS, Counts.of(batch, self._dataset))
+            if batch.quarantined.num_rows:
+                yield beam.pvalue.TaggedOutput(QUARANTINED, pa.Table.from_batches([batch.quarantined]))
+            for split, group in groups.items():
+                for table in group.add(to_lists(batch.of(split))):
+                    yield beam.pvalue.TaggedOutput(split, table)
+        for split, group in groups.items():
+            for table in group.rest():
+                yield beam.pvalue.TaggedOutput(split, table)
+
+
+class RowGroups:
+    """Gathers batches into tables of one row group each."""
+
+    def __init__(self, rows: int = ROW_GROUP_ROWS, size: int = ROW_GROUP_BYTES) -> None:
+        self._limits = rows, size
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[pa.Table]:
+        """Takes rows; yields the groups that are full with them."""
+        most, size = self._limits
+        while batch.num_rows:
+            piece = batch.slice(0, most - self._rows)
+            batch = batch.slice(piece.num_rows)
+            self._waiting.append(piece)
+            self._rows += piece.num_rows
+            self._bytes += piece.nbytes
+            if self._rows >= most or self._bytes >= size:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[pa.Table]:
+        """What is waiting, if anything."""
+        if self._waiting:
+            yield pa.Table.from_batches(self._waiting).combine_chunks()
+        self._waiting, self._rows, self._bytes = [], 0, 0
+
+
+class WriteOutputs(beam.PTransform):
+    """Writes each output of :class:`ReadLog`; rows never cross a Reshuffle or GroupByKey, only counts are combined."""
+
+    def __init__(self, dataset: Dataset, folders: Folders, counted: str) -> None:
+        super().__init__()
+        self._schema = list_schema(dataset)
+        self._folders = folders
+        self._counted = counted
+
+    def expand(self, read: Any) -> None:
+        """Composes."""
+        for split in SPLITS:
+            folder = artifact_split_folder(self._folders.examples, split)
+            _ = read[split] | f"Write_{split}" >> _write(os.path.join(folder, "data"), self._schema)
+        _ = read[QUARANTINED] | "WriteDeadLetters" >> _write(os.path.join(self._folders.quarantine, "log"), SCHEMA)
+        _ = (
+            read[COUNTS]
+            | "AddUp" >> beam.CombineGlobally(_AddCounts())
+            | "AsJson" >> beam.Map(lambda counts: json.dumps(counts.manifest()))
+            | "WriteCounts" >> beam.io.WriteToText(self._counted, shard_name_template="")
+        )
+
+
+def artifact_split_folder(uri: str, split: str) -> str:
+    """Folder of one part of an Examples artifact."""
+    return os.path.join(uri, f"Split-{split}")
+
+
+def _write(prefix: str, schema: pa.Schema) -> WriteToParquetBatched:
+    return WriteToParquetBatched(prefix, schema, codec="snappy", file_name_suffix=".parquet")
+
+
+class _AddCounts(beam.CombineFn):
+    def create_accumulator(self) -> Counts:
+        return Counts()
+
+    def add_input(self, accumulator: Counts, counts: Counts) -> Counts:
+        return accumulator.merge(counts)
+
+    def merge_accumulators(self, accumulators: Iterable[Counts]) -> Counts:
+        total = Counts()
+        for counts in accumulators:
+            total.merge(counts)
+        return total
+
+    def extract_output(self, accumulator: Counts) -> Counts:
+        return accumulator
