@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import sys
 import time
+import traceback
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +17,7 @@ import typer
 from rich.console import Console
 
 from features.errors import ConfigError, FeedrankError
-from pipeline import failures, history, tables
+from pipeline import failures, history, pushed, tables
 from pipeline.console import RunConsole, captured_output
 from pipeline.failures import RunError
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult, StageState
@@ -34,6 +38,14 @@ Overrides = Annotated[
 Output = Annotated[Path, typer.Option("--output", help="Folder of the pipelines.")]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id or its beginning, a pipeline's name, or latest.")
+]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A model's folder, a folder of versions, a pipeline's name or a run's id."),
+]
+DataFiles = Annotated[str, typer.Option("--data", help="A file, a glob, or a folder with the files the spec names.")]
+TableFolder = Annotated[
+    str | None, typer.Option("--tables", help="Folder of the side tables' files; by default those the model brings.")
 ]
 _RUNS = Path("runs")
 
@@ -64,7 +76,7 @@ def run(config: ConfigFile, overrides: Overrides = None) -> None:
 
     settings = loading.load(config, overrides or ())
     folder = RunFolder.create(PipelinePaths(root=settings.directory))
-    with captured_output(folder.log) as screen, RunConsole(screen) as listener:
+    with captured_output(folder.log) as screens, RunConsole(screens.output) as listener:
         logging.basicConfig(level=logging.INFO)
         record = _run(settings, folder, listener)
     tables.show_outcome(Console(highlight=False), history.outcome(folder, record, settings.push_directory))
@@ -129,6 +141,72 @@ def report(
     print(page)
     if browser:
         webbrowser.open(page.resolve().as_uri())
+
+
+@app.command()
+def score(
+    model: ModelName,
+    data: DataFiles,
+    output: Annotated[Path | None, typer.Option(help="Scores: .parquet or .csv; by default scores.parquet.")] = None,
+    top: Annotated[int | None, typer.Option(help="Show one user's best items instead of writing all scores.")] = None,
+    user: Annotated[str | None, typer.Option(help="With --top: whose; by default one with many rows.")] = None,
+    options: TableFolder = None,
+) -> None:
+    """Score the rows of a log with a model."""
+    console = Console(highlight=False)
+    if top is not None:
+        with _quietly("score") as (scoring, model_log):
+            best = scoring.top_items(pushed.find_model(model), data, user, top, model_log.LogOptions(tables=options))
+        tables.show_top_items(console, best)
+        return
+    with _quietly("score") as (scoring, model_log):
+        target = str(output or "scores.parquet")
+        result = scoring.score(pushed.find_model(model), data, target, model_log.LogOptions(tables=options))
+    tables.show_scored(console, result)
+
+
+@app.command()
+def evaluate(
+    model: ModelName,
+    data: DataFiles,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    output: Annotated[Path, typer.Option(help="The evaluation as JSON.")] = Path("evaluation.json"),
+    slices: Annotated[list[str] | None, typer.Option("--slice", help="Also by the values of this column.")] = None,
+    options: TableFolder = None,
+) -> None:
+    """Evaluate a model on a log with labels."""
+    with _quietly("evaluate") as (scoring, model_log):
+        refused = str(output.with_suffix(".quarantine.parquet"))
+        log = model_log.LogOptions(tables=options, quarantine=refused)
+        evaluation = scoring.evaluate(pushed.find_model(model), data, log, slices or ())
+        titles, rows = scoring.evaluation_table(evaluation)
+    text = json.dumps(evaluation, indent=2)
+    output.write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        print(text)
+    else:
+        tables.show_evaluation(Console(highlight=False), evaluation, titles, rows)
+        print(f"saved  {output}")
+
+
+@contextlib.contextmanager
+def _quietly(stage: str) -> Iterator[Any]:
+    """Loads `pipeline.scoring` and `pipeline.model_log`; progress goes to standard error, what libraries say to a file that a failure names."""
+    log = failures.new_log()
+    try:
+        with captured_output(log) as screens, RunConsole(screens.errors) as listener:
+            listener.stage_started(stage)
+            from pipeline import model_log, scoring
+
+            yield scoring, model_log
+    except FeedrankError:
+        log.unlink()
+        raise
+    except Exception as error:
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+        raise RunError(f"{failures.message(error)}\n  log: {log}") from error
+    log.unlink()
 
 
 @app.command("compile")

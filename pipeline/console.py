@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -25,34 +25,42 @@ PLAIN_INTERVAL_S = 10.0
 """Between two plain lines of one stage."""
 _MARKS = {"done": ("✓", "green"), "cached": ("↺", "cyan"), "failed": ("✗", "red")}
 _BAR_WIDTH = 24
+_STANDARD = (1, 2)
+"""File descriptors of standard output and standard error."""
+
+
+class Screens(NamedTuple):
+    """What standard output and standard error were."""
+
+    output: TextIO
+    errors: TextIO
 
 
 @contextlib.contextmanager
-def captured_output(log: Path) -> Iterator[TextIO]:
+def captured_output(log: Path) -> Iterator[Screens]:
     """Sends all that this process and its libraries print, C++ included, to a file.
 
     Args:
         log: appended to.
 
     Yields:
-        The screen: what standard output was before.
+        Where to write what the user shall see.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
-    with os.fdopen(os.dup(kept[0]), "w", encoding="utf-8", errors="replace") as screen:
-        try:
-            yield screen
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for stream, original in zip((1, 2), kept, strict=True):
-                os.dup2(original, stream)
-                os.close(original)
+    kept = [os.fdopen(os.dup(stream), "w", encoding="utf-8", errors="replace") for stream in _STANDARD]
+    with log.open("ab") as target:
+        for stream in _STANDARD:
+            os.dup2(target.fileno(), stream)
+    try:
+        yield Screens(*kept)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream, original in zip(_STANDARD, kept, strict=True):
+            original.flush()
+            os.dup2(original.fileno(), stream)
+            original.close()
 
 
 class RunConsole(logging.Handler):

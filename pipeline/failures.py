@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import traceback
@@ -34,11 +35,18 @@ def message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip()[:_LONGEST]
 
 
+def new_log() -> Path:
+    """A new, empty file for what is too long for the screen."""
+    descriptor, name = tempfile.mkstemp(prefix="feedrank-", suffix=".log")
+    os.close(descriptor)
+    return Path(name)
+
+
 def write_traceback(error: BaseException) -> Path:
     """Keeps a traceback in a new file."""
-    with tempfile.NamedTemporaryFile("w", prefix="feedrank-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.writelines(traceback.format_exception(error))
-    return Path(log.name)
+    log = new_log()
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return log
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -84,6 +84,43 @@ def _blessing(blessed: bool) -> str:
     return "[green]blessed[/]" if blessed else "[red]refused[/]"
 
 
+def show_top_items(console: Console, best: Any) -> None:
+    """One user's best items, a `pipeline.scoring.TopItems`."""
+    console.print(f"[bold]{len(best.rows)} best items[/] of user {plain(str(best.group))}, by {best.ordered_by}")
+    table = _table("rank", "item", *best.outputs, right=("rank", *best.outputs))
+    for row in best.rows:
+        table.add_row(str(row["rank"]), plain(row["item"]), *(f"{row[output]:.4f}" for output in best.outputs))
+    console.print(table)
+
+
+def show_scored(console: Console, result: Any) -> None:
+    """What scoring did, a `pipeline.scoring.ScoreResult`."""
+    rate = result.rows / max(result.seconds, 1e-3)
+    console.print(f"{result.rows:,} rows scored in {result.seconds:.1f} s ({rate:,.0f} rows/s): {result.output}")
+    _show_quarantined(console, result.quarantined)
+    if result.quarantine is not None:
+        console.print(f"kept apart: {result.quarantine}")
+
+
+def _show_quarantined(console: Console, quarantined: Mapping[str, Any]) -> None:
+    if quarantined["rows"]:
+        reasons = "; ".join(
+            f"{r['reason']} in {r['column'] or 'the row'}: {r['rows']:,}" for r in quarantined["reasons"]
+        )
+        console.print(f"{quarantined['rows']:,} rows quarantined: {plain(reasons)}", soft_wrap=True)
+
+
+def show_evaluation(
+    console: Console, evaluation: Mapping[str, Any], titles: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """An evaluation's table."""
+    table = _table(*titles, right=titles[1:])
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    _show_quarantined(console, evaluation["quarantined"])
+
+
 def show_datasets(console: Console, datasets: Iterable[Dataset]) -> None:
     """Names, tasks and descriptions."""
     table = _table("dataset", "features", "tasks", "what it is", right=("features",))
