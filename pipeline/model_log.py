@@ -1,0 +1,131 @@
+"""A log read for a model: with the spec and the side tables that came with it, and the same quarantine as ingest's."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from features import progress
+from features.errors import DataError, ModelError
+from features.logs import Counts, LogBatch, Tables, load_saved_tables, load_tables, read_log, resolve
+from features.spec import Dataset
+from serving.bundle import Bundle
+
+
+@dataclasses.dataclass(frozen=True)
+class LogOptions:
+    """Where rows come from besides the data itself.
+
+    Attributes:
+        tables: a folder with the side tables' files, as ingest reads them; None: those that came with the model.
+        quarantine: Parquet file for the rows left out; None: beside the output, or nowhere if there is no output.
+    """
+
+    tables: str | None = None
+    quarantine: str | None = None
+
+
+class ModelLog:
+    """A log read with the spec and the side tables of a model, and counted on the way."""
+
+    def __init__(self, bundle: Bundle, data: str, options: LogOptions, *, labels: bool, stage: str) -> None:
+        self.dataset, self.files, self._root = _located(bundle.dataset(), data)
+        self._side_tables = _tables(bundle, self.dataset, options.tables)
+        self._labels = labels
+        self._stage = stage
+        self.counts = Counts()
+
+    def batches(self, refused: BatchWriter | None, files: Sequence[str] | None = None) -> Iterator[LogBatch]:
+        """Batches of the log; rows left out go to `refused`."""
+        files = self.files if files is None else files
+        for batch in read_log(self.dataset, self._root, self._side_tables, files, labels=self._labels, split=False):
+            self.counts.merge(Counts.of(batch, self.dataset))
+            if refused is not None and batch.quarantined.num_rows:
+                refused.write(batch.quarantined)
+            progress.report(self._stage, rows=self.counts.rows_read)
+            yield batch
+
+    def summary(self) -> str:
+        """Why rows are missing, in a few words."""
+        reasons = [
+            f"{r['reason']} in {r['column'] or 'the row'}: {r['rows']:,}"
+            for r in self.counts.quarantine_summary()["reasons"][:5]
+        ]
+        return f"{self.counts.rows_read:,} rows read, quarantined: {'; '.join(reasons) or 'none'}"
+
+
+def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
+    """The spec with the data's own file format, the files, and the folder that their names are relative to."""
+    if os.path.isdir(data):
+        return dataset, resolve(dataset.source, data), data
+    files = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))
+    if not files:
+        raise DataError(
+            f"no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(dataset.source.patterns)}"
+        )
+    form = "parquet" if all(file.endswith(".parquet") for file in files) else "csv"
+    source = dataset.source.model_copy(update={"format": form})
+    return dataset.model_copy(update={"source": source}), files, os.path.dirname(os.path.abspath(files[0]))
+
+
+def _tables(bundle: Bundle, dataset: Dataset, folder: str | None) -> Tables:
+    """Side tables that came with the model, or read anew from `folder`."""
+    if not dataset.tables:
+        return Tables()
+    if folder is not None:
+        return load_tables(dataset, folder)
+    found = load_saved_tables(str(bundle.directory / "tables"))
+    if absent := [name for name in dataset.tables if name not in found.tables]:
+        raise ModelError(
+            f"{bundle.model} came without side table {', '.join(absent)}; name the folder of the tables' files "
+            "with --tables"
+        )
+    return found
+
+
+class BatchWriter:
+    """Writes record batches to Parquet or CSV, by suffix.
+
+    Args:
+        path: the file; replaced only when all went well.
+        lazy: no file if there is no batch.
+    """
+
+    def __init__(self, path: Path, lazy: bool = False) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        self._lazy = lazy
+        self._writer: Any = None
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Appends a batch; the first one sets the columns."""
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make: Callable[..., Any] = pacsv.CSVWriter if self._path.suffix == ".csv" else pq.ParquetWriter
+            self._writer = make(str(self._part), batch.schema)
+        self._writer.write_table(pa.Table.from_batches([batch]))
+        self.rows += batch.num_rows
+
+    def __enter__(self) -> BatchWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        if kind is None or self._lazy:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink()

@@ -1,0 +1,225 @@
+"""Asks a pushed model about any log: scores for new rows, the evaluation for later rows with labels, one user's best items.
+
+The spec and the side tables come with the model; rows are read, joined and quarantined as ingest does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import ConfigError, DataError
+from features.logs import LogBatch
+from features.spec import Dataset
+from pipeline.evaluation.measure import UP, Numbers, measure
+from pipeline.evaluation.predictor import Predictor
+from pipeline.evaluation.rows import collect
+from pipeline.model_log import BatchWriter, LogOptions, ModelLog
+
+ROW, FILE = "row", "file"
+"""Columns of scores beside group, item and outputs: the row's number in its file, from 1, and the file's name."""
+_SUFFIXES = (".parquet", ".csv")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreResult:
+    """What scoring did. `quarantined` is ingest's summary: ``{"rows", "reasons": [...]}``."""
+
+    model: Path
+    output: Path
+    outputs: tuple[str, ...]
+    rows_read: int
+    rows: int
+    quarantined: dict[str, Any]
+    quarantine: Path | None
+    unmatched: dict[str, int]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TopItems:
+    """One user's items, best first: `rows` holds for each its rank, item and outputs."""
+
+    model: Path
+    group: Any
+    ordered_by: str
+    outputs: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]
+
+
+def score(model: str | Path, data: str, output: str, options: LogOptions | None = None) -> ScoreResult:
+    """Scores every row of a log.
+
+    Args:
+        model: folder of the SavedModel (see `pipeline.pushed.find_model`).
+        data: a file, a glob, or a folder that holds the files the spec names.
+        output: a ``.parquet`` or ``.csv`` file: `file`, `row`, the spec's group and item, a column per output.
+        options: side tables and quarantine.
+
+    Raises:
+        DataError: if there is no file, or a file lacks a column that the model needs.
+        ModelError: if the model cannot be loaded.
+        ConfigError: if `output` has another suffix.
+    """
+    started = time.monotonic()
+    target = Path(output)
+    if target.suffix not in _SUFFIXES:
+        raise ConfigError(f"output '{output}' ends with '{target.suffix}'; allowed: {', '.join(_SUFFIXES)}")
+    options = options or LogOptions()
+    quarantine = Path(options.quarantine) if options.quarantine else target.with_suffix(".quarantine.parquet")
+    predictor = Predictor(model)
+    log = ModelLog(predictor.bundle, data, options, labels=False, stage="score")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with BatchWriter(target) as scores, BatchWriter(quarantine, lazy=True) as refused:
+        for batch in log.batches(refused):
+            if batch.rows.num_rows:
+                scores.write(_scored(batch, log.dataset, predictor))
+        if not scores.rows:
+            raise DataError(f"no row of {data} can be scored; {log.summary()}")
+    return ScoreResult(
+        model=Path(model),
+        output=target,
+        outputs=predictor.bundle.outputs(),
+        rows_read=log.counts.rows_read,
+        rows=scores.rows,
+        quarantined=log.counts.quarantine_summary(),
+        quarantine=quarantine if refused.rows else None,
+        unmatched=log.counts.unmatched,
+        seconds=time.monotonic() - started,
+    )
+
+
+def evaluate(
+    model: str | Path,
+    data: str,
+    options: LogOptions | None = None,
+    slices: Sequence[str] = (),
+    up_interactions: Sequence[str] | None = None,
+) -> Numbers:
+    """The same evaluation as the pipeline's, on any log with labels; all its rows count, whatever their day.
+
+    Args:
+        model: folder of the SavedModel (see `pipeline.pushed.find_model`).
+        data: a file, a glob, or a folder that holds the files the spec names.
+        options: side tables and quarantine.
+        slices: columns for whose values the metrics are also computed.
+        up_interactions: tasks that count as an interaction when `up` is judged; all binary ones by default.
+
+    Returns:
+        What ``evaluation.json`` holds, without a verdict: ``{"tasks": {NAME: {"auc", "gauc", ...}}, ...}``, and ``rows_read``,
+        ``quarantined``, ``unmatched``, ``model``, ``seconds``.
+
+    Raises:
+        DataError: if no row is left, or a file lacks a column that features or labels need.
+        ModelError: if the model cannot be loaded.
+    """
+    started = time.monotonic()
+    options = options or LogOptions()
+    predictor = Predictor(model)
+    log = ModelLog(predictor.bundle, data, options, labels=True, stage="evaluate")
+    with contextlib.ExitStack() as stack:
+        refused = stack.enter_context(BatchWriter(Path(options.quarantine), lazy=True)) if options.quarantine else None
+        rows = collect((batch.rows for batch in log.batches(refused)), log.dataset, predictor, slices)
+    found = measure(rows, log.dataset, up_interactions)
+    return found | {
+        "model": str(model),
+        "rows_read": log.counts.rows_read,
+        "quarantined": log.counts.quarantine_summary(),
+        "unmatched": log.counts.unmatched,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def top_items(
+    model: str | Path, data: str, group: Any = None, items: int = 5, options: LogOptions | None = None
+) -> TopItems:
+    """The best of the items that one user was shown in a log, by the model.
+
+    Args:
+        model: folder of the SavedModel (see `pipeline.pushed.find_model`).
+        data: a file, a glob, or a folder that holds the files the spec names; the last file is read.
+        group: the user; by default the one with the most rows at the beginning of that file.
+        items: how many.
+        options: side tables.
+
+    Returns:
+        Items by `up` if the model has it, else by the mean of all outputs' ranks.
+
+    Raises:
+        ConfigError: if the spec names no group or no item.
+        DataError: if the user has no row.
+    """
+    predictor = Predictor(model)
+    log = ModelLog(predictor.bundle, data, options or LogOptions(), labels=False, stage="score")
+    dataset = log.dataset
+    if dataset.group is None or dataset.item is None:
+        raise ConfigError(
+            f"dataset '{dataset.name}' names no group or no item: it has no users whose items could be ranked"
+        )
+    for batch in log.batches(None, files=log.files[-1:]):
+        rows = batch.rows
+        groups = rows.column(rows.schema.names.index(dataset.group))
+        if not (rows.num_rows - groups.null_count):
+            continue
+        wanted = group if group is not None else _most_frequent(groups)
+        own = rows.filter(pc.fill_null(pc.equal(groups, pa.array([str(wanted)]).cast(groups.type)[0]), False))
+        if own.num_rows:
+            return _ranked(own, predictor, wanted, items)
+    raise DataError(f"{dataset.group} {group if group is not None else ''} has no usable row in {log.files[-1]}")
+
+
+def _most_frequent(values: pa.Array) -> Any:
+    counted = pc.value_counts(pc.drop_null(values))
+    return counted.field("values")[int(np.argmax(counted.field("counts").to_numpy()))].as_py()
+
+
+def _ranked(rows: pa.RecordBatch, predictor: Predictor, group: Any, count: int) -> TopItems:
+    item = predictor.dataset.item or ""
+    names = pc.fill_null(rows.column(rows.schema.names.index(item)).cast(pa.string()), "(missing)").to_pylist()
+    predictions = predictor.predict(rows)
+    if UP in predictions:
+        order, by = predictions[UP], UP
+    else:
+        ranks = [np.argsort(np.argsort(predictions[task])) for task in predictor.dataset.tasks if task in predictions]
+        order, by = np.mean(ranks, axis=0), "mean rank over the tasks"
+    best: dict[str, int] = {}
+    for row in np.argsort(-order, kind="stable"):
+        best.setdefault(names[row], int(row))
+    rows_out = tuple(
+        {"rank": rank, item: name} | {output: float(values[row]) for output, values in predictions.items()}
+        for rank, (name, row) in enumerate(list(best.items())[:count], start=1)
+    )
+    return TopItems(predictor.directory, group, by, tuple(predictions), rows_out)
+
+
+def _scored(batch: LogBatch, dataset: Dataset, predictor: Predictor) -> pa.RecordBatch:
+    names = batch.rows.schema.names
+    columns: dict[str, Any] = {
+        FILE: pa.array([batch.file] * batch.rows.num_rows, pa.string()),
+        ROW: pa.array(batch.numbers, pa.int64()),
+    }
+    columns |= {name: batch.rows.column(names.index(name)) for name in (dataset.group, dataset.item) if name}
+    columns |= {name: pa.array(values) for name, values in predictor.predict(batch.rows).items()}
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def evaluation_table(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of the table that commands print for an evaluation; an undefined number is a dash."""
+    titles = ["task", "rows", "positives", "rate"]
+    metrics = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration", "mse", "mae")
+    shown = [name for name in metrics if any(name in numbers for numbers in evaluation["tasks"].values())]
+    rows = []
+    for task, numbers in evaluation["tasks"].items():
+        rate = "-" if numbers.get("rate") is None else f"{numbers['rate']:.3%}"
+        positives = "-" if numbers.get("positives") is None else f"{numbers['positives']:,}"
+        cells = ["-" if numbers.get(name) is None else f"{numbers[name]:.4f}" for name in shown]
+        rows.append([task, f"{numbers['rows']:,}", positives, rate, *cells])
+    return [*titles, *(name.replace("_", " ") for name in shown)], rows
