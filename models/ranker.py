@@ -166,7 +166,7 @@ class Ranker(tfrs.Model):
             "layout": self.layout.model_dump(mode="json"),
             "tasks": {name: task.model_dump(mode="json") for name, task in self.tasks.items()},
             "config": self.config.model_dump(mode="json"),
-            "rates": self.rates,
+            "rates": dict(self.rates),
             "precision": self.precision,
         }
 

@@ -49,7 +49,7 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         """Arguments of the constructor, JSON values only."""
         tasks = {name: task.model_dump(mode="json") for name, task in self.tasks.items()}
         config = self.config.model_dump(mode="json")
-        return {**super().get_config(), "tasks": tasks, "config": config, "rates": self.rates}
+        return {**super().get_config(), "tasks": tasks, "config": config, "rates": dict(self.rates)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Head:
