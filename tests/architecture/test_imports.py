@@ -36,6 +36,7 @@ LIGHT = (
     "pipeline.config",
     "pipeline.loading",
     "pipeline.cli",
+    "pipeline.commands",
     "serving.client",
 )
 """These, and what lies in them, load nothing heavy."""
@@ -96,7 +97,7 @@ def test_the_command_line_answers_without_heavy_libraries() -> None:
         "import sys; sys.argv = ['feedrank', '--help']\n"
         "from pipeline.cli import main\n"
         "try: main()\n"
-        f"finally: print('LOADED', sorted(set(sys.modules) & {{*{(*HEAVY, 'pyarrow', 'numpy')!r}}}))"
+        f"finally: print('LOADED', sorted(set(sys.modules) & {{*{(*HEAVY, 'pyarrow', 'numpy', 'pydantic')!r}}}))"
     )
     asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=source.ROOT, check=True)
     assert "Usage" in asked.stdout

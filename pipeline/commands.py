@@ -1,0 +1,224 @@
+"""What each command does. TensorFlow and TFX are loaded by those that need them, when they need them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import time
+import traceback
+import webbrowser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from rich.console import Console
+
+from features import catalog
+from features.errors import ConfigError, FeedrankError
+from features.synthesis import synthesize
+from models.config import ALIASES, PRESETS
+from pipeline import doctor as examination
+from pipeline import failures, history, loading, pushed, tables
+from pipeline.config import RunConfig
+from pipeline.console import RunConsole, captured_output
+from pipeline.failures import RunError
+from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult
+
+TARGETS = ("kubeflow",)
+
+
+def _screen() -> Console:
+    return Console(highlight=False)
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+def run(file: Path, overrides: Sequence[str]) -> None:
+    """Runs the pipeline and says what came of it.
+
+    Raises:
+        RunError: if it fails; the message names the log.
+    """
+    config = loading.load(file, overrides)
+    folder = RunFolder.create(PipelinePaths(root=config.directory))
+    with captured_output(folder.log) as screens, RunConsole(screens.output) as listener:
+        logging.basicConfig(level=logging.INFO)
+        try:
+            record = _run(config, folder, listener)
+        except Exception as error:
+            logging.getLogger(__name__).exception("the run failed")
+            raise RunError(f"{failures.message(error)}\n  log: {folder.log}") from error
+    tables.show_outcome(_screen(), history.outcome(folder, record, config.push_directory))
+
+
+def _run(config: RunConfig, folder: RunFolder, listener: RunConsole) -> RunRecord:
+    if config.data.synthesize is not None:
+        _synthesize(config, listener)
+    listener.stage_started("start")
+    from pipeline.runners import local
+
+    return local.run(config, folder, listener)
+
+
+def _synthesize(config: RunConfig, listener: RunConsole) -> None:
+    assert config.data.synthesize is not None
+    listener.stage_started("synthesize")
+    started = time.monotonic()
+    summary = synthesize(config.data.synthesize, Path(config.data.path))
+    listener.stage_finished(
+        StageResult(
+            name="synthesize",
+            state="cached" if summary.reused else "done",
+            seconds=time.monotonic() - started,
+            rows=summary.rows,
+        )
+    )
+
+
+def runs(output: Path) -> None:
+    """Lists earlier runs."""
+    tables.show_runs(_screen(), [(folder, folder.read_record()) for folder in history.folders(output)])
+
+
+def show(run_name: str, output: Path) -> None:
+    """Shows one run."""
+    folder = history.find(output, run_name)
+    record = folder.read_record()
+    tables.show_stages(_screen(), folder, record)
+    push_directory = loading.load(folder.config).push_directory
+    tables.show_outcome(_screen(), history.outcome(folder, record, push_directory))
+
+
+def report(run_name: str, output: Path, browser: bool) -> None:
+    """Tells where a run's report is, and opens it where that is wanted."""
+    folder = history.find(output, run_name)
+    if not folder.report.exists():
+        raise ConfigError(f"run '{folder.run_id}' ended before its report; its log: {folder.log}")
+    print(folder.report)
+    if browser:
+        webbrowser.open(folder.report.resolve().as_uri())
+
+
+def compile_pipeline(file: Path, target: str, output: Path | None, overrides: Sequence[str]) -> None:
+    """Writes the same graph for another orchestrator."""
+    if target not in TARGETS:
+        raise ConfigError(f"unknown target '{target}'; targets: {', '.join(TARGETS)}")
+    config = loading.load(file, overrides)
+    from pipeline.runners import kubeflow
+
+    written = output or Path(f"{config.name}.{target}.json")
+    kubeflow.compile_pipeline(config, str(written))
+    print(written)
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+class Asking(NamedTuple):
+    """Modules that ask a model."""
+
+    scoring: ModuleType
+    model_log: ModuleType
+
+
+@contextlib.contextmanager
+def _asking(stage: str) -> Iterator[Asking]:
+    """Progress goes to standard error, what libraries say to a file that a failure names."""
+    log = failures.new_log()
+    try:
+        with captured_output(log) as screens, RunConsole(screens.errors) as listener:
+            listener.stage_started(stage)
+            from pipeline import model_log, scoring
+
+            yield Asking(scoring, model_log)
+    except FeedrankError:
+        log.unlink()
+        raise
+    except Exception as error:
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+        raise RunError(f"{failures.message(error)}\n  log: {log}") from error
+    log.unlink()
+
+
+def score(model: str, data: str, output: Path, side_tables: str | None) -> None:
+    """Scores all rows of a log into a file."""
+    found = pushed.find_model(model)
+    with _asking("score") as asking:
+        result = asking.scoring.score(found, data, str(output), asking.model_log.LogOptions(tables=side_tables))
+    tables.show_scored(_screen(), result)
+
+
+def top(model: str, data: str, user: str | None, items: int, side_tables: str | None) -> None:
+    """Shows one user's best items."""
+    found = pushed.find_model(model)
+    with _asking("score") as asking:
+        best = asking.scoring.top_items(found, data, user, items, asking.model_log.LogOptions(tables=side_tables))
+    tables.show_top_items(_screen(), best)
+
+
+def evaluate(model: str, data: str, output: Path, slices: Sequence[str], side_tables: str | None) -> str:
+    """Evaluates a model on a log with labels, and saves the evaluation.
+
+    Returns:
+        The evaluation as JSON.
+    """
+    found = pushed.find_model(model)
+    refused = str(output.with_suffix(".quarantine.parquet"))
+    with _asking("evaluate") as asking:
+        options = asking.model_log.LogOptions(tables=side_tables, quarantine=refused)
+        evaluation = asking.scoring.evaluate(found, data, options, slices)
+        titles, rows = asking.scoring.evaluation_table(evaluation)
+    text = json.dumps(evaluation, indent=2)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text + "\n", encoding="utf-8")
+    console = Console(highlight=False, stderr=True)
+    tables.show_evaluation(console, evaluation, titles, rows)
+    console.print(f"saved {output}", soft_wrap=True)
+    return text
+
+
+# -- what there is ---------------------------------------------------------------------------------------------------
+
+
+def synth(directory: Path, overrides: Sequence[str]) -> None:
+    """Writes a synthetic log."""
+    config = loading.synthesis(overrides)
+    with RunConsole(sys.stderr) as listener:
+        listener.stage_started("synthesize")
+        summary = synthesize(config, directory)
+    again = ", already there" if summary.reused else ""
+    print(f"{summary.rows:,} rows in {summary.files} files below {summary.directory}{again}")
+    print("positive rates: " + "  ".join(f"{task} {rate:.4f}" for task, rate in summary.rates.items()))
+
+
+def datasets() -> None:
+    """Lists the catalog."""
+    tables.show_datasets(_screen(), [catalog.load(name) for name in catalog.names()])
+
+
+def models() -> None:
+    """Lists the presets."""
+    tables.show_models(_screen(), PRESETS, ALIASES)
+
+
+def schema(output: Path | None) -> None:
+    """Writes the JSON Schema of configurations."""
+    if output is None:
+        print(loading.json_schema(), end="")
+    else:
+        output.write_text(loading.json_schema(), encoding="utf-8")
+        print(f"{output}; first line of a configuration:  # yaml-language-server: $schema={output}")
+
+
+def doctor(data: Path) -> bool:
+    """Examines this machine.
+
+    Returns:
+        Whether there is no problem.
+    """
+    return tables.show_findings(_screen(), examination.examine(data))
