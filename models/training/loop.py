@@ -1,0 +1,172 @@
+"""Trains a ranker: epochs, validation, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from features import progress
+from features.errors import DataError
+from features.layout import Layout
+from features.spec import Task
+from models.arrow_stream import stream_tensors
+from models.config import TrainConfig
+from models.input_pipeline import Order, TransformedRows, batch_schema
+from models.ranker import Ranker
+from models.training.checkpoint import Checkpoints, Position
+from models.training.curves import Board, Curves, Epoch
+from models.training.step import TrainStep
+from models.training.validation import validate
+
+REPORT_EVERY_S = 0.5
+EVALUATION_BATCH = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """What a ranker is trained on: transformed Parquet files, and what their columns mean."""
+
+    train: Sequence[str]
+    validation: Sequence[str]
+    layout: Layout
+    tasks: Mapping[str, Task]
+
+    def rows(self, split: str, config: TrainConfig, row_id: bool = False) -> TransformedRows:
+        """The rows of ``train`` or ``validation``."""
+        schema = batch_schema(self.layout, self.tasks, row_id)
+        return TransformedRows(getattr(self, split), schema, pool_rows=config.shuffle_rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """A finished training. The ranker holds the best epoch's weights."""
+
+    curves: Curves
+    checkpoints: Checkpoints
+    """Kept until whoever asked for the training has stored the model: call its ``remove()`` then."""
+
+
+def fit(
+    ranker: Ranker, data: TrainingData, config: TrainConfig, checkpoint_dir: pathlib.Path, log_dir: pathlib.Path
+) -> TrainResult:
+    """Trains `ranker` in place until its validation score stops rising, and leaves it with its best weights.
+
+    Call ``tf.keras.utils.set_random_seed(config.seed)`` before the ranker is built: then the same data and configuration
+    give the same weights on the same CPU, also if the process was killed in between and started again.
+
+    Args:
+        ranker: from `models.ranker.build_ranker`.
+        data: training and validation rows.
+        config: how to train.
+        checkpoint_dir: of this training alone (name it by `models.training.fingerprint`); a checkpoint found there is
+            resumed.
+        log_dir: gets ``curves.json`` and TensorBoard's event files.
+
+    Raises:
+        DataError: if the data cannot be read, or no validation row can tell a good model from a bad one.
+        ModelError: if a loss or a prediction is not a finite number, or the checkpoint does not fit.
+    """
+    return _Training(ranker, data, config, checkpoint_dir, log_dir).run()
+
+
+class _Training:
+    def __init__(
+        self,
+        ranker: Ranker,
+        data: TrainingData,
+        config: TrainConfig,
+        checkpoint_dir: pathlib.Path,
+        log_dir: pathlib.Path,
+    ) -> None:
+        self._ranker, self._tasks, self._config, self._log_dir = ranker, data.tasks, config, log_dir
+        self._train, self._validation = data.rows("train", config), data.rows("validation", config)
+        self._steps = self._train.steps(config.batch_size)
+        self._step = TrainStep(ranker, config)
+        self._predict = tf.function(lambda batch: ranker(batch, training=False), reduce_retracing=True)
+        self._checkpoints = Checkpoints(
+            checkpoint_dir,
+            weights=tf.train.Checkpoint(ranker=ranker),
+            state=tf.train.Checkpoint(ranker=ranker, step=self._step),
+            keep=config.keep_checkpoints,
+        )
+
+    def run(self) -> TrainResult:
+        parameters = sum(int(np.prod(variable.shape)) for variable in self._ranker.trainable_variables)
+        position = self._checkpoints.restore() or Position(epoch=0, batch=0, curves=Curves(parameters=parameters))
+        with contextlib.closing(Board(self._log_dir, position.curves)) as board:
+            while position.curves.stopped is None:
+                position = self._end_epoch(self._run_epoch(position))
+                board.write(position.curves.epochs[-1])
+                position.curves.write(self._log_dir)
+        position.curves.write(self._log_dir)
+        self._checkpoints.restore_best(position.curves.best_epoch)
+        return TrainResult(position.curves, self._checkpoints)
+
+    def _run_epoch(self, position: Position) -> Position:
+        """Trains on the rest of the position's epoch, with a checkpoint every now and then."""
+        config, began = self._config, time.perf_counter() - position.seconds
+        if position.batch == 0:
+            self._step.begin_epoch()
+        order = Order(config.seed, position.epoch) if config.shuffle_rows else None
+        batches = self._train.batches(config.batch_size, order, position.batch)
+        reported = 0.0
+        for batch in stream_tensors(batches, self._train.schema):
+            self._step(batch)
+            position = position.model_copy(update={"batch": position.batch + 1, "seconds": time.perf_counter() - began})
+            if time.perf_counter() - reported > REPORT_EVERY_S or position.batch == self._steps:
+                self._report(position)
+                reported = time.perf_counter()
+            if position.batch % config.checkpoint_every_steps == 0 and position.batch < self._steps:
+                self._save(position)
+        return position
+
+    def _end_epoch(self, position: Position) -> Position:
+        """Validates, remembers the best weights, decides whether to go on."""
+        losses, number = self._step.losses(position.epoch + 1), position.epoch + 1
+        batches = stream_tensors(self._validation.batches(EVALUATION_BATCH), self._validation.schema)
+        epoch = Epoch(
+            epoch=number,
+            loss=losses.pop("all"),
+            losses=losses,
+            validation=validate(self._predict, batches, self._tasks, number),
+            seconds=position.seconds,
+            examples_per_s=self._train.rows / position.seconds,
+        )
+        if epoch.validation.score == -math.inf:
+            raise DataError(
+                f"none of the {self._validation.rows:,} validation rows tells a good model from a bad one: "
+                f"no task ({', '.join(self._tasks)}) has both classes there"
+            )
+        curves = position.curves.followed_by(epoch)
+        stopped = curves.reason_to_stop(self._config.epochs, self._config.patience)
+        if curves.best_epoch == number:
+            self._checkpoints.save_best(number)
+        position = Position(epoch=number, batch=0, curves=curves.model_copy(update={"stopped": stopped}))
+        self._save(position)
+        return position
+
+    def _save(self, position: Position) -> None:
+        self._step.losses(position.epoch + 1)  # a spoilt model is never saved
+        self._checkpoints.save(position.epoch * self._steps + position.batch, position)
+
+    def _report(self, position: Position) -> None:
+        losses = self._step.losses(position.epoch + 1)
+        epochs = position.curves.epochs
+        known = epochs[-1].validation.auc if epochs else {}
+        progress.report(
+            "train",
+            epoch=position.epoch + 1,
+            epochs=self._config.epochs,
+            step=position.batch,
+            steps=self._steps,
+            rows=min(position.batch * self._config.batch_size, self._train.rows) + position.epoch * self._train.rows,
+            loss=losses["all"],
+            **{f"auc_{task}": value for task, value in known.items() if value is not None},
+        )

@@ -1,0 +1,84 @@
+"""One compiled training step, and the running sums of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from features.errors import ModelError
+from models.config import TrainConfig
+from models.optimizers import build_optimizer
+from models.ranker import Ranker
+
+NEVER = np.iinfo(np.int64).max
+Batch = Mapping[str, tf.Tensor]
+
+
+def use_xla(config: TrainConfig) -> bool:
+    """Whether the dense part is compiled: ``auto`` says yes where there is a GPU or TPU."""
+    if config.xla == "auto":
+        return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+    return config.xla == "on"
+
+
+class TrainStep(tf.Module):
+    """Changes a ranker by one batch at a time.
+
+    Table lookups and sparse row updates stay outside of XLA, which would turn sparse gradients into dense ones; trunk, head
+    and loss are one function that XLA may compile. Losses are summed on the device, so that no step waits for a number.
+
+    Checkpoints hold its variables: the optimizer's and the epoch's sums.
+    """
+
+    def __init__(self, ranker: Ranker, config: TrainConfig) -> None:
+        super().__init__(name="train_step")
+        self.optimizer = build_optimizer(ranker, config)
+        self.names = ("all", *ranker.tasks)
+        self.sums = tf.Variable(tf.zeros(len(self.names), tf.float64), trainable=False)
+        self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.first_bad = tf.Variable(tf.fill([len(self.names)], tf.constant(NEVER, tf.int64)), trainable=False)
+        # Shapes are relaxed: an epoch's last batch is smaller and must not be compiled anew.
+        dense = tf.function(ranker.dense_loss, jit_compile=use_xla(config), reduce_retracing=True)
+
+        def step(batch: Batch) -> None:
+            with tf.GradientTape() as tape:
+                embedded = ranker.embed(batch, training=True)
+                loss, losses = dense(embedded, ranker.labels(batch), training=True)
+            variables = ranker.trainable_variables
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            self._count(tf.stack([loss, *(losses[name] for name in ranker.tasks)]))
+
+        self._step = tf.function(step, reduce_retracing=True)
+
+    def __call__(self, batch: Batch) -> None:
+        """Trains on one batch with inputs, labels and masks."""
+        self._step(batch)
+
+    def begin_epoch(self) -> None:
+        """Sets the sums to 0."""
+        self.sums.assign(tf.zeros_like(self.sums))
+        self.batches.assign(0)
+        self.first_bad.assign(tf.fill(self.first_bad.shape, tf.constant(NEVER, tf.int64)))
+
+    def losses(self, epoch: int) -> dict[str, float]:
+        """Means over the epoch's batches so far: ``all`` (the total) and each task's.
+
+        Raises:
+            ModelError: if a loss was NaN or infinite, with the first such step and its tasks.
+        """
+        first_bad = self.first_bad.numpy()
+        if (first := first_bad.min()) != NEVER:
+            tasks = [name for name, step in zip(self.names, first_bad, strict=True) if step == first and name != "all"]
+            raise ModelError(
+                f"epoch {epoch}, step {first}: the loss of {', '.join(tasks) or 'the regularisation'} is not a finite number. "
+                "A smaller learning rate or train.clip_norm may help; or an input holds a value that is none"
+            )
+        batches = max(1, int(self.batches))
+        return {name: float(total) / batches for name, total in zip(self.names, self.sums.numpy(), strict=True)}
+
+    def _count(self, losses: tf.Tensor) -> None:
+        number = self.batches.assign_add(1)
+        self.sums.assign_add(tf.cast(losses, tf.float64))
+        self.first_bad.assign(tf.where(tf.math.is_finite(losses), self.first_bad, tf.minimum(self.first_bad, number)))

@@ -1,0 +1,125 @@
+"""Train: the adapter between TFX's Trainer and feedrank's own functions, and what the export says about a training."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from tensorflow_transform.output_wrapper import TFTransformOutput
+from tfx import v1 as tfx
+
+from features.errors import DataError
+from features.layout import Layout
+from features.spec import ROW_ID, Dataset, label_column, mask_column
+from models.arrow_stream import stream_tensors
+from models.config import ModelConfig, TrainConfig
+from models.ranker import Ranker, build_ranker
+from models.training import TrainingData, TrainResult, fingerprint, fit, predict_all
+from pipeline.components.transform import LAYOUT_FILE
+from serving.export import Extras, export_ranker
+
+WITNESS_ROWS = 1024
+"""Validation rows whose predictions travel with the export, for check_serving to compare."""
+BATCH = 4096
+
+
+def run_fn(fn_args: tfx.components.FnArgs) -> None:
+    """Trains and exports a ranker; called by TFX's Trainer."""
+    custom = fn_args.custom_config
+    dataset = Dataset.model_validate_json(custom["dataset"])
+    model = ModelConfig.model_validate_json(custom["model"])
+    config = TrainConfig.model_validate_json(custom["train"])
+    layout = Layout.model_validate_json((pathlib.Path(fn_args.transform_graph_path) / LAYOUT_FILE).read_text())
+    files = (_files(fn_args.train_files), _files(fn_args.eval_files))
+    data = TrainingData(*files, layout, dataset.tasks)
+
+    tf.keras.utils.set_random_seed(config.seed)
+    ranker = build_ranker(layout, dataset.tasks, model, training_rates(data, config), config.precision)
+    checkpoints = pathlib.Path(custom["checkpoints"]) / training_name(ranker, data, config)
+    result = fit(ranker, data, config, checkpoints, pathlib.Path(fn_args.model_run_dir))
+    export_ranker(
+        ranker,
+        TFTransformOutput(fn_args.transform_graph_path),
+        dataset,
+        layout,
+        fn_args.serving_model_dir,
+        describe(ranker, data, config, model, result),
+    )
+    result.checkpoints.remove()
+
+
+def training_rates(data: TrainingData, config: TrainConfig) -> dict[str, float]:
+    """Mean label of each task in the training split, over the rows that its mask lets in.
+
+    Raises:
+        DataError: if a mask lets no row in.
+    """
+    rows = data.rows("train", config)
+    rates = {}
+    for name, task in data.tasks.items():
+        labels = rows.column(label_column(name))
+        if task.mask is not None:
+            labels = labels[rows.column(mask_column(name)) > 0]
+        if not len(labels):
+            raise DataError(f"task '{name}': its mask '{task.mask}' is 0 in all {rows.rows:,} training rows")
+        rates[name] = float(labels.mean(dtype=np.float64))
+    return rates
+
+
+def training_name(ranker: Ranker, data: TrainingData, config: TrainConfig) -> str:
+    """Names the folder of this training's checkpoints: another model, configuration, data or release has another name."""
+    shapes = [(variable.name, tuple(variable.shape)) for variable in ranker.variables]
+    parts = [ranker.get_config(), config.model_dump(mode="json"), shapes, importlib.metadata.version("feedrank")]
+    return fingerprint([*data.train, *data.validation], json.dumps(parts, sort_keys=True))
+
+
+def describe(
+    ranker: Ranker, data: TrainingData, config: TrainConfig, model: ModelConfig, result: TrainResult
+) -> Extras:
+    """What only the trainer knows, to be kept beside the export."""
+    return Extras(
+        model_json=model.model_dump_json(),
+        predictions=witness_predictions(ranker, data, config),
+        gates=mean_gates(ranker, data, config),
+        training=result.curves.model_dump(mode="json"),
+    )
+
+
+def witness_predictions(ranker: Ranker, data: TrainingData, config: TrainConfig) -> pa.Table:
+    """Ids and predictions of the first validation rows, from the model in memory: `ROW_ID` and a float32 column an output."""
+    rows = data.rows("validation", config, row_id=True)
+    batches = itertools.islice(stream_tensors(rows.batches(WITNESS_ROWS), rows.schema), 1)
+    columns = predict_all(tf.function(lambda batch: ranker(batch, training=False)), batches, keep=[ROW_ID])
+    return pa.table(
+        {ROW_ID: columns.pop(ROW_ID), **{name: values.astype(np.float32) for name, values in columns.items()}}
+    )
+
+
+def mean_gates(ranker: Ranker, data: TrainingData, config: TrainConfig) -> Mapping[str, Any]:
+    """Mean weight that each gate gives to each expert over the validation rows.
+
+    Returns:
+        ``{"layers": [{"layer", "task", "experts": [names], "weights": [mean, ...]}]}``, or ``{}`` without gates.
+    """
+    experts = ranker.expert_names()
+    if not experts:
+        return {}
+    rows = data.rows("validation", config)
+    weights = predict_all(tf.function(ranker.gate_weights), stream_tensors(rows.batches(BATCH), rows.schema))
+    layers = []
+    for gate, names in experts.items():
+        layer, task = gate.split("/", 1)
+        mean = weights[gate].mean(axis=0, dtype=np.float64)
+        layers.append({"layer": layer, "task": task, "experts": list(names), "weights": mean.tolist()})
+    return {"layers": layers}
+
+
+def _files(patterns: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern)))
