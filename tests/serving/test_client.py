@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import math
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.errors import DataError
+from features.raw_inputs import MISSING_INT
+from serving.client import RankingClient, RawInput, ServerError, raw_columns
+from tests.serving.exports import DATASET, ROWS, Export
+from tests.serving.rest_server import ModelServer, serve
+
+ROW_DICTS = [
+    {
+        name: [v.decode() if isinstance(v, bytes) else v for v in value]
+        if isinstance(value, list)
+        else (value.decode() if isinstance(value, bytes) else value)
+        for name, value in row.items()
+        if name in DATASET.feature_columns()
+    }
+    for row in ROWS.to_pylist()
+]
+
+
+@pytest.fixture(scope="module")
+def server(export: Export) -> Iterator[ModelServer]:
+    with serve("tiny", export.directory) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ModelServer) -> RankingClient:
+    server.failures.clear()
+    server.bodies.clear()
+    return RankingClient(server.url, "tiny", backoff_s=0.0)
+
+
+def test_scores_are_the_rankers_own(client: RankingClient, export: Export) -> None:
+    scores = client.score(ROW_DICTS)
+    assert len(scores) == ROWS.num_rows
+    for name, expected in export.predictions.items():
+        np.testing.assert_allclose([score[name] for score in scores], expected, atol=1e-5, rtol=0)
+
+
+def test_an_absent_column_is_a_missing_value(client: RankingClient, export: Export) -> None:
+    sparse = [{name: value for name, value in row.items() if value not in (None, [])} for row in ROW_DICTS]
+    assert any(len(row) < len(ROW_DICTS[0]) for row in sparse)
+    scores = client.score(sparse)
+    np.testing.assert_allclose([score["like"] for score in scores], export.predictions["like"], atol=1e-5, rtol=0)
+
+
+def test_batches_are_joined_in_order(client: RankingClient, server: ModelServer) -> None:
+    together, apart = client.score(ROW_DICTS), client.score(ROW_DICTS, batch_rows=4)
+    assert [score["like"] for score in apart] == pytest.approx([score["like"] for score in together], abs=1e-5)
+    assert len(server.bodies) == 3
+
+
+def test_missing_numbers_travel_as_bare_nan(client: RankingClient, server: ModelServer) -> None:
+    client.score([{}])
+    assert '"age": [NaN]' in server.bodies[0]
+    sent = json.loads(server.bodies[0])["inputs"]
+    assert sent["user_id"] == [MISSING_INT]
+    assert sent["home-town"] == [""]
+    assert sent["watched"] == [[MISSING_INT]]
+
+
+def test_no_rows_ask_nothing(client: RankingClient, server: ModelServer) -> None:
+    assert client.score([]) == []
+    assert server.bodies == []
+
+
+def test_inputs_come_from_the_server(client: RankingClient) -> None:
+    assert dict(client.inputs()) == {
+        "user_id": RawInput("DT_INT64", is_list=False),
+        "home-town": RawInput("DT_STRING", is_list=False),
+        "tags": RawInput("DT_STRING", is_list=True),
+        "watched": RawInput("DT_INT64", is_list=True),
+        "age": RawInput("DT_FLOAT", is_list=False),
+        "visits": RawInput("DT_INT64", is_list=False),
+    }
+
+
+def test_status_names_each_versions_state(client: RankingClient, server: ModelServer) -> None:
+    assert client.status() == {7: "AVAILABLE"}
+    assert RankingClient(server.url + "/", "tiny", version=7).status() == {7: "AVAILABLE"}
+
+
+def test_a_misspelt_column_is_refused_unless_ignored(client: RankingClient) -> None:
+    with pytest.raises(DataError, match="row 1 holds columns that the model does not take: usr_id; columns: age, "):
+        client.score([{}, {"usr_id": 3}])
+    assert client.score([{"usr_id": 3}], unknown="ignore") == client.score([{}])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "allowed"),
+    [
+        ("user_id", "7", "an int"),
+        ("user_id", 7.0, "an int"),
+        ("user_id", True, "an int"),
+        ("age", "old", "a float"),
+        ("home-town", 3, "a str"),
+        ("tags", "a", "a list"),
+        ("tags", [b"a"], "a str"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(client: RankingClient, column: str, value: object, allowed: str) -> None:
+    received = value[0] if isinstance(value, list) else value
+    with pytest.raises(DataError, match=f"column '{column}' received {received!r}; allowed: {allowed}"):
+        client.score([{column: value}])
+
+
+def test_a_busy_server_is_asked_again(client: RankingClient, server: ModelServer) -> None:
+    client.inputs()
+    server.failures += [503, 429]
+    assert len(client.score(ROW_DICTS)) == ROWS.num_rows
+    assert len(server.bodies) == 3
+
+
+def test_a_refusal_is_not_repeated(client: RankingClient, server: ModelServer) -> None:
+    client.inputs()
+    server.failures += [400, 400]
+    with pytest.raises(ServerError, match=r":predict failed after 1 attempt\(s\), 10 s each: status 400: for a test"):
+        client.score(ROW_DICTS)
+
+
+def test_an_unknown_model_is_said_to_be_unknown(server: ModelServer) -> None:
+    with pytest.raises(ServerError, match="status 404: Could not find any versions of model"):
+        RankingClient(server.url, "other").status()
+
+
+def test_no_server_is_said_after_the_retries() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = RankingClient(f"http://127.0.0.1:{port}", "tiny", retries=2, backoff_s=0.0)
+    with pytest.raises(ServerError, match=r"failed after 3 attempt\(s\)"):
+        client.status()
+
+
+def test_a_silent_server_times_out() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        client = RankingClient(f"http://127.0.0.1:{silent.getsockname()[1]}", "tiny", timeout_s=0.2, retries=0)
+        with pytest.raises(ServerError, match=r"failed after 1 attempt\(s\), 0.2 s each"):
+            client.status()
+
+
+def test_the_client_loads_no_tensorflow() -> None:
+    program = "import sys, serving.client; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+_LISTS = st.lists(st.one_of(st.none(), st.lists(st.integers(-(2**62), 2**62), max_size=4)), max_size=5)
+
+
+@given(_LISTS)
+def test_lists_are_padded_to_one_width_and_lose_nothing(lists: list[list[int] | None]) -> None:
+    columns = raw_columns([{"seen": value} for value in lists], {"seen": RawInput("DT_INT64", is_list=True)})
+    widths = {len(row) for row in columns["seen"]}
+    assert widths == ({max([1, *(len(value or ()) for value in lists)])} if lists else set())
+    assert [[v for v in row if v != MISSING_INT] for row in columns["seen"]] == [value or [] for value in lists]
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(width=32))))
+def test_numbers_survive_json(values: list[float | None]) -> None:
+    columns = raw_columns([{"age": value} for value in values], {"age": RawInput("DT_FLOAT", is_list=False)})
+    for sent, value in zip(json.loads(json.dumps(columns))["age"], values, strict=True):
+        assert sent == value or (math.isnan(sent) and (value is None or math.isnan(value)))
