@@ -114,14 +114,27 @@ def _put_back(first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Batch
     yield from batches
 
 
+def tensor_specs(schema: pa.Schema) -> dict[str, tf.TensorSpec]:
+    """What `stream_tensors` yields for a schema of `models.input_pipeline.batch_schema`."""
+    return {field.name: tf.TensorSpec((None, *_row_shape(field)), _dtype(field), field.name) for field in schema}
+
+
+def _dtype(field: pa.Field) -> tf.DType:
+    return tf.float32 if pa.types.is_floating(field.type) else tf.int64
+
+
+def _row_shape(field: pa.Field) -> tuple[int, ...]:
+    length = list_length(field)
+    return () if length is None else (length,)
+
+
 def _dataset(schema: pa.Schema, path: pathlib.Path) -> tf.data.Dataset:
-    lengths = [list_length(field) for field in schema]
     dataset = tfio_arrow.ArrowStreamDataset(
         f"unix://{path}",
         columns=list(range(len(schema))),
-        output_types=tuple(tf.float32 if pa.types.is_floating(field.type) else tf.int64 for field in schema),
+        output_types=tuple(_dtype(field) for field in schema),
         # Shapes of one row: the batch dimension is added by the dataset, and ``[None]`` would mean a list.
-        output_shapes=tuple(tf.TensorShape([] if length is None else [length]) for length in lengths),
+        output_shapes=tuple(tf.TensorShape(_row_shape(field)) for field in schema),
         batch_mode="auto",
     )
     return dataset.prefetch(PREFETCHED_BATCHES)

@@ -16,7 +16,7 @@ from features import progress
 from features.errors import DataError
 from features.layout import Layout
 from features.spec import Task
-from models.arrow_stream import stream_tensors
+from models.arrow_stream import stream_tensors, tensor_specs
 from models.config import TrainConfig
 from models.input_pipeline import Order, TransformedRows, batch_schema
 from models.ranker import Ranker
@@ -88,8 +88,10 @@ class _Training:
         self._ranker, self._tasks, self._config, self._log_dir = ranker, data.tasks, config, log_dir
         self._train, self._validation = data.rows("train", config), data.rows("validation", config)
         self._steps = self._train.steps(config.batch_size)
-        self._step = TrainStep(ranker, config)
-        self._predict = tf.function(lambda batch: ranker(batch, training=False), reduce_retracing=True)
+        self._step = TrainStep(ranker, config, tensor_specs(self._train.schema))
+        self._predict = tf.function(
+            lambda batch: ranker(batch, training=False), input_signature=[tensor_specs(self._validation.schema)]
+        )
         self._checkpoints = Checkpoints(
             checkpoint_dir,
             weights=tf.train.Checkpoint(ranker=ranker),

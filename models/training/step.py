@@ -30,17 +30,22 @@ class TrainStep(tf.Module):
     and loss are one function that XLA may compile. Losses are summed on the device, so that no step waits for a number.
 
     Checkpoints hold its variables: the optimizer's and the epoch's sums.
+
+    Args:
+        ranker: what is trained.
+        config: how.
+        signature: of a batch, ``{column: (None,) or (None, length)}``. The step is traced at once, so that all its
+            variables exist before a checkpoint is read.
     """
 
-    def __init__(self, ranker: Ranker, config: TrainConfig) -> None:
+    def __init__(self, ranker: Ranker, config: TrainConfig, signature: Mapping[str, tf.TensorSpec]) -> None:
         super().__init__(name="train_step")
         self.optimizer = build_optimizer(ranker, config)
         self.names = ("all", *ranker.tasks)
         self.sums = tf.Variable(tf.zeros(len(self.names), tf.float64), trainable=False)
         self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first_bad = tf.Variable(tf.fill([len(self.names)], tf.constant(NEVER, tf.int64)), trainable=False)
-        # Shapes are relaxed: an epoch's last batch is smaller and must not be compiled anew.
-        dense = tf.function(ranker.dense_loss, jit_compile=use_xla(config), reduce_retracing=True)
+        dense = tf.function(ranker.dense_loss, jit_compile=use_xla(config))
 
         def step(batch: Batch) -> None:
             with tf.GradientTape() as tape:
@@ -50,11 +55,11 @@ class TrainStep(tf.Module):
             self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             self._count(tf.stack([loss, *(losses[name] for name in ranker.tasks)]))
 
-        self._step = tf.function(step, reduce_retracing=True)
+        self._step = tf.function(step).get_concrete_function(dict(signature))
 
     def __call__(self, batch: Batch) -> None:
         """Trains on one batch with inputs, labels and masks."""
-        self._step(batch)
+        self._step(dict(batch))
 
     def begin_epoch(self) -> None:
         """Sets the sums to 0."""

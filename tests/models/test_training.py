@@ -21,8 +21,9 @@ import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
 import tensorflow as tf
 
 from features.errors import DataError, ModelError
+from models.arrow_stream import tensor_specs
 from models.config import ModelConfig, TrainConfig
-from models.input_pipeline import TransformedRows
+from models.input_pipeline import TransformedRows, batch_schema
 from models.ranker import Ranker, build_ranker
 from models.training import Curves, TrainingData, TrainResult, fingerprint, fit
 from models.training.checkpoint import Checkpoints, Position
@@ -30,6 +31,8 @@ from models.training.curves import Epoch, Validation
 from models.training.step import TrainStep
 from tests.models.train_once import MODEL, RATES, TRAIN, save_weights, small_data, train_once
 from tests.models.transformed import LAYOUT, TASKS, transformed_table, write_split
+
+SPECS = tensor_specs(batch_schema(LAYOUT, TASKS))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,10 @@ def assert_same_weights(first: Ranker, second: Ranker) -> None:
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.name)
 
 
+def tensors(table: pa.Table) -> dict[str, tf.Tensor]:
+    return {n: tf.constant(table.column(n).to_pylist(), spec.dtype) for n, spec in SPECS.items()}
+
+
 def small_ranker() -> Ranker:
     tf.keras.utils.set_random_seed(1)
     return build_ranker(LAYOUT, TASKS, MODEL, RATES)
@@ -81,8 +88,7 @@ def test_validation_is_the_auc_of_the_weights_that_are_left(
 ) -> None:
     ranker, result, _ = undisturbed
     table = transformed_table(1_500, seed=2)
-    inputs = {i.name: tf.constant(np.array(table.column(i.name).to_pylist())) for i in LAYOUT.inputs}
-    predictions = ranker({**inputs, "age": tf.cast(inputs["age"], tf.float32)})
+    predictions = ranker(tensors(table))
     click = roc_auc_score(table["label_click"], predictions["click"])
     buy = roc_auc_score(table["label_buy"], predictions["buy"], sample_weight=table["mask_buy"])
     best = result.curves.epochs[result.curves.best_epoch - 1].validation
@@ -135,15 +141,13 @@ def test_one_step_is_gradient_descent_on_the_ranker_s_own_loss(data: TrainingDat
     )
     plain = ModelConfig.model_validate({"trunk": {"kind": "mmoe", "units": (8,), "experts": 2}})
     ranker = build_ranker(LAYOUT, TASKS, plain, RATES)
-    table = transformed_table(64)
-    batch = {name: tf.constant(np.array(table.column(name).to_pylist())) for name in table.column_names}
-    batch = {name: tf.cast(v, tf.float32) if v.dtype == tf.float64 else v for name, v in batch.items()}
+    batch = tensors(transformed_table(64))
     with tf.GradientTape() as tape:
         loss = ranker.compute_loss(batch, training=True)
     gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, ranker.trainable_variables)]
     # Adagrad: x -= lr g / sqrt(0.1 + g^2), rows without a gradient stay.
     expected = [v - 0.1 * g / tf.sqrt(0.1 + g * g) for v, g in zip(ranker.trainable_variables, gradients, strict=True)]
-    step = TrainStep(ranker, config)
+    step = TrainStep(ranker, config, SPECS)
     step(batch)
     for variable, value in zip(ranker.trainable_variables, expected, strict=True):
         np.testing.assert_allclose(variable.numpy(), value.numpy(), rtol=1e-4, atol=1e-6, err_msg=variable.name)
@@ -165,10 +169,8 @@ def test_xla_gives_the_losses_of_the_plain_graph(data: TrainingData) -> None:
         tf.keras.utils.set_random_seed(5)
         ranker = build_ranker(LAYOUT, TASKS, plain, RATES)
         curves = []
-        step = TrainStep(ranker, TRAIN.model_copy(update={"xla": xla}))
-        table = transformed_table(64)
-        batch = {name: tf.constant(np.array(table.column(name).to_pylist())) for name in table.column_names}
-        batch = {name: tf.cast(v, tf.float32) if v.dtype == tf.float64 else v for name, v in batch.items()}
+        step = TrainStep(ranker, TRAIN.model_copy(update={"xla": xla}), SPECS)
+        batch = tensors(transformed_table(64))
         for _ in range(5):
             step(batch)
             curves.append(step.losses(1)["all"])

@@ -75,11 +75,8 @@ def main(folder: str, death: str = "never:0") -> None:
     targets = {"step": (TrainStep, "__call__"), "save": (checkpoint, "_replace"), "never": (TrainStep, "losses")}
     owner, name = targets[kind]
     with mock.patch.object(owner, name, dying(getattr(owner, name), int(number))):
-        data = TrainingData(
-            *(sorted(map(str, (pathlib.Path(folder) / part).glob("*.parquet"))) for part in ("train", "validation")),
-            LAYOUT,
-            TASKS,
-        )
+        parts = [sorted(map(str, (pathlib.Path(folder) / part).glob("*.parquet"))) for part in ("train", "validation")]
+        data = TrainingData(parts[0], parts[1], LAYOUT, TASKS)
         ranker, _ = train_once(data, pathlib.Path(folder))
     save_weights(ranker, pathlib.Path(folder) / "weights.npz")
 
