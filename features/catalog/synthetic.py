@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -64,6 +65,11 @@ def dataset_for(config: SynthesisConfig) -> Dataset:
                 inputs=("time_ms",),
                 outputs={"hour": Column(type="int64")},
             ),
+            Derived(
+                function="features.catalog.synthetic:interest_rank",
+                inputs=("category", "interests"),
+                outputs={"interest_rank": Column(type="int64")},
+            ),
         ),
         features=_features(),
         tasks={task: Task(label=LABELS[task], parent="click" if task == "conversion" else None) for task in TASKS},
@@ -76,6 +82,19 @@ def hour_of_day(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     time_ms = batch.column(batch.schema.get_field_index("time_ms"))
     hours = pc.divide(time_ms, MS_PER_HOUR)
     return {"hour": pc.subtract(hours, pc.multiply(pc.divide(hours, 24), 24))}
+
+
+def interest_rank(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """``interest_rank``: 1 if the item's category is the first that the user named, 2 the second, ..., 0 if none."""
+    category = batch.column(batch.schema.get_field_index("category"))
+    interests = batch.column(batch.schema.get_field_index("interests"))
+    row = np.asarray(pc.list_parent_indices(interests), dtype=np.int64)
+    matches = pc.equal(pc.list_flatten(interests), category.take(pa.array(row)))
+    place = np.arange(len(row)) - np.searchsorted(row, row) + 1
+    matched = np.asarray(pc.fill_null(matches, False).to_numpy(zero_copy_only=False), dtype=bool)
+    rank = np.zeros(batch.num_rows, dtype=np.int64)
+    rank[row[matched]] = place[matched]
+    return {"interest_rank": pa.array(rank)}
 
 
 def _log_columns() -> Columns:
@@ -99,6 +118,7 @@ def _user_columns() -> Columns:
         "city": Column(type="string"),
         "activity": Column(type="string"),
         "member_days": Column(type="int64"),
+        "interests": Column(type="list<string>", separator=SEPARATOR),
     }
 
 
@@ -121,6 +141,8 @@ def _features() -> dict[str, Feature]:
         "category": Categorical(),
         "tags": Bag(max_length=3),
         "recent_clicks": Sequence(vocabulary_of="item_id", max_length=10),
+        "interests": Bag(vocabulary_of="category", max_length=3),
+        "interest_rank": Categorical(values=(0, 1, 2, 3)),
         "device": Categorical(values=("android", "ios", "web")),
         "gender": Categorical(values=("female", "male")),
         "city": Categorical(vocabulary=Vocabulary(min_count=10)),

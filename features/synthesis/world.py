@@ -4,8 +4,8 @@ Whether user u prefers item i on day t is a coin with probability
 
     UP(u, i, t) = sigmoid(bias + generosity_u + quality_it + TASTE_WEIGHT * <taste_ut, taste_i> / sqrt(DIMENSIONS)).
 
-Tastes are half explained by what the tables show (age, gender, city; category, author) and half the person's or
-thing's own. How a preference is *shown* is a habit: each user splits the expressive tasks (like, follow, comment,
+Tastes are for the greater part explained by what the tables show (age, gender, city; category, author); the rest is the
+person's or thing's own, and shows in the interests that a user has named and in what was clicked. How a preference is *shown* is a habit: each user splits the expressive tasks (like, follow, comment,
 share) by a Dirichlet draw, so that what one user tells by a like another tells by a comment (the conflict of the
 DLEN paper, section 1).
 """
@@ -24,9 +24,9 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-DIMENSIONS = 8
-TASTE_WEIGHT = 1.8
-UP_BIAS = -0.55
+DIMENSIONS = 6
+TASTE_WEIGHT = 1.5
+UP_BIAS = -0.5
 EXPRESSIVE: tuple[str, ...] = ("like", "follow", "comment", "share")
 HABIT_CONCENTRATION = 0.5
 """Of the Dirichlet: below 1, most users have one or two favourite ways of showing a preference."""
@@ -39,8 +39,10 @@ GENDERS = ("female", "male")
 CITIES = tuple(f"city_{number:02d}" for number in range(30))
 ACTIVITIES = ("low", "medium", "high")
 TAGS_PER_CATEGORY = 6
+INTERESTS = 3
+"""Categories that a user names when joining, favourite first."""
 
-_USERS, _ITEMS, _WALK = range(3)
+_USERS, _ITEMS, _WALK, _CATEGORIES = range(4)
 
 
 def generator(config: SynthesisConfig, *stream: int) -> np.random.Generator:
@@ -99,20 +101,27 @@ def _nullable(values: npt.NDArray[np.generic], missing: Bools, kind: pa.DataType
     return pa.array(values, type=kind, mask=missing)
 
 
+def category_tastes(config: SynthesisConfig) -> Floats:
+    """(categories, DIMENSIONS): the middle of each category's items."""
+    return _normal(generator(config, _CATEGORIES), len(CATEGORIES), DIMENSIONS)
+
+
 def make_users(config: SynthesisConfig) -> Users:
     """Draws the users.
 
     Returns:
-        Users with the table ``user_id, age, gender, city, activity, member_days``; about 5 % of ages, 3 % of genders
-        and 2 % of cities are missing.
+        Users with the table ``user_id, age, gender, city, activity, member_days, interests``; about 5 % of ages,
+        3 % of genders, 2 % of cities and 10 % of interests are missing.
     """
     rng, n = generator(config, _USERS), config.users
     age = np.clip(rng.gamma(6.0, 5.5, n), 13, 80).astype(np.int64)
     gender, city = rng.integers(len(GENDERS), size=n), rng.integers(len(CITIES), size=n)
     age_group = np.minimum((age - 13) // 10, 5)
     loadings = [_normal(rng, size, DIMENSIONS) for size in (6, len(GENDERS), len(CITIES))]
-    observed = sum(table[code] for table, code in zip(loadings, (age_group, gender, city), strict=True)) / np.sqrt(3)
-    generosity = 0.6 * _normal(rng, n)
+    weights = np.sqrt((0.4, 0.4, 0.2))
+    observed = sum(w * t[code] for w, t, code in zip(weights, loadings, (age_group, gender, city), strict=True))
+    taste = _mixture(observed, _normal(rng, n, DIMENSIONS), 0.65)
+    generosity = 0.8 * _normal(rng, n)
     traffic = np.exp(0.8 * _normal(rng, n) + 0.5 * generosity)
     # The young comment, the old share, ...: a table that the model can find, around which users scatter.
     leaning = np.exp(0.6 * _normal(rng, 6, len(EXPRESSIVE)))
@@ -127,11 +136,12 @@ def make_users(config: SynthesisConfig) -> Users:
             "city": _nullable(np.array(CITIES)[city], rng.random(n) < 0.02, pa.string()),
             "activity": pa.array(np.array(ACTIVITIES)[activity], pa.string()),
             "member_days": rng.geometric(1 / 400, n),
+            "interests": _interests(rng, taste, category_tastes(config)),
         }
     )
     return Users(
         table=table,
-        taste=_mixture(observed, _normal(rng, n, DIMENSIONS), 0.5),
+        taste=taste,
         taste_drift=_normal(rng, n, DIMENSIONS),
         generosity=generosity.astype(np.float32),
         click_habit=rng.beta(9, 1.4, n).astype(np.float32),
@@ -153,8 +163,8 @@ def make_items(config: SynthesisConfig) -> Items:
     author = np.minimum((authors * rng.random(n) ** 1.5).astype(np.int64), authors - 1)
     # Most authors keep to their field.
     category = np.where(rng.random(n) < 0.85, author_category[author], rng.integers(len(CATEGORIES), size=n))
-    of_category, of_author = _normal(rng, len(CATEGORIES), DIMENSIONS), _normal(rng, authors, DIMENSIONS)
-    observed = _mixture(of_category[category], of_author[author], 0.75)
+    of_author = _normal(rng, authors, DIMENSIONS)
+    observed = _mixture(category_tastes(config)[category], of_author[author], 0.8)
     spread = 0.5 * _normal(rng, len(CATEGORIES), len(EXPRESSIVE))[category] + 0.4 * _normal(rng, n, len(EXPRESSIVE))
     log_price = _normal(rng, n)
     duration = np.round(np.exp(3.3 + 0.8 * _normal(rng, n)), 1).astype(np.float32)
@@ -172,12 +182,24 @@ def make_items(config: SynthesisConfig) -> Items:
     quality, exposure = _walk(config)
     return Items(
         table=table,
-        taste=_mixture(observed, _normal(rng, n, DIMENSIONS), 0.75),
+        taste=_mixture(observed, _normal(rng, n, DIMENSIONS), 0.85),
         quality=quality,
         shareability=np.exp(spread - 0.2).astype(np.float32),
         affordability=np.exp(-0.7 * log_price - 0.245).astype(np.float32),
         exposure=exposure,
     )
+
+
+def _interests(rng: np.random.Generator, taste: Floats, categories: Floats) -> pa.Array:
+    """list<string>: the categories that a user likes best, by an imperfect judgement; null for who named none."""
+    liking = taste @ categories.T / np.float32(np.sqrt(DIMENSIONS))
+    liking += 0.4 * _normal(rng, *liking.shape)
+    best = np.argsort(-liking, axis=1, kind="stable")[:, :INTERESTS]
+    named = rng.random(len(taste)) >= 0.1
+    offsets = np.r_[0, np.cumsum(np.where(named, INTERESTS, 0))].astype(np.int32)
+    values = pa.array(np.array(CATEGORIES)[best[named].ravel()], pa.string())
+    # A null offset marks a null list.
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=np.r_[~named, False]), values)
 
 
 def _tags(rng: np.random.Generator, category: Ints) -> pa.Array:
@@ -197,7 +219,7 @@ def _walk(config: SynthesisConfig) -> tuple[Floats, npt.NDArray[np.float64]]:
     rng, n = generator(config, _WALK), config.items
     step = config.drift / np.sqrt(max(config.days - 1, 1))
     steps = np.concatenate([np.zeros((1, n), np.float32), _normal(rng, config.days - 1, n)])
-    quality = 0.5 * _normal(rng, n) + step * np.cumsum(steps, axis=0)
+    quality = 0.7 * _normal(rng, n) + step * np.cumsum(steps, axis=0)
     steps[1:] = _normal(rng, config.days - 1, n)
     rank = rng.permutation(n) + 1
     weight = np.exp(-config.popularity_skew * np.log(rank) + 2 * step * np.cumsum(steps, axis=0))
