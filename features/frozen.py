@@ -59,3 +59,38 @@ class Frozen(pydantic.BaseModel):
         whole.clear()
         whole.update({"title": mapping["title"], "anyOf": [dict(mapping["properties"][cls.SHORTHAND]), mapping]})
         return schema
+
+
+class BareKind:
+    """Annotates a union told apart by a key: a bare string stands for ``{key: string}``.
+
+    Args:
+        key: the discriminator.
+
+    Example::
+
+        Optimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), BareKind()]
+    """
+
+    def __init__(self, key: str = "kind") -> None:
+        self._key = key
+
+    def _expand(self, value: Any) -> Any:
+        return {self._key: value} if isinstance(value, str) else value
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> pydantic_core.CoreSchema:
+        """Expands a string before the union sees it."""
+        return pydantic_core.core_schema.no_info_before_validator_function(self._expand, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: pydantic_core.CoreSchema, handler: pydantic.GetJsonSchemaHandler
+    ) -> json_schema.JsonSchemaValue:
+        """The union, or one of its kinds' names."""
+        union = handler(core_schema)
+        if handler.mode != "validation":
+            return union
+        # Not "oneOf": where a preset or a base gives the kind, keys that several kinds share are no contradiction.
+        variants = union.pop("oneOf")
+        return {"anyOf": [{"enum": list(union["discriminator"]["mapping"])}, *variants]}

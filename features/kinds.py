@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import pydantic
 
-from features.frozen import Frozen, SpecError
+from features.frozen import BareKind, Frozen, SpecError
 
 
 class Vocabulary(Frozen):
@@ -102,16 +102,5 @@ AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized
 FEATURE_KINDS: tuple[str, ...] = tuple(cls.model_fields["kind"].default for cls in get_args(AnyFeature))
 
 
-def _kind_alone(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-Feature = Annotated[
-    Annotated[AnyFeature, pydantic.Field(discriminator="kind")],
-    pydantic.BeforeValidator(
-        _kind_alone,
-        json_schema_input_type=Literal["id", "categorical", "bag", "sequence", "numeric", "bucketized"]
-        | Annotated[AnyFeature, pydantic.Field(discriminator="kind")],
-    ),
-]
+Feature = Annotated[AnyFeature, pydantic.Field(discriminator="kind"), BareKind()]
 """Any of the kinds; a bare kind stands for that kind with its defaults."""

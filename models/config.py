@@ -6,44 +6,28 @@ loads no TensorFlow.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import pydantic
 
-from features.spec import Frozen
+from features.frozen import BareKind, Frozen
 
 Units = Annotated[tuple[pydantic.PositiveInt, ...], pydantic.Field(min_length=1)]
 Rate = Annotated[float, pydantic.Field(ge=0, lt=1)]
 PAPER_UNITS = (256, 128, 64)
 
 
-class Part(Frozen):
-    """Base of every part of a model's configuration: an unknown key names the known ones and the nearest."""
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            for key in value:
-                if key not in cls.model_fields:
-                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                    hint = f"; did you mean '{near[0]}'?" if near else ""
-                    raise ValueError(f"unknown key '{key}'; known keys: {', '.join(cls.model_fields)}{hint}")
-        return value
-
-
 # -- inputs ----------------------------------------------------------------------------------------------------------
 
 
-class IdentityNumbers(Part):
+class IdentityNumbers(Frozen):
     """Each number enters as it is."""
 
     kind: Literal["identity"] = "identity"
 
 
-class PiecewiseLinearNumbers(Part):
+class PiecewiseLinearNumbers(Frozen):
     """Each number becomes `bins` inputs that fill one after the other as it grows.
 
     Gorishniy, Rubachev, Babenko, On Embeddings for Numerical Features in Tabular Deep Learning, NeurIPS 2022. Bin edges
@@ -54,7 +38,7 @@ class PiecewiseLinearNumbers(Part):
     bins: int = pydantic.Field(default=16, ge=2)
 
 
-class PeriodicNumbers(Part):
+class PeriodicNumbers(Frozen):
     """Each number becomes sines and cosines of `frequencies` trained multiples of it, beside itself (same paper)."""
 
     kind: Literal["periodic"] = "periodic"
@@ -63,22 +47,17 @@ class PeriodicNumbers(Part):
     """Standard deviation of the initial frequencies, in cycles per unit."""
 
 
-def _kind(value: Any) -> Any:
-    """``numbers: identity`` is short for ``numbers: {kind: identity}``."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
 NumbersConfig = Annotated[
     IdentityNumbers | PiecewiseLinearNumbers | PeriodicNumbers,
     pydantic.Field(discriminator="kind"),
-    pydantic.BeforeValidator(_kind),
+    BareKind(),
 ]
 
 
 # -- trunks ----------------------------------------------------------------------------------------------------------
 
 
-class SharedBottomTrunk(Part):
+class SharedBottomTrunk(Frozen):
     """One network for all tasks (Caruana, Multitask Learning, 1997)."""
 
     kind: Literal["shared_bottom"] = "shared_bottom"
@@ -87,7 +66,7 @@ class SharedBottomTrunk(Part):
     """Share of each hidden layer's outputs dropped in training."""
 
 
-class MmoeTrunk(Part):
+class MmoeTrunk(Frozen):
     """Shared experts, one gate a task (Ma et al., MMoE, KDD 2018)."""
 
     kind: Literal["mmoe"] = "mmoe"
@@ -97,7 +76,7 @@ class MmoeTrunk(Part):
     dropout: Rate = 0.0
 
 
-class PleTrunk(Part):
+class PleTrunk(Frozen):
     """Stacked layers of shared and task-specific experts (Tang et al., PLE, RecSys 2020). One layer is CGC."""
 
     kind: Literal["ple"] = "ple"
@@ -110,15 +89,13 @@ class PleTrunk(Part):
     dropout: Rate = 0.0
 
 
-TrunkConfig = Annotated[
-    SharedBottomTrunk | MmoeTrunk | PleTrunk, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)
-]
+TrunkConfig = Annotated[SharedBottomTrunk | MmoeTrunk | PleTrunk, pydantic.Field(discriminator="kind"), BareKind()]
 
 
 # -- heads -----------------------------------------------------------------------------------------------------------
 
 
-class IndependentHead(Part):
+class IndependentHead(Frozen):
     """One tower a task; tasks meet only in the trunk."""
 
     kind: Literal["independent"] = "independent"
@@ -127,7 +104,7 @@ class IndependentHead(Part):
     dropout: Rate = 0.0
 
 
-class DlenHead(Part):
+class DlenHead(Frozen):
     """Tasks composed by Bayes' rule over a latent preference UP (Zhang et al., Deep Latent Emotion Network)."""
 
     kind: Literal["dlen"] = "dlen"
@@ -143,9 +120,7 @@ class DlenHead(Part):
     dropout: Rate = 0.0
 
 
-HeadConfig = Annotated[
-    IndependentHead | DlenHead, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)
-]
+HeadConfig = Annotated[IndependentHead | DlenHead, pydantic.Field(discriminator="kind"), BareKind()]
 
 
 # -- presets ---------------------------------------------------------------------------------------------------------
@@ -190,6 +165,11 @@ PRESETS: Mapping[str, Preset] = {
 ALIASES: Mapping[str, str] = {"dlen": "mmoe_dlen"}
 
 
+def _kind(value: Any) -> Any:
+    """``trunk: ple`` is short for ``trunk: {kind: ple}``."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` on top of `base`; a part of another kind replaces the base's part instead of mixing with it."""
     merged = dict(base)
@@ -203,7 +183,7 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-class ModelConfig(Part):
+class ModelConfig(Frozen):
     """A ranker: inputs x trunk x head.
 
     Example:
@@ -240,7 +220,7 @@ class ModelConfig(Part):
 # -- training --------------------------------------------------------------------------------------------------------
 
 
-class Adam(Part):
+class Adam(Frozen):
     """Kingma and Ba, Adam, ICLR 2015. For dense variables."""
 
     kind: Literal["adam"] = "adam"
@@ -256,7 +236,7 @@ class LazyAdam(Adam):
     kind: Literal["lazy_adam"] = "lazy_adam"  # type: ignore[assignment]
 
 
-class Adagrad(Part):
+class Adagrad(Frozen):
     """Duchi et al., Adaptive Subgradient Methods, JMLR 2011. Touches only the rows that were looked up."""
 
     kind: Literal["adagrad"] = "adagrad"
@@ -265,13 +245,11 @@ class Adagrad(Part):
     epsilon: float = pydantic.Field(default=1e-7, gt=0)
 
 
-DenseOptimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)]
-EmbeddingOptimizer = Annotated[
-    Adagrad | LazyAdam, pydantic.Field(discriminator="kind"), pydantic.BeforeValidator(_kind)
-]
+DenseOptimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), BareKind()]
+EmbeddingOptimizer = Annotated[Adagrad | LazyAdam, pydantic.Field(discriminator="kind"), BareKind()]
 
 
-class TrainConfig(Part):
+class TrainConfig(Frozen):
     """How a ranker is trained."""
 
     batch_size: int = pydantic.Field(default=2048, ge=1)

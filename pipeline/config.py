@@ -116,14 +116,19 @@ def _from_catalog(value: Any) -> Any:
     return catalog.load(value)
 
 
+_NAME = {"enum": list(catalog.names())}
+_EXTENSION = {"type": "object", "required": ["extends"], "properties": {"extends": _NAME}}
+
 AnyDataset = Annotated[
     Dataset,
     pydantic.BeforeValidator(
         _from_catalog,
-        json_schema_input_type=Annotated[str, pydantic.WithJsonSchema({"enum": list(catalog.names())})] | Dataset,
+        json_schema_input_type=Annotated[str, pydantic.WithJsonSchema(_NAME)]
+        | Annotated[dict[str, Any], pydantic.WithJsonSchema(_EXTENSION)]
+        | Dataset,
     ),
 ]
-"""A dataset, or the name of one of the catalog's."""
+"""A dataset, or the name of one of the catalog's. `pipeline.loading` lays changes over one that is extended."""
 
 
 class RunConfig(Frozen):

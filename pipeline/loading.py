@@ -177,7 +177,8 @@ def _extended(config: dict[str, Any]) -> dict[str, Any]:
     entry = _catalog_entry(str(dataset["extends"]), config).model_dump(mode="json")
     merged = _overlay(entry, changes, ("dataset",))
     for names in _REMOVABLE:
-        merged[names] = {name: value for name, value in merged[names].items() if value is not None}
+        if isinstance(entries := merged[names], Mapping):
+            merged[names] = {name: value for name, value in entries.items() if value is not None}
     return {**config, "dataset": merged}
 
 

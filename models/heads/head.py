@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from features.frozen import Frozen
 from features.spec import Task
-from models.config import Part
 from models.heads.scores import Score
 
 
@@ -28,9 +28,9 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         output: {name: score of (batch,)}, all tasks among the names.
     """
 
-    CONFIG: ClassVar[type[Part]]
+    CONFIG: ClassVar[type[Frozen]]
 
-    def __init__(self, tasks: Mapping[str, Task], config: Part, rates: Mapping[str, float], **kwargs: Any) -> None:
+    def __init__(self, tasks: Mapping[str, Task], config: Frozen, rates: Mapping[str, float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tasks = dict(tasks)
         self.config = config

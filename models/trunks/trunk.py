@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from models.config import Part
+from features.frozen import Frozen
 
 
 class Trunk(tf.keras.layers.Layer, abc.ABC):
@@ -23,9 +23,9 @@ class Trunk(tf.keras.layers.Layer, abc.ABC):
         output: {task: (batch, width)}.
     """
 
-    CONFIG: ClassVar[type[Part]]
+    CONFIG: ClassVar[type[Frozen]]
 
-    def __init__(self, tasks: Sequence[str], config: Part, **kwargs: Any) -> None:
+    def __init__(self, tasks: Sequence[str], config: Frozen, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tasks = tuple(tasks)
         self.config = config

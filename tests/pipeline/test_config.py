@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.errors import ConfigError
+from features.spec import Id
+from pipeline import loading
+from pipeline.config import RunConfig, dump
+from pipeline.loading import CONFIGS, load
+
+Write = Callable[..., Path]
+SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if path != loading.BASE)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_(**content: Any) -> Path:
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump({"name": "test", "dataset": "synthetic"} | content, sort_keys=False))
+        return path
+
+    return write_
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_saved_configuration_gives_the_same_one(path: Path, tmp_path: Path) -> None:
+    config = load(path, ["train.epochs=3"])
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(dump(config))
+    assert config.train.epochs == 3
+    assert load(saved) == config
+    assert dump(load(saved)) == dump(config)
+
+
+def test_the_base_states_the_defaults(write: Write) -> None:
+    assert load(write()) == RunConfig.model_validate({"name": "test", "dataset": "synthetic", "model": "mmoe"})
+
+
+def test_an_overlay_changes_only_what_it_names(write: Write) -> None:
+    config = load(write(data={"budget": {"max_rows": 7}}, model={"trunk": {"experts": 3}}))
+    assert (config.data.budget.max_rows, config.data.budget.max_share) == (7, 0.01)
+    assert config.model.model_dump()["trunk"]["experts"] == 3
+    assert config.model.preset == "mmoe"
+    assert config.data.path == "data/synthetic"
+
+
+def test_directories_follow_the_name(write: Write) -> None:
+    config = load(write(output="out"))
+    assert str(config.directory) == "out/test"
+    assert config.push_directory == "out/test/serving"
+    assert config.checkpoints_directory == "out/test/checkpoints"
+    assert load(write(push={"directory": "/models/feed"})).push_directory == "/models/feed"
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("train.learning=1", None),
+        ("train.epochs=4", lambda c: c.train.epochs == 4),
+        ("name=other", lambda c: c.name == "other"),
+        ("model=ple", lambda c: (c.model.preset, c.model.trunk.kind) == ("ple", "ple")),
+        ("model=dlen", lambda c: (c.model.trunk.kind, c.model.head.kind) == ("mmoe", "dlen")),
+        ("model.trunk.kind=ple", lambda c: c.model.trunk.kind == "ple"),
+        ("evaluate.slices=[device, city]", lambda c: c.evaluate.slices == ("device", "city")),
+        ("evaluate.thresholds.click.auc.minimum=.6", lambda c: c.evaluate.thresholds["click"]["auc"].minimum == 0.6),
+        ("evaluate.max_regression=null", lambda c: c.evaluate.max_regression is None),
+        ("data.path=../elsewhere", lambda c: c.data.path == "../elsewhere"),
+        ("validate.required_days=false", lambda c: c.validate_.required_days is False),
+        ("dataset.features.user_id.dim=8", lambda c: c.dataset.features["user_id"].dim == 8),
+        ("dataset.features.city=id", lambda c: c.dataset.features["city"] == Id()),
+        ("dataset.features.city=null", lambda c: "city" not in c.dataset.features),
+        ("dataset.tasks.like.weight=2", lambda c: c.dataset.tasks["like"].weight == 2),
+        ("data.synthesize={days: 3}", lambda c: str(c.dataset.split.test[0]) == "2026-01-07"),
+    ],
+)
+def test_the_command_line_sets_any_key(override: str, read: Callable[[RunConfig], bool] | None, write: Write) -> None:
+    if read is None:
+        with pytest.raises(ConfigError, match="train: unknown key 'learning'"):
+            load(write(), [override])
+    else:
+        assert read(load(write(), [override]))
+
+
+def test_later_settings_win(write: Write) -> None:
+    assert load(write(), ["train.epochs=4", "train.epochs=5"]).train.epochs == 5
+
+
+def test_a_dataset_extends_the_catalog(write: Write) -> None:
+    tasks = {"like": {"weight": 3.0}, "share": None}
+    config = load(write(dataset={"extends": "synthetic", "name": "mine", "tasks": tasks, "features": {"city": "id"}}))
+    whole = load(write())
+    assert config.dataset.name == "mine"
+    assert config.dataset.tasks["like"].label == whole.dataset.tasks["like"].label
+    assert set(whole.dataset.tasks) - set(config.dataset.tasks) == {"share"}
+    assert config.dataset.features["city"] == Id()
+    assert config.dataset.source == whole.dataset.source
+
+
+def test_shorthands_can_be_laid_over(write: Write) -> None:
+    own = yaml.safe_load((CONFIGS / "own_log.yaml").read_text())
+    sets = ["dataset.features.user_id.dim=8", "dataset.time.unit=s", "dataset.tasks.like.weight=2"]
+    dataset = load(write(**own), [*sets, "dataset.columns.age.minimum=0"]).dataset
+    assert dataset.features["user_id"] == Id(dim=8)
+    assert dataset.time is not None
+    assert (dataset.time.column, dataset.time.unit) == ("time_ms", "s")
+    assert (dataset.tasks["like"].label, dataset.tasks["like"].weight) == ("liked", 2)
+    assert (dataset.columns["age"].type, dataset.columns["age"].minimum) == ("float32", 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["trian.epochs=3"], "unknown key 'trian'; did you mean 'train'? keys: name, output, dataset"),
+        (["data.budget.max_sahre=1"], "data.budget: unknown key 'max_sahre'; did you mean 'max_share'?"),
+        (["dataset.features.user_id.dimm=3"], "dataset.features.user_id: unknown key 'dimm'; did you mean 'dim'?"),
+        (["dataset.features.user_id.kind=ids"], "dataset.features.user_id: unknown kind 'ids'; did you mean 'id'?"),
+        (["dataset.tables.users.onn=x"], "dataset.tables.users: unknown key 'onn'; did you mean 'on'?"),
+        (["dataset=synthetc"], "unknown dataset 'synthetc'; did you mean 'synthetic'?"),
+        (["dataset.tasks.like.label=nope"], "dataset: task 'like' names label 'nope'"),
+        (["train.epochs=many"], "train.epochs: Input should be a valid integer"),
+        (["data.budget.max_share=2"], "data.budget.max_share: Input should be less than or equal to 1; got 2"),
+        (["name=../x"], "name: String should match pattern"),
+        (["evaluate.thresholds.clik.auc.minimum=1"], "evaluate.thresholds: unknown task 'clik'; did you mean 'click'?"),
+        (["evaluate.thresholds.click.acu.minimum=1"], "unknown metric 'acu'; did you mean 'auc'?"),
+        (["evaluate.thresholds.click.auc={}"], "a bound needs `minimum`, `maximum` or both"),
+        (["evaluate.slices=[devise]"], "evaluate.slices: unknown column 'devise'; did you mean 'device'?"),
+        (["evaluate.up_interactions=[clicks]"], "unknown task 'clicks'; did you mean 'click'?"),
+        (["beam.args=[--direct_num_workers=2]"], "name Beam's runner"),
+        (["beam.args=[--runner=DaskRunner]"], "DaskRunner loses rows silently"),
+        (["data.synthesize.row=5"], "unknown key 'row'; did you mean 'rows'?"),
+        (["train.epochs"], "--set wants KEY=VALUE"),
+        (["=3"], "--set wants KEY=VALUE"),
+        (["train.epochs=[1"], "the value is no valid YAML"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(overrides: list[str], said: str, write: Write) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(), overrides)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nname: b\n", "key 'name' of line 1 again"),
+        ("- a\n- b\n", "must hold a mapping of sections; got list"),
+        ("", "must hold a mapping of sections; got NoneType"),
+        ("name: [", "is no valid YAML"),
+        ("name: x\n", "dataset: Field required"),
+    ],
+)
+def test_broken_files_are_named(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read configuration .*none\.yaml: No such file"):
+        load(tmp_path / "none.yaml")
+
+
+KEYS = st.lists(
+    st.sampled_from(["dataset", "model", "train", "features", "user_id", "trunk", "x", "0"]), min_size=1, max_size=4
+)
+VALUES = st.sampled_from(["1", "x", "null", "[]", "{}", "[1, {a: b}]", "{kind: id}", "2026-01-01", "", "true", "@"])
+
+
+@settings(deadline=None, max_examples=150)
+@given(KEYS, VALUES)
+def test_any_setting_is_taken_or_refused_in_words(keys: list[str], value: str) -> None:
+    try:
+        load(CONFIGS / "demo.yaml", [f"{'.'.join(keys)}={value}"])
+    except ConfigError as error:
+        assert str(error)  # noqa: PT017
+
+
+def complaints(content: dict[str, Any]) -> list[str]:
+    """What an editor would mark red."""
+    validator = jsonschema.Draft202012Validator(json.loads(loading.json_schema()))
+    return [error.message for error in validator.iter_errors(json.loads(json.dumps(content, default=str)))]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_editors_accept_what_is_shipped_and_what_is_saved(path: Path) -> None:
+    assert complaints(yaml.safe_load(path.read_text())) == []
+    assert complaints(yaml.safe_load(dump(load(path)))) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"dataset": {"extends": "synthetic", "tasks": {"like": None}}},
+        {"model": "ple_dlen"},
+        {"model": {"trunk": "ple", "head": "dlen"}},
+        {"train": {"dense_optimizer": "adagrad"}},
+        {"validate": {"max_drift": 0.5}},
+    ],
+)
+def test_editors_accept_shorthands(content: dict[str, Any], write: Write) -> None:
+    assert complaints({"name": "x", "dataset": "synthetic"} | content) == []
+    assert load(write(**content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"trian": {}}, {"dataset": "nope"}, {"train": {"epochs": "x"}}, {"dataset": {"name": "x"}}, {"model": "x"}],
+)
+def test_editors_refuse_mistakes(content: dict[str, Any]) -> None:
+    assert complaints({"name": "x", "dataset": "synthetic"} | content)
