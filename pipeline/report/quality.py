@@ -67,17 +67,17 @@ def _tasks(data: ReportData) -> Markup:
         rate = numbers.get("rate")
         cells = [_metric(data, task, metric, numbers.get(metric), before.get(task, {}).get(metric)) for metric in shown]
         rows.append([task_name(data, task), count(numbers.get("positives")), percent(rate), *cells])
-    return table(head, rows, numeric=range(1, len(head)))
+    return table(head, rows, numeric=[i for i in range(1, len(head)) if head[i] != _NAMES["auc"]])
 
 
 def _metric(data: ReportData, task: str, metric: str, value: float | None, before: float | None) -> Markup:
     if metric != "auc":
         return el("td", number(value, 5 if metric == "log_loss" and (value or 1) < 0.1 else 4), class_="num")
     if value is None:
-        return el("td", NOTHING, class_="num")
+        return el("td", NOTHING, class_="auc")
     at = el("b", style=f"--at:{_above_chance(before)}", title=f"last blessed model: {before:.4f}") if before else None
     style = f"--share:{_above_chance(value)};--tint:{colour(task_index(data, task))}"
-    return el("td", _delta(value, before), number(value), el("span", at, class_="meter", style=style), class_="num")
+    return el("td", number(value), el("span", at, class_="meter", style=style), _change(value, before), class_="auc")
 
 
 def _above_chance(area: float) -> str:
@@ -85,12 +85,12 @@ def _above_chance(area: float) -> str:
     return f"{min(max(2 * area - 1, 0), 1):.4f}"
 
 
-def _delta(value: float, before: float | None) -> Markup | None:
+def _change(value: float, before: float | None) -> Markup | None:
     if before is None:
         return None
     change = value - before
     kind = "up" if change > 0.0005 else "down" if change < -0.0005 else "quiet"
-    return el("span", f"{change:+.4f} ", class_=kind)
+    return el("span", f"{change:+.4f}", class_=f"change {kind}")
 
 
 def _legend(evaluation: Json) -> Markup:
@@ -142,7 +142,9 @@ def _preference(data: ReportData) -> Markup | None:
             el(
                 "p",
                 el("b", f"AUC {number(up.get('auc_any_interaction'))}"),
-                f" of the output `up`, P(user prefers the item), against any interaction ({tasks}): "
+                " of the output ",
+                el("code", "up"),
+                f", P(user prefers the item), against any interaction ({tasks}): "
                 f"{count(up.get('positives'))} of {count(up.get('rows'))} rows have one.",
             )
         )
@@ -214,6 +216,4 @@ def _reliability(data: ReportData, task: str, numbers: Json) -> Markup:
     title = f"Calibration of {task}"
     chart = reliability(title, numbers["calibration_bins"], task_index(data, task))
     sums = f"Σp / Σy {number(numbers.get('calibration'), 3)}"
-    return el(
-        "div", el("h3", task, el("span", f"  {sums}", class_="quiet", style="font-weight:400")), chart, class_="card"
-    )
+    return el("div", el("h3", task, el("small", sums)), chart, class_="card")

@@ -61,15 +61,16 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def _drawing(frame: Frame, label: str, *children: Markup | Iterable[Markup] | None) -> Markup:
-    return el(
+    drawing = el(
         "svg",
         el("title", label),
         *children,
         viewBox=f"0 0 {frame.width:g} {frame.height:g}",
         role="img",
-        class_="chart",
+        class_="chart wide" if frame.width > 400 else "chart",
         style=f"max-width:{frame.width * 1.25:g}px",
     )
+    return el("div", drawing, class_="scroll")
 
 
 def _grid(frame: Frame, x_ticks: Mapping[float, str], y_ticks: Mapping[float, str]) -> list[Markup]:
@@ -166,7 +167,7 @@ def reliability(title: str, bins: Sequence[Mapping[str, float]], index: int) -> 
     else:
         limits = (0.0, max(positive) * 1.08)
         marks = {value: f"{value * 100:.4g} %" for value in ticks(*limits, wanted=4)}
-    frame = Frame(limits, limits, width=260, height=236, left=50, right=12, top=10, bottom=28)
+    frame = Frame(limits, limits, width=260, height=232, left=58, right=24, top=10, bottom=28)
     diagonal = el("path", d=_path(frame, [(limits[0],) * 2, (limits[1],) * 2]), class_="mark")
     points = [
         (_place(b["prediction"], logarithmic, low=limits[0]), _place(b["label"], logarithmic, limits[0])) for b in bins

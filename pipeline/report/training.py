@@ -27,7 +27,7 @@ def training(data: ReportData) -> Markup:
         ),
         el(
             "div",
-            el("h3", "Training loss"),
+            el("h3", "Training loss", el("small", "as a share of the first epoch’s")),
             lines("Training loss by epoch", _losses(data, epochs), best),
             class_="card",
         ),
@@ -66,8 +66,14 @@ def _areas(data: ReportData, epochs: Sequence[Json]) -> list[Series]:
 
 
 def _losses(data: ReportData, epochs: Sequence[Json]) -> list[Series]:
-    single = [Series(task, _by_epoch(epochs, ["losses", task]), task_index(data, task)) for task in _tasks(data)]
-    return [*single, Series("total", _by_epoch(epochs, ["loss"]), len(single))]
+    """Each loss over its first value: tasks differ by orders of magnitude."""
+    single = [(task, ["losses", task], task_index(data, task)) for task in _tasks(data)]
+    series = []
+    for name, pick, index in [*single, ("total", ["loss"], len(single))]:
+        points = _by_epoch(epochs, pick)
+        if points and points[0][1]:
+            series.append(Series(name, [(x, y / points[0][1]) for x, y in points], index))
+    return series
 
 
 def _epochs(data: ReportData, epochs: Sequence[Json]) -> Markup:

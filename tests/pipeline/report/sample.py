@@ -136,7 +136,7 @@ def training() -> dict[str, object]:
             {
                 "epoch": epoch,
                 "loss": 1.62 - 0.13 * epoch**0.5,
-                "losses": {t: (0.7 - 0.03 * epoch**0.5) * min(1, r * 3 + 0.01) for t, r in RATES.items()},
+                "losses": {t: (0.7 - (0.02 + 0.15 * r) * epoch**0.5) * min(1, r * 3 + 0.01) for t, r in RATES.items()},
                 "validation": {
                     "auc": {t: 0.5 + (a - 0.5) * rise for t, a in AUCS.items()},
                     "mean_auc": 0.5 + 0.23 * rise,

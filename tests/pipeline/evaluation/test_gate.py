@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.config import Bound, EvaluateConfig
+from pipeline.evaluation.gate import verdict
+
+
+def evaluation(auc=0.7, mse=2.0, before=None):
+    def tasks(area, error):
+        click = {"kind": "binary", "rows": 100, "positives": 10, "auc": area, "log_loss": 0.3}
+        return {"click": click, "dwell": {"kind": "regression", "rows": 100, "mean_prediction": 1.0, "mse": error}}
+
+    return {"tasks": tasks(auc, mse), "baseline": {"tasks": tasks(*before)} if before else None}
+
+
+def test_a_sane_model_without_limits_is_blessed():
+    found = verdict(evaluation(), EvaluateConfig())
+    assert (found["blessed"], found["reasons"]) == (True, [])
+
+
+def test_a_task_that_cannot_be_judged_is_refused_without_any_configuration():
+    found = verdict(evaluation(auc=None), EvaluateConfig())
+    assert found["reasons"] == ["task 'click' cannot be judged: its auc is undefined on 100 rows, 10 of them positive"]
+    assert not found["blessed"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "reason"),
+    [
+        (Bound(minimum=0.75), "task 'click': auc is 0.7; allowed: at least 0.75"),
+        (Bound(maximum=0.65), "task 'click': auc is 0.7; allowed: at most 0.65"),
+        (Bound(minimum=0.7, maximum=0.7), None),
+    ],
+)
+def test_bounds(bound, reason):
+    found = verdict(evaluation(), EvaluateConfig(thresholds={"click": {"auc": bound}}))
+    assert found["reasons"] == ([reason] if reason else [])
+
+
+def test_a_bound_on_an_undefined_metric_refuses():
+    config = EvaluateConfig(thresholds={"click": {"gauc": Bound(minimum=0.5)}})
+    assert verdict(evaluation(), config)["reasons"] == ["task 'click': gauc is undefined, and a bound is set for it"]
+
+
+def test_a_worse_model_is_refused_and_told_by_how_much():
+    found = verdict(evaluation(auc=0.69, before=(0.7, 2.0)), EvaluateConfig(max_regression=0.005))
+    assert found["reasons"] == [
+        "task 'click': auc 0.69 is 0.01 below the last blessed model's 0.7 on the same rows; allowed: 0.005"
+    ]
+
+
+def test_a_slightly_worse_model_is_blessed():
+    assert verdict(evaluation(auc=0.697, before=(0.7, 2.0)), EvaluateConfig(max_regression=0.005))["blessed"]
+
+
+def test_a_regressions_error_may_rise_by_a_share():
+    config = EvaluateConfig(max_regression=0.05)
+    assert verdict(evaluation(mse=2.09, before=(0.7, 2.0)), config)["blessed"]
+    [reason] = verdict(evaluation(mse=2.11, before=(0.7, 2.0)), config)["reasons"]
+    assert reason.startswith("task 'dwell': mse 2.11 is above the last blessed model's 2 on the same rows")
+
+
+def test_a_task_that_only_the_last_model_knew_is_no_reason():
+    both = evaluation(before=(0.7, 2.0))
+    both["baseline"]["tasks"]["gone"] = {"kind": "binary", "rows": 100, "positives": 10, "auc": 0.9}
+    assert verdict(both, EvaluateConfig())["blessed"]
+
+
+def test_a_last_model_that_cannot_be_asked_is_never_skipped_silently():
+    found = verdict(evaluation(), EvaluateConfig(), "the rows lack column age")
+    assert not found["blessed"]
+    assert "cannot be compared: the rows lack column age" in found["reasons"][0]
+    assert "evaluate.max_regression" in found["reasons"][0]
+
+
+def test_the_comparison_can_be_given_up():
+    config = EvaluateConfig(max_regression=None)
+    assert verdict(evaluation(auc=0.5, before=(0.9, 1.0)), config)["blessed"]
+    assert verdict(evaluation(), config, "the rows lack column age")["blessed"]

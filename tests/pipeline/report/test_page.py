@@ -1,0 +1,147 @@
+"""The page from a run made by hand: complete, escaped, self-contained, well-formed."""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from pipeline.report.data import ReportData, Stage, with_stages
+from pipeline.report.page import render
+from pipeline.runs import StageResult
+from tests.pipeline.report.sample import AUCS, EVIL, RATES, sample
+
+VOID = {"meta", "br", "col"}
+
+
+class Reader(HTMLParser):
+    """Follows the open elements and keeps the text by section id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.section = ""
+        self.text: dict[str, str] = {}
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "section":
+            self.section = dict(attrs)["id"]
+        self.links += [value for key, value in attrs if key in ("href", "src", "action")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag == "section":
+            self.section = ""
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text[self.section] = self.text.get(self.section, "") + data + " "
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def page():
+    return render(sample())
+
+
+def test_every_section_is_there_and_linked(page):
+    reader = read(page)
+    sections = ["flow", "quality", "calibration", "training", "gates", "data", "serving", "provenance"]
+    assert [name for name in reader.text if name] == sections
+    assert reader.links == [f"#{name}" for name in sections]
+
+
+def test_nothing_comes_from_the_network_and_the_page_is_small(page):
+    assert not re.search(r"(src|href)=\"(?!#)|url\(|@import|https?://", page)
+    assert len(page) < 300_000
+
+
+def test_what_the_log_holds_is_text_never_markup(page):
+    assert EVIL not in page
+    assert page.count("<script>") == 1
+    assert html.escape(EVIL) in page
+    assert EVIL in read(page).text["data"]
+
+
+def test_the_numbers_are_those_of_the_run(page):
+    text = read(page).text
+    for task, area in AUCS.items():
+        assert f"{area:.4f}" in text["quality"], task
+    assert "94,784 read = 61,840 train + 16,021 validation + 16,891 test + 32 quarantined" in re.sub(
+        r"\s+", " ", text["data"]
+    )
+    assert "bad number" in text["data"]
+    assert "32 quarantined" in text["flow"]
+    assert "0.8420" in text["quality"]
+    assert "kept the weights of epoch 4" in text["training"]
+
+
+def test_each_task_has_a_calibration_plot_and_each_gate_a_row(page):
+    assert page.count("<title>Calibration of ") == len(RATES)
+    assert len(re.findall(r'class="heat"', page[page.index('id="gates"') : page.index('id="data"')])) == 2 * 7 * 5
+
+
+def test_a_refused_model_says_why_at_the_top():
+    text = read(render(sample(blessed=False))).text[""]
+    assert "Not pushed" in text
+    assert "auc 0.7361 is 0.0123 below the last blessed model's 0.7484" in text
+
+
+def test_a_blessed_model_that_was_not_pushed_is_no_success():
+    text = read(render(sample().model_copy(update={"version": None}))).text[""]
+    assert "Blessed twice, not pushed" in text
+
+
+def test_a_run_of_which_little_is_known_has_a_page_too():
+    reader = read(render(ReportData(name="bare", dataset={}, config={}, created="2022-04-25")))
+    assert "provenance" in reader.text
+
+
+def test_a_regression_and_undefined_metrics_have_a_page():
+    data = sample()
+    tasks = {
+        "click": {
+            "kind": "binary",
+            "rows": 10,
+            "positives": 0,
+            "rate": 0.0,
+            "auc": None,
+            "gauc": None,
+            "calibration_bins": [],
+        },
+        "dwell": {"kind": "regression", "rows": 10, "mse": 2.5, "mae": None},
+    }
+    evaluation = {"rows": 10, "tasks": tasks, "slices": {"tab": {}}, "notes": [], "up": None, "baseline": None}
+    text = read(render(data.model_copy(update={"evaluation": evaluation, "truth": None}))).text
+    assert "2.5000" in text["quality"]
+    assert "calibration" not in text
+
+
+def test_the_page_can_be_made_again_from_its_own_json():
+    data = sample()
+    assert render(ReportData.model_validate_json(data.model_dump_json())) == render(data)
+
+
+def test_measured_times_replace_known_ones_and_keep_rows_and_notes():
+    finished = [
+        StageResult(name="schema", state="done", seconds=0.5),
+        StageResult(name="ingest", state="cached", seconds=0.1),
+        StageResult(name="evaluate", state="done", seconds=5.0, rows=7),
+    ]
+    found = with_stages(sample(), finished).stages
+    assert found == (
+        Stage(name="schema", seconds=0.5),
+        Stage(name="ingest", state="cached", seconds=0.1, rows=94_784, note="32 quarantined"),
+        Stage(name="evaluate", seconds=5.0, rows=7),
+    )

@@ -1,0 +1,148 @@
+"""Scoring and evaluating logs with an exported model, as the commands do."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from features.errors import ConfigError, DataError, ModelError
+from pipeline import scoring
+from pipeline.model_log import LogOptions
+from pipeline.pushed import find_model
+from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult
+from tests.pipeline.evaluation import toy
+
+HEADER = "user,item,score,tab,clicked,liked,exposed,seconds\n"
+GOOD = [
+    "1,a,0.9,x,1,1,1,1",
+    "1,b,0.8,x,0,0,1,0",
+    "1,c,0.2,x,0,0,1,0",
+    "2,d,0.6,y,0,1,0,1",
+    "2,e,0.4,,1,0,1,0",
+    ",f,0.1,x,1,0,1,0",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return toy.export(tmp_path_factory.mktemp("model") / "7")
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "day.csv"
+    path.write_text(HEADER + "\n".join([GOOD[0], "1,b,not a number,x,0,0,1,0", *GOOD[1:], "too,short"]) + "\n")
+    return path
+
+
+def test_new_rows_are_scored_and_bad_ones_kept_beside(model, log, tmp_path):
+    found = scoring.score(model, str(log), str(tmp_path / "out" / "scores.parquet"))
+    scores = pq.read_table(found.output).to_pydict()
+    assert scores["file"] == ["day.csv"] * 6
+    assert scores["row"] == [1, 3, 4, 5, 6, 7]
+    assert scores["user"] == [1, 1, 1, 2, 2, None]
+    assert scores["item"] == list("abcdef")
+    assert scores["click"] == pytest.approx(toy.SCORES)
+    assert scores["like"] == pytest.approx([score / 2 for score in toy.SCORES])
+    assert (found.rows_read, found.rows, found.quarantined["rows"]) == (8, 6, 2)
+    assert sorted(pq.read_table(found.quarantine)["row"].to_pylist()) == [2, 8]
+
+
+def test_rows_without_labels_can_be_scored_and_written_as_csv(model, tmp_path):
+    (tmp_path / "new.csv").write_text("user,item,score,tab\n1,a,0.25,x\n")
+    found = scoring.score(model, str(tmp_path / "new.csv"), str(tmp_path / "scores.csv"))
+    assert pacsv.read_csv(found.output).to_pylist()[0]["click"] == 0.25
+    assert found.quarantine is None
+    assert not list(tmp_path.glob("*.quarantine.*"))
+
+
+def test_a_log_in_the_other_format_is_read_by_its_suffix(model, tmp_path):
+    pq.write_table(pa.table({"user": [1], "item": ["a"], "score": [0.5]}), tmp_path / "new.parquet")
+    found = scoring.score(model, str(tmp_path / "*.parquet"), str(tmp_path / "out" / "scores.parquet"))
+    assert pq.read_table(found.output)["click"].to_pylist() == [0.5]
+
+
+def test_a_later_log_is_evaluated_whatever_its_split(model, log, tmp_path):
+    dead = tmp_path / "dead.parquet"
+    found = scoring.evaluate(model, str(log), LogOptions(quarantine=str(dead)), slices=["tab"])
+    assert found["tasks"]["click"]["auc"] == pytest.approx(4 / 9)
+    assert found["tasks"]["click"]["gauc"] == pytest.approx(3 / 5)
+    assert (found["tasks"]["like"]["rows"], found["tasks"]["like"]["auc"]) == (5, 1.0)
+    assert (found["rows_read"], found["rows"], found["quarantined"]["rows"]) == (8, 6, 2)
+    assert pq.read_table(dead).num_rows == 2
+    titles, rows = scoring.evaluation_table(found)
+    assert titles[:5] == ["task", "rows", "positives", "rate", "auc"]
+    assert rows[0][:5] == ["click", "6", "3", "50.000%", "0.4444"]
+    assert rows[2][2:5] == ["-", "-", "-"]
+
+
+def test_one_users_best_items(model, log):
+    found = scoring.top_items(model, str(log), items=2)
+    assert (found.group, found.ordered_by) == (1, "up")
+    assert [(row["rank"], row["item"]) for row in found.rows] == [(1, "a"), (2, "b")]
+    assert found.rows[0]["click"] == pytest.approx(0.9)
+    assert [row["item"] for row in scoring.top_items(model, str(log), group=2).rows] == ["d", "e"]
+    with pytest.raises(DataError, match="user 3 has no usable row"):
+        scoring.top_items(model, str(log), group=3)
+
+
+def test_a_log_of_nothing_but_bad_rows_is_an_error_that_says_why(model, tmp_path):
+    (tmp_path / "bad.csv").write_text(HEADER + "1,b,not a number,x,0,0,1,0\n")
+    with pytest.raises(DataError, match=r"no row of .* can be scored; 1 rows read, quarantined: "):
+        scoring.score(model, str(tmp_path / "bad.csv"), str(tmp_path / "scores.parquet"))
+    assert not (tmp_path / "scores.parquet").exists()
+    assert (tmp_path / "scores.quarantine.parquet").exists()
+
+
+def test_what_cannot_be_is_named(model, log, tmp_path):
+    with pytest.raises(ConfigError, match=r"ends with '\.json'; allowed: \.parquet, \.csv"):
+        scoring.score(model, str(log), str(tmp_path / "scores.json"))
+    with pytest.raises(DataError, match="no file matches"):
+        scoring.score(model, str(tmp_path / "nothing.csv"), str(tmp_path / "scores.csv"))
+    with pytest.raises(ModelError, match="no model exported by feedrank"):
+        scoring.score(tmp_path, str(log), str(tmp_path / "scores.csv"))
+
+
+def saved_model(folder):
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    return folder
+
+
+def test_a_model_is_found_by_its_folder_or_the_highest_version(tmp_path):
+    saved_model(tmp_path / "serving" / "9")
+    newest = saved_model(tmp_path / "serving" / "10")
+    (tmp_path / "serving" / "11").mkdir()
+    assert find_model(str(tmp_path / "serving" / "9")) == tmp_path / "serving" / "9"
+    assert find_model(str(tmp_path / "serving")) == newest
+    assert find_model(str(tmp_path)) == newest
+
+
+def test_a_model_is_found_by_its_pipeline_or_its_run(tmp_path):
+    paths = PipelinePaths(root=tmp_path / "feed")
+    for run_id, pushed in (("20220101T000000", True), ("20220102T000000", False)):
+        folder = RunFolder(paths, run_id)
+        folder.directory.mkdir(parents=True)
+        target = tmp_path / "artifacts" / run_id
+        if pushed:
+            saved_model(target)
+        stage = StageResult(name="push", state="done", seconds=1, outputs={"pushed_model": (str(target),)})
+        started = "2022-01-01T00:00:00Z"
+        record = {
+            "run_id": run_id,
+            "pipeline": "feed",
+            "status": "done",
+            "started": started,
+            "seconds": 1,
+            "stages": [stage],
+        }
+        folder.write_record(RunRecord.model_validate(record))
+    first = tmp_path / "artifacts" / "20220101T000000"
+    assert find_model("feed", tmp_path) == first
+    assert find_model("20220101", tmp_path) == first
+    with pytest.raises(ModelError, match="pushed no model"):
+        find_model("20220102", tmp_path)
+    with pytest.raises(ModelError, match="'nowhere' names no model"):
+        find_model("nowhere", tmp_path)
