@@ -12,6 +12,8 @@ from features.errors import DataError
 from features.logs.quarantine import RAW_CHARS, WHOLE_FILE, RawBatch, Reject, text, value_text
 
 BATCH_ROWS = 65_536
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
+"""What pyarrow raises for damaged files; names that are no UTF-8 among them."""
 
 
 def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collection[str] = ()) -> Iterator[RawBatch]:
@@ -36,7 +38,7 @@ def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collect
         parquet = pq.ParquetFile(file)
         groups = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         present = list(parquet.schema_arrow.names)
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         yield _rejected(name, WHOLE_FILE, 1, error)
         return
     with parquet:
@@ -47,7 +49,7 @@ def check_parquet(file: str, name: str, columns: Sequence[str]) -> None:
     """Looks at the footer only; arguments and errors as of :func:`read_parquet`. An unreadable file is no error here."""
     try:
         present = list(pq.read_schema(file).names)
-    except (pa.ArrowException, OSError):
+    except _UNREADABLE:
         return
     _wanted(name, present, columns, ())
 
@@ -62,14 +64,18 @@ def _read_groups(parquet: pq.ParquetFile, name: str, groups: list[int], wanted: 
     first_row = 1
     for group, rows in enumerate(groups):
         seen = 0
+        problem: Exception | None = None
         try:
             for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=wanted, use_threads=False):
                 yield _batch(name, batch, wanted, first_row + seen)
                 seen += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            yield _rejected(name, first_row + seen, rows - seen, error)
-            seen = rows
-        first_row += rows
+        except _UNREADABLE as error:
+            problem = error
+        if problem is None and seen < rows:
+            problem = ValueError(f"the footer promises {rows} rows in row group {group}, {seen} are there")
+        if problem is not None:
+            yield _rejected(name, first_row + seen, max(rows - seen, 1), problem)
+        first_row += max(rows, seen)
 
 
 def _batch(name: str, batch: pa.RecordBatch, wanted: list[str], first_row: int) -> RawBatch:

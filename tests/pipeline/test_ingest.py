@@ -1,0 +1,252 @@
+"""Ingest on small logs: what is written, what adds up, what stops it, and that stock TFX reads it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from tfx import v1 as tfx
+from tfx_bsl.tfxio import parquet_tfxio
+
+from features.columns import from_lists, list_schema
+from features.errors import ConfigError, DataError
+from features.spec import DAY, ROW_ID, SPLITS, Column, Dataset, Derived, Source
+from pipeline.components.ingest import Folders, Ingest, RowGroups, ingest
+from pipeline.config import Budget, DataConfig
+from tests.features.logs.small_log import GOOD, dataset, write
+from tests.features.logs.test_tables import USERS
+
+RUNNER = ["--runner=FnApiRunner"]
+SPEC = dataset(source=Source(files="log*.csv"), tables={"users": USERS})
+
+
+def _log(path: Path) -> Path:
+    for file in range(3):
+        days = [GOOD.replace("20240101", f"2024010{day}").replace("7", str(day), 1) for day in (1, 2, 3, 4)]
+        write(path, *days, *days[:2], name=f"log{file}.csv")
+    write(path, "7,8", GOOD.replace("ann", "bob"), GOOD.replace("1.5", "x"), name="log9.csv")
+    return write(path, "1,30,a b", "3,40,", "x,50,", name="users.csv", header="user,age,words")
+
+
+def _run(spec: Dataset, path: Path, **budget: Any) -> tuple[dict[str, Any], Folders]:
+    out = path / "out" / "ingest"
+    folders = Folders(*[str(out / name / "7") for name in ("examples", "quarantine", "manifest", "tables")])
+    data = DataConfig(path=str(path), budget=Budget(**({"max_share": 0.5} | budget)))
+    return ingest(spec, data, folders, beam.Pipeline(options=PipelineOptions(RUNNER))), folders
+
+
+def test_all_that_is_written(tmp_path: Path) -> None:
+    manifest, folders = _run(SPEC, _log(tmp_path))
+    assert manifest == json.loads((Path(folders.manifest) / "manifest.json").read_text())
+    assert manifest["rows_read"] == 21
+    assert manifest["rows_out"] == {"train": 13, "validation": 3, "test": 3}
+    assert manifest["quarantined"]["rows"] == 2
+    assert manifest["quarantined"]["reasons"] == [
+        {"reason": "bad_number", "column": "score", "rows": 1, "example": {"file": "log9.csv", "row": 3, "value": "x"}},
+        {"reason": "wrong_width", "column": "", "rows": 1, "example": {"file": "log9.csv", "row": 1, "value": ""}},
+    ]
+    assert [(f["path"], f["rows"]) for f in manifest["files"]] == [
+        ("log0.csv", 6),
+        ("log1.csv", 6),
+        ("log2.csv", 6),
+        ("log9.csv", 3),
+    ]
+    assert manifest["files"][3]["bytes"] == (tmp_path / "log9.csv").stat().st_size
+    assert manifest["days"] == {"20240101": 7, "20240102": 6, "20240103": 3, "20240104": 3}
+    assert manifest["tasks"]["click"]["train"] == {"rows": 13, "positives": 13, "sum": 13.0}
+    assert manifest["tasks"]["like"]["test"] == {"rows": 3, "positives": 0, "sum": 0.0}
+    assert manifest["unmatched"] == {"users": 10}
+    assert manifest["tables"]["users"]["rows_read"] == 3
+    assert manifest["tables"]["users"]["quarantined"]["rows"] == 1
+    letters = pq.read_table(folders.quarantine).to_pylist()
+    assert sorted((letter["file"], letter["row"], letter["line"], letter["reason"]) for letter in letters) == [
+        ("log9.csv", 1, 2, "wrong_width"),
+        ("log9.csv", 3, 4, "bad_number"),
+        ("users.csv", 3, 4, "bad_number"),
+    ]
+    assert pq.read_table(Path(folders.tables) / "users.parquet")["user"].to_pylist() == [1, 3]
+
+
+def test_examples_hold_the_rows_as_lists(tmp_path: Path) -> None:
+    _, folders = _run(SPEC, _log(tmp_path))
+    ids: list[int] = []
+    for split, days in {"train": {20240101, 20240102}, "validation": {20240103}, "test": {20240104}}.items():
+        table = pq.read_table(Path(folders.examples) / f"Split-{split}")
+        assert table.schema.remove_metadata() == list_schema(SPEC)
+        (batch,) = table.combine_chunks().to_batches()
+        rows = from_lists(batch, SPEC).to_pydict()
+        assert set(rows[DAY]) == days
+        ids += rows[ROW_ID]
+        if split == "validation":
+            assert rows["user"] == [3, 3, 3]
+            assert rows["age"] == [40, 40, 40]
+            assert rows["words"] == [None] * 3
+            assert rows["tags"] == [[3, 4]] * 3
+            assert rows["name"] == ["ann"] * 3
+    assert len(set(ids)) == 19
+
+
+def test_the_examples_are_read_by_tfx_bsl(tmp_path: Path) -> None:
+    _, folders = _run(SPEC, _log(tmp_path))
+    tfxio = parquet_tfxio.ParquetTFXIO(f"{folders.examples}/Split-validation/*")
+
+    def check(batches: list[pa.RecordBatch]) -> None:
+        (batch,) = batches
+        assert batch.to_pydict()["name"] == [[b"ann"]] * 3
+        assert batch.to_pydict()["label_click"] == [[1.0]] * 3
+
+    with beam.Pipeline(options=PipelineOptions(RUNNER)) as pipeline:
+        batches = pipeline | tfxio.BeamSource() | beam.combiners.ToList()
+        _ = batches | beam.Map(check)
+
+
+@pytest.mark.parametrize(
+    ("budget", "allowed"),
+    [({"max_share": 0.05}, r"allowed: 0.05 of the rows"), ({"max_rows": 1}, "allowed: 1 rows")],
+)
+def test_too_many_bad_rows_stop_the_run_and_stay_to_be_looked_at(
+    tmp_path: Path, budget: dict[str, Any], allowed: str
+) -> None:
+    spec = dataset(source=Source(files="log*.csv"))
+    with pytest.raises(DataError) as stop:
+        _run(spec, _log(tmp_path), **budget)
+    message = str(stop.value)
+    assert "log of small: 2 of 21 rows (9.52%) are malformed; " + allowed in message
+    assert (
+        "bad_number in column 'score': 1 rows (not a finite number of the column's type); for example log9.csv, row 3, value 'x'"
+        in message
+    )
+    kept = tmp_path / "out" / "ingest" / "stopped" / "7"
+    assert str(kept) in message
+    assert pq.read_table(kept / "quarantine").num_rows == 2
+    assert json.loads((kept / "manifest.json").read_text())["quarantined"]["rows"] == 2
+
+
+def test_a_table_over_the_budget(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"table 'users': 1 of 3 rows \(33.33%\) are malformed"):
+        _run(SPEC, _log(tmp_path), max_share=0.2)
+
+
+def test_an_empty_part_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"no row of log of small falls into validation and test; rows read: 1, days found: 20240101"
+    ):
+        _run(dataset(), write(tmp_path, GOOD))
+
+
+def test_a_missing_column_stops_before_anything_runs(tmp_path: Path) -> None:
+    _log(tmp_path)
+    write(tmp_path, "1,2", name="log5.csv", header="user,item")
+    with pytest.raises(DataError, match=r"^log5.csv: the header lacks score, name"):
+        _run(SPEC, tmp_path)
+
+
+def short(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    return {"twice": pa.array([0])}
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (f"{__name__}:short", DataError, r"^derived '.*:short', 'twice' has 1 rows; allowed: 6, one each$"),
+        ("not.there:at_all", ConfigError, r"^function 'not.there:at_all' cannot be found"),
+    ],
+)
+def test_what_a_worker_finds_wrong_reaches_the_user_as_it_is(
+    tmp_path: Path, function: str, error: type[Exception], message: str
+) -> None:
+    derived = (Derived(function=function, inputs=("user",), outputs={"twice": Column(type="int64")}),)
+    with pytest.raises(error, match=message):
+        _run(dataset(source=Source(files="log0.csv"), derived=derived), _log(tmp_path))
+
+
+def test_row_groups() -> None:
+    groups = RowGroups(rows=10)
+    batches = [pa.RecordBatch.from_arrays([pa.array(range(i, i + 7))], names=["a"]) for i in range(0, 35, 7)]
+    tables = [table for batch in batches for table in groups.add(batch)] + list(groups.rest())
+    assert [table.num_rows for table in tables] == [10, 10, 10, 5]
+    assert pa.concat_tables(tables)["a"].to_pylist() == list(range(35))
+    assert list(groups.rest()) == []
+    small = RowGroups(rows=10, size=1)
+    assert [table.num_rows for table in small.add(batches[0])] == [7]
+
+
+def test_the_real_log(test_data: Path, tmp_path: Path) -> None:
+    names = ("user_id", "video_id", "date", "is_click", "long_view", "is_like", "tab")
+    spec = dataset(
+        name="real",
+        source=Source(files="log_standard_4_25_to_4_30_pure.csv"),
+        columns={name: Column(type="int64", required=True) for name in names},
+        time={"column": "date", "unit": "yyyymmdd"},
+        group="user_id",
+        features={"user_id": {"kind": "id"}},
+        tasks={"click": {"label": "is_click"}, "like": {"label": "is_like"}},
+        split={"train": ("2022-04-25", "2022-04-28"), "validation": ("2022-04-29",) * 2, "test": ("2022-04-30",) * 2},
+    )
+    (tmp_path / "log_standard_4_25_to_4_30_pure.csv").symlink_to(
+        test_data / "kuairand" / "log_standard_4_25_to_4_30_pure.csv"
+    )
+    manifest, _ = _run(spec, tmp_path)
+    assert manifest["rows_read"] == sum(manifest["rows_out"].values()) == 94_784
+    assert sorted(manifest["days"]) == [f"202204{day}" for day in range(25, 31)]
+    # FORMATS.md: is_click .438, is_like .0171
+    clicks, likes = (sum(part["positives"] for part in manifest["tasks"][task].values()) for task in ("click", "like"))
+    assert round(clicks / 94_784, 3) == 0.438
+    assert round(likes / 94_784, 4) == 0.0171
+
+
+# -- inside TFX ---------------------------------------------------------------------------------------------------
+
+
+def _pipeline(root: Path, spec: Dataset, data: DataConfig) -> tfx.dsl.Pipeline:
+    stage = Ingest(dataset=spec.model_dump_json(), data=data.model_dump_json(), fingerprint="1").with_id("ingest")
+    statistics = tfx.components.StatisticsGen(examples=stage.outputs["examples"]).with_id("statistics")
+    return tfx.dsl.Pipeline(
+        pipeline_name="test",
+        pipeline_root=str(root / "artifacts"),
+        components=[stage, statistics],
+        beam_pipeline_args=RUNNER,
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(root / "metadata.sqlite")
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_stock_statistics_read_the_examples(tmp_path: Path) -> None:
+    from tensorflow_data_validation import load_stats_binary
+
+    data = DataConfig(path=str(_log(tmp_path)), budget=Budget(max_share=0.5))
+    tfx.orchestration.LocalDagRunner().run(_pipeline(tmp_path, SPEC, data))
+    found = {}
+    for split in SPLITS:
+        (file,) = (tmp_path / "artifacts" / "statistics").glob(f"statistics/*/Split-{split}/*")
+        found[split] = load_stats_binary(str(file)).datasets[0]
+    assert {split: statistics.num_examples for split, statistics in found.items()} == {
+        "train": 13,
+        "validation": 3,
+        "test": 3,
+    }
+    columns = {feature.path.step[0]: feature for feature in found["train"].features}
+    assert set(columns) == set(list_schema(SPEC).names)
+    assert columns["tags"].num_stats.common_stats.max_num_values == 2
+    assert columns["age"].num_stats.common_stats.num_missing == 7
+    assert columns["name"].string_stats.unique == 2
+
+
+@pytest.mark.slow
+def test_dead_letters_survive_a_stop_inside_tfx(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    data = DataConfig(path=str(_log(tmp_path)), budget=Budget(max_rows=0))
+    with pytest.raises(DataError, match="2 of 21 rows") as stop:
+        tfx.orchestration.LocalDagRunner().run(_pipeline(tmp_path, SPEC, data))
+    kept = Path(str(stop.value).rsplit(": ", 1)[1])
+    assert pq.read_table(kept / "quarantine").num_rows == 3
+    assert not list((tmp_path / "artifacts" / "ingest" / "quarantine").glob("*/*"))
