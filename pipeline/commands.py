@@ -45,14 +45,29 @@ def run(file: Path, overrides: Sequence[str]) -> None:
     """
     config = loading.load(file, overrides)
     folder = RunFolder.create(PipelinePaths(root=config.directory))
-    with captured_output(folder.log) as screens, RunConsole(screens.output) as listener:
-        logging.basicConfig(level=logging.INFO)
+    with captured_output(folder.log) as screens, _logged(folder.log), RunConsole(screens.output) as listener:
         try:
             record = _run(config, folder, listener)
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
             raise RunError(f"{failures.message(error)}\n  log: {folder.log}") from error
     tables.show_outcome(_screen(), history.outcome(folder, record, config.push_directory))
+
+
+@contextlib.contextmanager
+def _logged(log: Path) -> Iterator[None]:
+    """What Python's loggers say, from INFO on, goes to a file; TFX and Beam would make handlers of their own otherwise."""
+    root, handler = logging.getLogger(), logging.FileHandler(log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _run(config: RunConfig, folder: RunFolder, listener: RunConsole) -> RunRecord:

@@ -59,21 +59,21 @@ def show_stages(console: Console, folder: RunFolder, record: RunRecord) -> None:
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
     """What came of a run: metrics, blessings, the pushed version, the report."""
-    table = Table.grid(padding=(0, 2, 0, 0))
+    lines: list[tuple[str, str]] = []
     for name, values in (("AUC", outcome.aucs), ("MSE", outcome.errors)):
         if values:
-            table.add_row(f"[bold]{name}[/]", "   ".join(f"{task} {_number(value)}" for task, value in values.items()))
+            lines.append((name, "   ".join(f"{task} {_number(value)}" for task, value in values.items())))
+    for name, blessed in (("evaluate", outcome.blessed), ("check_serving", outcome.serves)):
+        if blessed is not None:
+            lines.append((name, _blessing(blessed)))
+    lines += [("", plain(reason)) for reason in outcome.reasons]
     if outcome.blessed is not None:
-        table.add_row("[bold]evaluate[/]", _blessing(outcome.blessed))
-    if outcome.serves is not None:
-        table.add_row("[bold]check_serving[/]", _blessing(outcome.serves))
-    for reason in outcome.reasons:
-        table.add_row("", plain(reason))
-    if outcome.blessed is not None:
-        table.add_row("[bold]pushed[/]", str(outcome.pushed) if outcome.pushed else "nothing")
+        lines.append(("pushed", plain(str(outcome.pushed)) if outcome.pushed else "nothing"))
     if outcome.report is not None:
-        table.add_row("[bold]report[/]", str(outcome.report))
-    console.print(table, soft_wrap=True)
+        lines.append(("report", plain(str(outcome.report))))
+    for name, text in lines:
+        # Not a table: a path that is broken over two lines cannot be copied.
+        console.print(f"[bold]{name:<16}[/]{text}", soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

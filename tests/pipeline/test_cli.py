@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features import progress
+from features.errors import DataError
+from pipeline import cli, commands, failures, history
+from pipeline.config import RunConfig
+from pipeline.console import RunConsole, captured_output
+from pipeline.loading import CONFIGS
+from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
+
+Feedrank = Callable[..., int]
+
+
+@pytest.fixture
+def feedrank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Feedrank:
+    """Runs the program in an empty folder and returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def feedrank_(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["feedrank", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    return feedrank_
+
+
+@contextlib.contextmanager
+def real_streams() -> Iterator[None]:
+    """`sys.stdout` and `sys.stderr` write to file descriptors 1 and 2, as outside of pytest."""
+    with contextlib.ExitStack() as stack:
+        for number, redirect in ((1, contextlib.redirect_stdout), (2, contextlib.redirect_stderr)):
+            stream = stack.enter_context(open(number, "w", buffering=1, closefd=False))
+            stack.enter_context(redirect(stream))
+        yield
+
+
+def stage(name: str, **more: Any) -> StageResult:
+    return StageResult(**({"name": name, "state": "done", "seconds": 2.0} | more))
+
+
+def write_run(output: Path, pipeline: str, run_id: str, *stages: StageResult, **more: Any) -> RunFolder:
+    folder = RunFolder(PipelinePaths(root=output / pipeline), run_id)
+    folder.directory.mkdir(parents=True)
+    started = datetime.datetime(2026, 1, 5, tzinfo=datetime.timezone.utc)
+    record = {
+        "run_id": run_id,
+        "pipeline": pipeline,
+        "status": "done",
+        "started": started,
+        "seconds": 5.0,
+        "stages": stages,
+    }
+    folder.write_record(RunRecord(**(record | more)))
+    folder.config.write_text(f"name: {pipeline}\noutput: {output}\ndataset: synthetic\n")
+    return folder
+
+
+def test_help_names_every_command(feedrank: Feedrank, capsys: pytest.CaptureFixture[str]) -> None:
+    assert feedrank("--help") == 0
+    said = capsys.readouterr().out
+    wanted = ["run", "runs", "show", "report", "score", "evaluate", "compile"]
+    wanted += ["data", "datasets", "models", "schema", "doctor"]
+    assert [command for command in wanted if not re.search(rf"│ {command} ", said)] == []
+
+
+def test_lists_what_there_is(feedrank: Feedrank, capsys: pytest.CaptureFixture[str]) -> None:
+    assert feedrank("datasets") == 0
+    assert feedrank("models") == 0
+    said = capsys.readouterr().out
+    assert [
+        name for name in ("kuairand", "census_income", "synthetic", "mmoe_dlen, dlen", "ple") if name not in said
+    ] == []
+
+
+def test_writes_the_schema(feedrank: Feedrank, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert feedrank("schema") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert feedrank("schema", "--output", "schema.json") == 0
+    assert json.loads((tmp_path / "schema.json").read_text()) == printed
+    assert "dataset" in printed["properties"]
+
+
+def test_makes_a_synthetic_log_once(feedrank: Feedrank, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("data", "synth", "log", "--set", "rows=700", "--set", "users=50", "--set", "items=40")
+    assert feedrank(*arguments) == 0
+    assert "700 rows in 7 files" in capsys.readouterr().out
+    assert len(list((tmp_path / "log").rglob("dt=*/part-*.parquet"))) >= 7
+    assert feedrank(*arguments) == 0
+    assert "already there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "none.yaml"), "cannot read configuration none.yaml"),
+        (("run", str(CONFIGS / "demo.yaml"), "--set", "train.epoch=3"), "train: unknown key 'epoch'; did you mean"),
+        (("data", "synth", "x", "--set", "row=3"), "unknown key 'row'; did you mean 'rows'?"),
+        (("show", "demo"), "no runs in 'runs'"),
+        (("report", "demo"), "no runs in 'runs'"),
+        (("score", "nothing", "--data", "x"), "'nothing' names no model"),
+        (("evaluate", "nothing", "--data", "x", "--json"), "'nothing' names no model"),
+        (("compile", str(CONFIGS / "demo.yaml"), "--target", "slurm"), "unknown target 'slurm'; targets: kubeflow"),
+    ],
+)
+def test_mistakes_end_in_one_message(
+    arguments: tuple[str, ...], said: str, feedrank: Feedrank, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert feedrank(*arguments) == 1
+    heard = capsys.readouterr()
+    assert said in heard.err
+    assert "Traceback" not in heard.err
+    assert heard.out == ""
+
+
+def test_unforeseen_failures_name_their_traceback(
+    feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "models", lambda: {}["nothing"])
+    assert feedrank("models") == 1
+    said = capsys.readouterr().err
+    assert "KeyError: 'nothing'" in said
+    log = Path(re.search(r"traceback: (\S+)", said)[1])  # type: ignore[index]
+    assert log.read_text().startswith("Traceback")
+    log.unlink()
+
+
+# -- a run -----------------------------------------------------------------------------------------------------------
+
+
+def use_runner(monkeypatch: pytest.MonkeyPatch, run: Callable[..., RunRecord]) -> None:
+    """Puts `run` in the place of `pipeline.runners.local.run`, without loading TFX."""
+    module = type(sys)("pipeline.runners.local")
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pipeline.runners.local", module)
+    monkeypatch.setattr("pipeline.runners.local", module, raising=False)
+
+
+def runs_two_stages(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
+    print("a library talks")
+    stages = (stage("ingest", rows=1000), stage("train", state="cached"))
+    for result in stages:
+        listener.stage_started(result.name)
+        listener.stage_finished(result)
+    started = datetime.datetime.now(datetime.timezone.utc)
+    record = RunRecord(
+        run_id=folder.run_id, pipeline=config.name, status="done", started=started, seconds=3, stages=stages
+    )
+    folder.write_record(record)
+    return record
+
+
+def test_a_run_shows_its_stages_and_hides_what_libraries_say(
+    capfd: pytest.CaptureFixture[str], feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_runner(monkeypatch, runs_two_stages)
+    with real_streams():
+        assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 0
+    heard = capfd.readouterr()
+    assert re.search(r"✓ ingest +2\.0 s +1,000 rows +500 rows/s", heard.out)
+    assert re.search(r"↺ train +unchanged, reused", heard.out)
+    assert "a library talks" not in heard.out + heard.err
+    assert "a library talks" in history.find("runs", "demo").log.read_text()
+
+
+def fails_wrapped(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
+    listener.stage_started("ingest")
+    try:
+        raise DataError("1,200 of 5,000 rows are bad")
+    except DataError as error:
+        raise RuntimeError("bundle 17 failed in executor") from error
+
+
+def test_a_failed_run_says_why_and_names_its_log(
+    capfd: pytest.CaptureFixture[str], feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_runner(monkeypatch, fails_wrapped)
+    with real_streams():
+        assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 1
+    said = capfd.readouterr().err
+    assert "1,200 of 5,000 rows are bad" in said
+    assert "bundle 17" not in said
+    assert "Traceback" not in said
+    log = Path(re.search(r"log: (\S+)", said)[1])  # type: ignore[index]
+    assert "RuntimeError: bundle 17 failed in executor" in log.read_text()
+
+
+# -- messages --------------------------------------------------------------------------------------------------------
+
+
+def caught(raise_: Callable[[], Any]) -> Exception:
+    with pytest.raises(Exception) as found:  # noqa: PT011
+        raise_()
+    return found.value
+
+
+def test_our_own_message_is_found_behind_what_wraps_it() -> None:
+    def by_context() -> None:
+        try:
+            raise DataError("no rows [while running 'ingest/Read']")
+        except DataError:
+            raise ValueError("wrapped")  # noqa: B904
+
+    assert failures.message(caught(by_context)) == "no rows"
+    sent_as_text = RuntimeError("Error in worker:\n  features.errors.DataError: no rows [while running 'x']\n\nmore")
+    assert failures.message(sent_as_text) == "no rows"
+    assert failures.message(KeyError("x")) == "KeyError: 'x'"
+
+
+# -- earlier runs ----------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_found_by_id_beginning_pipeline_and_latest(tmp_path: Path) -> None:
+    for pipeline, run_id in (("a", "20260101T1"), ("b", "20260102T1"), ("a", "20260103T1"), ("b", "20260103T2")):
+        write_run(tmp_path, pipeline, run_id)
+    found = {name: history.find(tmp_path, name).run_id for name in ("20260102", "a", "latest", "20260103T1")}
+    assert found == {"20260102": "20260102T1", "a": "20260103T1", "latest": "20260103T2", "20260103T1": "20260103T1"}
+    with pytest.raises(history.ConfigError, match=r"2 runs in .* match '20260103'"):
+        history.find(tmp_path, "20260103")
+    with pytest.raises(history.ConfigError, match=r"no run in .* match 'c'; use 'latest'"):
+        history.find(tmp_path, "c")
+
+
+def judged(tmp_path: Path) -> tuple[RunFolder, Path]:
+    """A run with an evaluation, a check and a pushed version beside an older one."""
+    artifacts = {name: tmp_path / "artifacts" / name for name in ("evaluation", "check", "pushed")}
+    serving = tmp_path / "runs" / "demo" / "serving"
+    for folder in (artifacts["evaluation"], artifacts["check"]):
+        folder.mkdir(parents=True)
+    tasks = {"click": {"kind": "binary", "auc": 0.75}, "watch": {"kind": "regression", "mse": 2.0}}
+    verdict = {"blessed": False, "reasons": ["click: AUC 0.75 is below 0.8"]}
+    (artifacts["evaluation"] / "evaluation.json").write_text(json.dumps({"tasks": tasks, "verdict": verdict}))
+    (artifacts["check"] / "check.json").write_text(json.dumps({"verdict": {"blessed": True, "reasons": []}}))
+    for folder, content in ((artifacts["pushed"], "new"), (serving / "9", "old"), (serving / "10", "new")):
+        (folder / "variables").mkdir(parents=True)
+        for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
+            (folder / name).write_text(content)
+    outputs = {
+        "evaluate": {"evaluation": (str(artifacts["evaluation"]),)},
+        "check_serving": {"blessing": (str(artifacts["check"]),)},
+        "push": {"pushed_model": (str(artifacts["pushed"]),)},
+    }
+    stages = [stage(name, outputs=found) for name, found in outputs.items()]
+    return write_run(tmp_path / "runs", "demo", "20260101T1", *stages), serving
+
+
+def test_the_outcome_is_read_from_what_stages_left(tmp_path: Path) -> None:
+    folder, serving = judged(tmp_path)
+    outcome = history.outcome(folder, folder.read_record(), str(serving))
+    assert outcome == history.Outcome(
+        aucs={"click": 0.75},
+        errors={"watch": 2.0},
+        blessed=False,
+        serves=True,
+        reasons=("click: AUC 0.75 is below 0.8",),
+        pushed=serving / "10",
+    )
+
+
+def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged(tmp_path)
+    write_run(tmp_path / "runs", "other", "20260102T1", stage("ingest", state="failed"), status="failed", error="boom")
+    assert feedrank("show", "demo") == 0
+    said = capsys.readouterr().out
+    wanted = ("click 0.7500", "watch 2.0000", "refused", "is below 0.8", "blessed", "serving/10", "config.yaml")
+    assert [text for text in wanted if text not in said] == []
+    assert feedrank("runs") == 0
+    assert re.search(r"20260102T1 +other .* failed in ingest", capsys.readouterr().out)
+    assert feedrank("report", "demo") == 1
+    assert "ended before its report" in capsys.readouterr().err
+
+
+# -- the console -----------------------------------------------------------------------------------------------------
+
+
+def test_plain_lines_tell_each_epoch(tmp_path: Path) -> None:
+    with (tmp_path / "screen").open("w") as screen, RunConsole(screen) as console:
+        console.stage_started("train")
+        progress.report("train", epoch=1, epochs=3, step=10, steps=20, loss=0.5)
+        progress.report("train", epoch=1, epochs=3, step=20, steps=20, loss=0.25, auc_click=0.75)
+        console.stage_finished(stage("train", seconds=61.0))
+    lines = (tmp_path / "screen").read_text().splitlines()
+    assert len(lines) == 2
+    assert re.search(r"train .*epoch 1/3 +loss 0\.2500 +AUC +click 0\.7500", lines[0])
+    assert re.search(r"✓ train +1 min 01 s +epoch 1/3 +loss 0\.2500 +AUC +click 0\.7500", lines[1])
+
+
+def test_output_is_captured_below_python_and_given_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    with real_streams():
+        with captured_output(log) as screens:
+            print("from Python")
+            subprocess.run([sys.executable, "-c", "import os; os.write(2, b'from below')"], check=True)
+            screens.output.write("for the user\n")
+        print("after")
+    assert log.read_text() == "from Python\nfrom below"
+    assert capfd.readouterr().out == "for the user\nafter\n"
