@@ -7,7 +7,6 @@ from typing import Any
 from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
-from tfx.dsl.components.common import resolver
 from tfx.types import standard_artifacts
 
 from features import logs
@@ -20,28 +19,29 @@ from pipeline.components.report import Report
 from pipeline.components.transform import SpecTransform
 from pipeline.components.validate import DataGate, SpecSchema
 from pipeline.config import RunConfig
+from pipeline.lookups import Lookups
+from pipeline.evaluation.truth import find_truth
 
 Nodes = dict[str, base_node.BaseNode]
 """Stages by name, in an order in which they can run."""
 
 
-def build_pipeline(config: RunConfig, root: str, baseline: type[resolver.ResolverStrategy]) -> tfx.dsl.Pipeline:
+def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pipeline:
     """Composes the stages.
 
     Args:
         config: the run.
         root: TFX's pipeline root. Checkpoints and pushed models go where `config` says.
-        baseline: finds the earlier model that a new one is measured against. A strategy that takes a third input
-            besides ``model`` and ``model_blessing`` gets this run's model as ``current``.
+        lookups: how the platform finds the last blessed model and the last statistics.
 
     Returns:
         The pipeline, without a metadata store: the runner chooses that.
     """
     nodes: Nodes = {}
     _add_data(nodes, config)
-    _add_validation(nodes, config)
+    _add_validation(nodes, config, lookups)
     _add_training(nodes, config)
-    _add_judges(nodes, config, baseline)
+    _add_judges(nodes, config, lookups)
     _add_report(nodes, config)
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
@@ -60,10 +60,10 @@ def _add_data(nodes: Nodes, config: RunConfig) -> None:
     )
 
 
-def _add_validation(nodes: Nodes, config: RunConfig) -> None:
+def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     ingest = nodes["ingest"]
     nodes["previous_statistics"] = tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+        strategy_class=lookups.previous,
         statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
     )
     nodes["schema"] = SpecSchema(dataset=config.dataset.model_dump_json())
@@ -111,11 +111,11 @@ def _add_training(nodes: Nodes, config: RunConfig) -> None:
     )
 
 
-def _add_judges(nodes: Nodes, config: RunConfig, baseline: type[resolver.ResolverStrategy]) -> None:
+def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     model, examples = nodes["train"].outputs["model"], nodes["ingest"].outputs["examples"]
-    current = {} if baseline is tfx.dsl.experimental.LatestBlessedModelStrategy else {"current": model}
+    current = {} if lookups.baseline is tfx.dsl.experimental.LatestBlessedModelStrategy else {"current": model}
     nodes["baseline"] = tfx.dsl.Resolver(
-        strategy_class=baseline,
+        strategy_class=lookups.baseline,
         model=types.Channel(type=standard_artifacts.Model),
         model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
         **current,
@@ -126,6 +126,7 @@ def _add_judges(nodes: Nodes, config: RunConfig, baseline: type[resolver.Resolve
         examples=examples,
         model=model,
         baseline_model=nodes["baseline"].outputs["model"],
+        truth=find_truth(config.data.path),
     )
     nodes["check_serving"] = CheckServing(
         dataset=config.dataset.model_dump_json(),

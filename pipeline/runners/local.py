@@ -26,8 +26,8 @@ from tfx.proto.orchestration import pipeline_pb2
 from features import progress
 from features.errors import FeedrankError
 from pipeline import graph
-from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import RunConfig, dump
+from pipeline.lookups import Lookups
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
 
 _Execution = metadata_store_pb2.Execution
@@ -92,7 +92,7 @@ class _Launcher:
 def compile_local(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
     """The pipeline's intermediate representation for a run on this machine."""
     paths = PipelinePaths(root=Path(config.directory))
-    pipeline = graph.build_pipeline(config, str(paths.artifacts), LatestOtherBlessedModel)
+    pipeline = graph.build_pipeline(config, str(paths.artifacts), Lookups())
     pipeline.metadata_connection_config = tfx.orchestration.metadata.sqlite_metadata_connection_config(
         str(paths.metadata)
     )

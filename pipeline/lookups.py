@@ -1,8 +1,8 @@
-"""Which earlier model a new one is measured against."""
+"""What a run looks up among earlier runs: the model to be measured against, the statistics to compare with."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfx import types
 from tfx.dsl.components.common import resolver
@@ -45,3 +45,23 @@ class LatestOtherBlessedModel(resolver.ResolverStrategy):
             "model_blessing": [blessings[latest.id]] if latest else [],
             "current": input_dict["current"],
         }
+
+
+class LatestIfAny(resolver.ResolverStrategy):
+    """Resolves each input to its latest artifact, or to none in the first run (where `LatestArtifactStrategy` fails)."""
+
+    def resolve_artifacts(
+        self, store: Any, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Picks the artifact with the highest id of each key; `store` is not needed."""
+        del store
+        return {key: sorted(found, key=lambda a: a.id)[-1:] for key, found in input_dict.items()}
+
+
+class Lookups(NamedTuple):
+    """How a platform looks things up."""
+
+    baseline: type[resolver.ResolverStrategy] = LatestOtherBlessedModel
+    """Of inputs ``model`` and ``model_blessing``; one other than TFX's own also gets this run's model as ``current``."""
+    previous: type[resolver.ResolverStrategy] = LatestIfAny
+    """The last run's statistics."""
