@@ -7,7 +7,8 @@ into rates and affinities.
 
 Quirks that this entry takes care of: ``date`` and ``hourmin`` agree with each other and not always with ``time_ms``, so
 day and hour come from the former; ``duration_ms`` may be 0; several integers are written as floats ("1.0"); some
-categories hold undocumented values, so no domain is closed.
+categories hold undocumented values, so no domain is closed; `is_lowactive_period` and `visible_status` have one value and
+are no features.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def dataset() -> Dataset:
     return Dataset(
         name="kuairand",
         description="KuaiRand: a short-video feed with seven kinds of feedback, user and video tables, and histories.",
-        source=Source(files="log_standard_4_25_to_4_30_*.csv"),
+        source=Source(files="log_standard_*.csv"),
         columns=_log_columns(),
         time=TimeColumn(column="date", unit="yyyymmdd"),
         group="user_id",
@@ -130,14 +131,14 @@ def _log_columns() -> Columns:
 def _user_columns() -> Columns:
     numbers = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
     ranges = tuple(f"{name}_range" for name in numbers)
-    flags = ("is_live_streamer", "is_video_author")
+    flags = ("is_lowactive_period", "is_live_streamer", "is_video_author")
     onehots = tuple(f"onehot_feat{number}" for number in range(18))
     return _of("int64", "user_id", *flags, *numbers, *onehots) | _of("string", "user_active_degree", *ranges)
 
 
 def _video_columns() -> Columns:
     return {
-        **_of("int64", "video_id", "author_id", "music_id", "music_type", "video_duration"),
+        **_of("int64", "video_id", "author_id", "music_id", "music_type", "video_duration", "visible_status"),
         **_of("int64", "server_width", "server_height"),
         **_of("string", "video_type", "upload_dt", "upload_type"),
         "tag": Column(type="list<int64>"),

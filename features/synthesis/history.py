@@ -11,6 +11,13 @@ import pyarrow as pa
 Ints = npt.NDArray[np.int64]
 
 
+def lists(values: pa.Array, lengths: Ints) -> pa.Array:
+    """Lists of these lengths over consecutive values; length 0 is null, because CSV cannot tell it from an empty list."""
+    offsets = np.r_[0, np.cumsum(lengths)].astype(np.int32)
+    # A null offset marks a null list.
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=np.r_[lengths == 0, False]), values)
+
+
 @dataclasses.dataclass
 class RecentClicks:
     """A ring of item numbers for each user: memory is users x length, whatever the number of rows."""
@@ -52,7 +59,4 @@ class RecentClicks:
         ages = np.arange(length)
         slot = (self.count[user][:, None] - size[:, None] + ages) % length
         values = np.take_along_axis(self.ring[user], slot, axis=1)[ages < size[:, None]].astype(np.int64) + 1
-        offsets = np.r_[0, np.cumsum(size)].astype(np.int32)
-        # A null offset marks a null list.
-        nulls = np.r_[size == 0, False]
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=nulls), pa.array(values, pa.int64()))
+        return lists(pa.array(values, pa.int64()), size)

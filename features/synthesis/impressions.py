@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.synthesis.config import LABELS, TASKS, SynthesisConfig
-from features.synthesis.history import RecentClicks
+from features.synthesis.history import Ints, RecentClicks
 from features.synthesis.world import (
     DIMENSIONS,
     EXPRESSIVE,
@@ -30,7 +30,6 @@ from features.synthesis.world import (
     UP_BIAS,
     Bools,
     Floats,
-    Ints,
     Items,
     Users,
     generator,

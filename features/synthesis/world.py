@@ -19,9 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.synthesis.config import SynthesisConfig
+from features.synthesis.history import Ints, lists
 
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 DIMENSIONS = 6
@@ -196,22 +196,19 @@ def _interests(rng: np.random.Generator, taste: Floats, categories: Floats) -> p
     liking += 0.4 * _normal(rng, *liking.shape)
     best = np.argsort(-liking, axis=1, kind="stable")[:, :INTERESTS]
     named = rng.random(len(taste)) >= 0.1
-    offsets = np.r_[0, np.cumsum(np.where(named, INTERESTS, 0))].astype(np.int32)
     values = pa.array(np.array(CATEGORIES)[best[named].ravel()], pa.string())
-    # A null offset marks a null list.
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=np.r_[~named, False]), values)
+    return lists(values, np.where(named, INTERESTS, 0))
 
 
 def _tags(rng: np.random.Generator, category: Ints) -> pa.Array:
-    """list<string>: one to three tags of the item's category, without repetition; every twentieth item has none."""
+    """list<string>: one to three tags of the item's category, without repetition; null for every twentieth item."""
     n = len(category)
     count = np.where(rng.random(n) < 0.05, 0, rng.integers(1, 4, n))
     order = np.argsort(rng.random((n, TAGS_PER_CATEGORY)), axis=1)
     chosen = np.arange(TAGS_PER_CATEGORY) < count[:, None]
     names = np.array([f"{name}_{number}" for name in CATEGORIES for number in range(TAGS_PER_CATEGORY)])
     values = names[(category[:, None] * TAGS_PER_CATEGORY + order)[chosen]]
-    offsets = np.concatenate([[0], np.cumsum(count)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, pa.string()))
+    return lists(pa.array(values, pa.string()), count)
 
 
 def _walk(config: SynthesisConfig) -> tuple[Floats, npt.NDArray[np.float64]]:

@@ -1,0 +1,139 @@
+"""The datasets known by name, and the public logs read as their entries say."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from features import catalog
+from features.catalog import census_income, kuairand
+from features.catalog.synthetic import dataset_for, hour_of_day, interest_rank
+from features.errors import ConfigError
+from features.logs import LogBatch, load_tables, read_log
+from features.spec import Dataset
+from features.synthesis import SynthesisConfig
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_each_name_loads_a_dataset_of_that_name_that_travels_as_json(name: str) -> None:
+    dataset = catalog.load(name)
+    assert dataset.name == name
+    assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
+
+
+def test_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'kuairan'; known: census_income, kuairand, synthetic; .*'kuairand'"):
+        catalog.load("kuairan")
+
+
+# -- synthetic ----------------------------------------------------------------------------------------------------
+
+
+def test_synthetic_split_follows_from_the_config() -> None:
+    split = dataset_for(SynthesisConfig(days=4, start=datetime.date(2026, 2, 27))).split
+    # 27 and 28 February, 1 March, 2 March
+    assert (split.train, split.validation, split.test) == (
+        (datetime.date(2026, 2, 27), datetime.date(2026, 2, 28)),
+        (datetime.date(2026, 3, 1), datetime.date(2026, 3, 1)),
+        (datetime.date(2026, 3, 2), datetime.date(2026, 3, 2)),
+    )
+
+
+def test_hour_of_day() -> None:
+    # 1970-01-01 00:00, 23:59:59.999, 1970-01-02 01:00
+    batch = pa.RecordBatch.from_pydict({"time_ms": pa.array([0, 86_399_999, 90_000_000])})
+    assert hour_of_day(batch)["hour"].to_pylist() == [0, 23, 1]
+
+
+def test_interest_rank() -> None:
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "category": pa.array(["news", "news", "cars", None, "cars", "music"]),
+            "interests": pa.array([["cars", "news"], None, ["cars"], ["news"], [], ["news", "cars", "music"]]),
+        }
+    )
+    assert interest_rank(batch)["interest_rank"].to_pylist() == [2, 0, 1, 0, 0, 3]
+    assert interest_rank(batch.slice(2))["interest_rank"].to_pylist() == [1, 0, 0, 3]
+
+
+# -- public logs --------------------------------------------------------------------------------------------------
+
+
+def _read(dataset: Dataset, path: Path) -> list[LogBatch]:
+    batches = list(read_log(dataset, str(path), load_tables(dataset, str(path))))
+    assert sum(batch.quarantined.num_rows for batch in batches) == 0
+    return batches
+
+
+def _rows(batches: list[LogBatch], split: str) -> int:
+    return sum(batch.of(split).num_rows for batch in batches)
+
+
+def test_census_income_reads_the_official_file(test_data: Path) -> None:
+    batches = _read(catalog.load("census_income"), test_data / "census_income")
+    rows = pa.Table.from_batches([batch.rows for batch in batches])
+    # Counted with `zcat | awk -F', '` on columns 42 and 8.
+    assert rows.num_rows == 99_762
+    assert sum(rows.column("label_income").to_pylist()) == 6_186
+    assert sum(rows.column("label_never_married").to_pylist()) == 43_143
+    # 80 : 10 : 10 within five standard deviations.
+    assert abs(_rows(batches, "train") - 79_810) < 5 * 127
+    assert abs(_rows(batches, "test") - 9_976) < 5 * 95
+
+
+def test_census_income_finds_either_official_file_and_reads_blanks_and_question_marks(tmp_path: Path) -> None:
+    values = ["7"] * 42
+    values[census_income.COLUMNS.index("income_50k")] = "50000+."
+    values[census_income.COLUMNS.index("marital_stat")] = "Divorced"
+    values[census_income.COLUMNS.index("mig_chg_msa")] = "?"
+    line = (", ".join(values) + "\n").encode()
+    (tmp_path / "census-income.data").write_bytes(line)
+    (tmp_path / "census-income.test.gz").write_bytes(gzip.compress(line))
+    batches = _read(catalog.load("census_income"), tmp_path)
+    assert {batch.file for batch in batches} == {"census-income.data", "census-income.test.gz"}
+    for batch in batches:
+        (row,) = batch.rows.to_pylist()
+        assert (row["label_income"], row["label_never_married"], row["mig_chg_msa"], row["age"]) == (1.0, 0.0, None, 7)
+
+
+def test_census_income_features_are_all_columns_but_labels_and_weight() -> None:
+    features = set(catalog.load("census_income").features)
+    assert len(features) == 39
+    assert features == set(census_income.COLUMNS) - {"instance_weight", "marital_stat", "income_50k"}
+
+
+def test_kuairand_splits_by_day_and_loses_no_row(test_data: Path) -> None:
+    batches = _read(catalog.load("kuairand"), test_data / "kuairand")
+    # Rows by `date`, counted with awk.
+    assert [_rows(batches, split) for split in ("train", "validation", "test")] == [
+        14_911 + 14_530 + 14_328 + 13_972,
+        15_839,
+        21_204,
+    ]
+    table = pa.Table.from_batches([batch.rows for batch in batches]).to_pandas()
+    assert {task: int(table[f"label_{task}"].sum()) for task in ("like", "follow", "forward")} == {
+        "like": 1_625,
+        "follow": 128,
+        "forward": 76,
+    }
+    # Every user and video is in its table, every rate a probability.
+    assert table.fans_user_num.notna().all()
+    rates = [name for name in kuairand.RATES if name.endswith("_rate")]
+    assert table[rates].min().min() >= 0
+    assert table[rates].max().max() <= 1
+    # 1.34 % of the rows are of users without history.
+    assert table.watch_seq.isna().sum() == 1_270
+    assert (table.history_impressions == 0).sum() == 1_270
+
+
+def test_kuairand_never_shows_an_outcome_to_the_model() -> None:
+    dataset = catalog.load("kuairand")
+    outcomes = {"play_time_ms", "profile_stay_time", "comment_stay_time", "is_hate", *kuairand.LABELS.values()}
+    assert not outcomes & set(dataset.feature_columns())
+    assert not outcomes & {name for derived in dataset.derived for name in derived.inputs}
+    for table in ("video_statistics", "user_statistics", "user_authors"):
+        assert set(dataset.tables[table].inputs) <= {"history", "videos", "video_statistics"}  # type: ignore[union-attr]
