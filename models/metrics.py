@@ -84,6 +84,36 @@ def gauc(labels: Array, predictions: Array, groups: Array, mask: Array | None = 
     return GroupedAuc(value, int(defined.sum()), counted)
 
 
+def expected_auc(probabilities: Array, predictions: Array) -> float | None:
+    """AUC of `predictions` where each row is positive with a known probability q, over all pairs of rows.
+
+    ``sum_ij q_i (1 - q_j) ([p_i > p_j] + [p_i = p_j] / 2) / (sum q sum (1 - q))``: with labels in place of q it is
+    :func:`auc`. Its highest value, that of q itself, is below 1 unless every q is 0 or 1.
+
+    Args:
+        probabilities: q, (rows,), in [0, 1].
+        predictions: p, (rows,).
+
+    Returns:
+        The area, or None if all q are 0 or all are 1.
+
+    Raises:
+        ValueError: lengths differ, a prediction is NaN, a probability lies outside [0, 1].
+    """
+    chances, predictions = _select(probabilities, predictions, None)
+    if ((chances < 0) | (chances > 1)).any():
+        raise ValueError("probabilities must lie in [0, 1]")
+    positives, negatives = chances.sum(), (1 - chances).sum()
+    if not positives or not negatives:
+        return None
+    order = np.argsort(predictions, kind="stable")
+    chances, predictions = chances[order], predictions[order]
+    begins, _ = _runs(predictions[1:] != predictions[:-1])
+    up, down = np.add.reduceat(chances, begins), np.add.reduceat(1 - chances, begins)
+    below = np.cumsum(down) - down
+    return float((up * (below + down / 2)).sum() / (positives * negatives))
+
+
 def log_loss(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
     """Mean of ``-y log p - (1 - y) log(1 - p)`` in nats, p clipped by :data:`EPSILON`; None without rows.
 

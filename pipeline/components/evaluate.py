@@ -23,6 +23,7 @@ from pipeline.evaluation.gate import verdict
 from pipeline.evaluation.measure import Numbers, measure, without_nan
 from pipeline.evaluation.predictor import Predictor
 from pipeline.evaluation.rows import collect, read_split
+from pipeline.evaluation.truth import against_truth, key_column
 
 FILE = "evaluation.json"
 SPLIT = "test"
@@ -37,6 +38,7 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     baseline_model: OptionalInputArtifact[standard_artifacts.Model] = None,
+    truth: Parameter[str] = "",
 ) -> None:
     """Measures `model`, and `baseline_model` on the same rows, and blesses or refuses `model`.
 
@@ -48,14 +50,20 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         evaluation: gets ``evaluation.json``.
         blessing: gets BLESSED or NOT_BLESSED.
         baseline_model: the last blessed model, if there is one.
+        truth: folder of a synthetic log's truth; empty if there is none.
     """
+    spec = Dataset.model_validate_json(dataset)
     found = evaluate_split(
         artifact_utils.get_split_uri([examples], SPLIT),
-        Dataset.model_validate_json(dataset),
+        spec,
         EvaluateConfig.model_validate_json(evaluate),
         serving_model(model),
         serving_model(baseline_model) if baseline_model else None,
     )
+    if truth:
+        found["truth"] = measure_truth(
+            artifact_utils.get_split_uri([examples], SPLIT), spec, serving_model(model), truth
+        )
     write_evaluation(found, evaluation.uri)
     bless(blessing, found["verdict"]["blessed"], model, baseline_model)
 
@@ -109,6 +117,14 @@ def measure_baseline(directory: str, dataset: Dataset, config: EvaluateConfig, b
         return {"model": baseline, "tasks": {}, "up": None, "problem": str(error)}
     found = measure(rows, dataset, config.up_interactions)
     return {"model": baseline, "tasks": found["tasks"], "up": found["up"], "problem": None}
+
+
+def measure_truth(directory: str, dataset: Dataset, model: str, truth: str) -> Numbers:
+    """How well the model's outputs know the true preference, see `pipeline.evaluation.truth`."""
+    key = key_column(truth, dataset)
+    return against_truth(
+        collect(read_split(directory, dataset), dataset, Predictor(model), key=key), dataset, truth, key
+    )
 
 
 def write_evaluation(found: Numbers, directory: str) -> None:

@@ -53,6 +53,8 @@ class EvaluatedRows:
     predictions: Mapping[str, Column]
     """By output of the model."""
     count: int
+    keys: Column | None = None
+    """Values of the key column, if one was asked for."""
 
 
 def read_split(directory: str | Path, dataset: Dataset) -> Iterator[pa.RecordBatch]:
@@ -70,7 +72,11 @@ def read_split(directory: str | Path, dataset: Dataset) -> Iterator[pa.RecordBat
 
 
 def collect(
-    batches: Iterable[pa.RecordBatch], dataset: Dataset, model: Predicts, slices: Sequence[str] = ()
+    batches: Iterable[pa.RecordBatch],
+    dataset: Dataset,
+    model: Predicts,
+    slices: Sequence[str] = (),
+    key: str | None = None,
 ) -> EvaluatedRows:
     """Asks `model` about every batch and keeps what the metrics need.
 
@@ -79,6 +85,7 @@ def collect(
         dataset: the spec.
         model: asked batch by batch.
         slices: scalar columns by whose values the metrics are split.
+        key: a column to keep as it is, to join something to the rows later.
 
     Raises:
         DataError: if there is no row, or a column is absent.
@@ -89,7 +96,7 @@ def collect(
     for batch in batches:
         if not batch.num_rows:
             continue
-        kept.append(_needed(batch, dataset, slices))
+        kept.append(_needed(batch, dataset, slices, key))
         predicted.append(model.predict(batch))
         count += batch.num_rows
         progress.report("evaluate", rows=count)
@@ -104,14 +111,15 @@ def collect(
         slices={name: _slice(columns[name]) for name in slices},
         predictions={name: np.concatenate([part[name] for part in predicted]) for name in predicted[0]},
         count=count,
+        keys=columns[key].to_numpy() if key else None,
     )
 
 
-def _needed(batch: pa.RecordBatch, dataset: Dataset, slices: Sequence[str]) -> dict[str, pa.Array]:
-    """The label, mask, group and slice columns of `batch`."""
+def _needed(batch: pa.RecordBatch, dataset: Dataset, slices: Sequence[str], key: str | None) -> dict[str, pa.Array]:
+    """The label, mask, group, slice and key columns of `batch`."""
     names = [label_column(task) for task in dataset.tasks]
     names += [mask_column(task) for task, spec in dataset.tasks.items() if spec.mask]
-    names += [*slices, *([dataset.group] if dataset.group else [])]
+    names += [*slices, *(name for name in (dataset.group, key) if name)]
     known = batch.schema.names
     if absent := [name for name in names if name not in known]:
         raise DataError(f"the rows lack column {', '.join(absent)}; they have: {', '.join(known)}")

@@ -149,14 +149,17 @@ def _preference(data: ReportData) -> Markup | None:
             )
         )
     if truth:
-        ordered = sorted(truth.get("auc", {}).items(), key=lambda item: -(item[1] or 0))
+        areas = dict(truth.get("auc", {}))
+        if truth.get("ceiling") is not None:
+            areas["ceiling"] = truth["ceiling"]
+        ordered = sorted(areas.items(), key=lambda item: -(item[1] or 0))
         parts.append(el("p", "Against the true preference, which only a synthetic log knows:", class_="quiet"))
         parts.append(table(["Score", "AUC against the truth"], [_truth(data, *item) for item in ordered], numeric=[1]))
     return el("div", el("h3", "The latent preference"), parts, class_="card")
 
 
 def _truth(data: ReportData, name: str, value: float | None) -> list[Markup]:
-    known = {"up": "up, the latent preference", "sum": "sum of all tasks’ scores"}
+    known = {"up": "up, the latent preference", "sum": "sum of all tasks’ scores", "ceiling": "the truth itself"}
     tint = colour(task_index(data, name)) if name in data.dataset.get("tasks", {}) else "var(--accent)"
     meter = el("span", class_="meter", style=f"--share:{_above_chance(value or 0.5)};--tint:{tint}")
     return [el("td", known.get(name, name), class_="name"), el("td", number(value), meter, class_="num")]

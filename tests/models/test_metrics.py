@@ -117,6 +117,25 @@ def test_gauc_ignores_what_only_tells_users_apart():
     assert metrics.gauc(labels, users.astype(float), users).value == 0.5
 
 
+def test_expected_auc_of_certain_rows_is_the_auc():
+    labels, predictions = np.array([1, 0, 1, 0]), np.array([0.8, 0.4, 0.4, 0.1])
+    assert metrics.expected_auc(labels, predictions) == pytest.approx(3.5 / 4)
+    assert metrics.expected_auc(np.ones(3), np.arange(3)) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
+def test_expected_auc_equals_the_naive_loop(rows):
+    chances, predictions = (np.array(column) / 4 for column in zip(*rows, strict=True))
+    total = weight = 0.0
+    for q, p in zip(chances, predictions, strict=True):
+        for r, s in zip(chances, predictions, strict=True):
+            total += q * (1 - r) * ((p > s) + (p == s) / 2)
+            weight += q * (1 - r)
+    found = metrics.expected_auc(chances, predictions)
+    assert (found is None) == (weight == 0)
+    assert found is None or math.isclose(found, total / weight)
+
+
 def test_log_loss_and_normalized_entropy_by_hand():
     labels, predictions = np.array([1, 0, 0, 0]), np.array([0.5, 0.5, 0.25, 0.25])
     loss = (2 * math.log(2) - 2 * math.log(0.75)) / 4

@@ -289,5 +289,5 @@ def sample(blessed: bool = True) -> ReportData:
         version="1732181" if blessed else None,
         lineage=(Artifact(name="model", type="Model", id=12, uri="runs/kuairand_dlen/artifacts/train/model/9"),),
         versions={"feedrank": "0.1.0", "tensorflow": "2.16.2", "tfx": "1.16.0"},
-        truth={"auc": {"up": 0.842, "sum": 0.801, "click": 0.744, "like": 0.702}, "rows": 20_000},
+        truth={"auc": {"up": 0.842, "sum": 0.801, "click": 0.744, "like": 0.702}, "ceiling": 0.88, "rows": 20_000},
     )
