@@ -5,10 +5,11 @@ columns less `instance_weight`, which says how many people a row stands for and 
 documentation excludes it).
 
 The paper trains on `census-income.data` and halves `census-income.test` into validation and test. Here every official
-file that is found is read, plain or gzip (keep one of the two), and each row falls into train, validation or test by a hash of its file and number
-(80 : 10 : 10), so that one file alone is enough; numbers are therefore close to the paper's, not the same. Like the
-paper, this entry excludes nothing else, although a few columns nearly say whether someone is married
-(`tax_filer_stat`: "Joint ..."; `det_hh_fam_stat`: "Spouse of householder"): `never_married` is an easy task by design.
+file that is found is read, plain or gzip (keep one of the two), and each row falls into train, validation or test by a
+hash of its file and number (80 : 10 : 10), so that one file alone is enough; numbers are therefore close to the
+paper's, not the same. Like the paper, this entry excludes nothing else, although a few columns nearly say whether
+someone is married (`tax_filer_stat`: "Joint ..."; `det_hh_fam_stat`: "Spouse of householder"): `never_married` is an
+easy task by design.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ into rates and affinities.
 
 Quirks that this entry takes care of: ``date`` and ``hourmin`` agree with each other and not always with ``time_ms``, so
 day and hour come from the former; ``duration_ms`` may be 0; several integers are written as floats ("1.0"); some
-categories hold undocumented values, so no domain is closed; `is_lowactive_period` and `visible_status` have one value and
-are no features.
+categories hold undocumented values, so no domain is closed; `is_lowactive_period` and `visible_status` have one value
+and are no features.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ COUNTS = (
 )  # fmt: skip
 """Counts, skewed."""
 CUT = (
-    "user_like_rate", "user_ever_like_rate", "user_long_rate", "user_like_lift", "user_long_lift", "video_like_rate", "video_long_rate",
-    "author_like_rate", "author_long_rate", "music_long_rate", "tag_long_rate", "user_tag_long_rate",
-    "user_tag_like_rate", "log_duration", "fans_over_follows", "fans_user_num", "follow_user_num", "register_days", "history_impressions",
-    "video_watches",
+    "user_like_rate", "user_ever_like_rate", "user_long_rate", "user_like_lift", "user_long_lift", "video_like_rate",
+    "video_long_rate", "author_like_rate", "author_long_rate", "music_long_rate", "tag_long_rate", "user_tag_long_rate",
+    "user_tag_like_rate", "log_duration", "fans_over_follows", "fans_user_num", "follow_user_num", "register_days",
+    "history_impressions", "video_watches",
 )  # fmt: skip
 """Also cut into buckets of their own: a network bends a straight input only slowly."""
 

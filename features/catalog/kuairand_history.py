@@ -4,8 +4,8 @@ Everything here is computed from the users' impressions before the log begins (t
 columns of an impression itself, never from the log's outcomes: it is right at the point in time of each impression.
 
 A rate is smoothed towards the mean of all impressions: ``(positives + strength * mean) / (impressions + strength)``.
-An impression of the history counts as liked (or watched long) where its user's list of liked (long-watched) videos holds
-its video.
+An impression of the history counts as liked (or watched long) where its user's list of liked (long-watched) videos
+holds its video.
 """
 
 from __future__ import annotations
@@ -74,9 +74,10 @@ def user_statistics(tables: Tables) -> pa.Table:
         tables: ``history``, ``videos`` and ``video_statistics``.
 
     Returns:
-        a row for each row of ``history``. ``user_ever_like_rate`` counts the listed likes (50 at most) against the whole
-        history. ``*_lift`` is what the user does over what the videos' rates let expect.
-        ``met_tags`` and the lists beside it hold a user's distinct tags and the impressions, long views and likes of each.
+        a row for each row of ``history``. ``user_ever_like_rate`` counts the listed likes (50 at most) against the
+        whole history. ``*_lift`` is what the user does over what the videos' rates let expect.
+        ``met_tags`` and the lists beside it hold a user's distinct tags and the impressions, long views and likes of
+        each.
     """
     history, videos, rates = tables["history"], tables["videos"], tables["video_statistics"]
     events, users = _events(history, videos), len(history)
@@ -171,8 +172,8 @@ def moment(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
     Returns:
         ``hour``: 0..23, of ``hourmin`` (Beijing, as ``date`` is). ``hours_since_visit``: from the history's last
-        impression. ``video_age_days``: since the upload. ``log_duration``: log(1 + seconds) of the impression's duration,
-        of the video table's where that is 0 or missing; null where both are. ``history_impressions``: history_len, 0
+        impression. ``video_age_days``: since the upload. ``log_duration``: log(1 + seconds) of the impression's
+        duration, of the video table's where that is 0 or missing; null where both are. ``history_impressions``: history_len, 0
         without history. All float32 but ``hour`` and ``history_impressions`` (int64).
     """
     column = _columns(batch)
@@ -192,7 +193,7 @@ def moment(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 def fame(batch: pa.RecordBatch) -> dict[str, pa.Array]:
-    """``fans_over_follows``: log((1 + fans) / (1 + followed)), float32: does the user come to watch or to be watched?"""
+    """``fans_over_follows``: log((1 + fans) / (1 + followed)), float32: does the user watch, or is the user watched?"""
     column = _columns(batch)
     fans, follows = _floats(column["fans_user_num"]), _floats(column["follow_user_num"])
     return {"fans_over_follows": _float32(np.log1p(fans) - np.log1p(follows))}

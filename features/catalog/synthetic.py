@@ -40,7 +40,7 @@ def dataset_for(config: SynthesisConfig) -> Dataset:
     dates = config.dates
     return Dataset(
         name="synthetic",
-        description="A feed with a known truth: latent tastes, personal habits of showing a preference, position effect.",
+        description="A feed with a known truth: latent tastes, personal habits of showing them, position effect.",
         source=Source(files=f"log/dt=*/part-*.{config.format}", format=config.format),
         columns=_log_columns(),
         time=TimeColumn(column="time_ms", unit="ms"),

@@ -12,7 +12,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def lists(values: pa.Array, lengths: Ints) -> pa.Array:
-    """Lists of these lengths over consecutive values; length 0 is null, because CSV cannot tell it from an empty list."""
+    """Lists of these lengths over consecutive values; length 0 is null: CSV cannot tell it from an empty list."""
     offsets = np.r_[0, np.cumsum(lengths)].astype(np.int32)
     # A null offset marks a null list.
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=np.r_[lengths == 0, False]), values)

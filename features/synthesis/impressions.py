@@ -102,7 +102,7 @@ class Feed:
         return -(-self.config.rows_of_day(day) // (self._requests_of_block() * self.config.positions))
 
     def _show(self, day: int, block: int, taste: Floats) -> Showing:
-        """Requests of one slice of the day; an earlier ranker, which knows a little, has sorted each request's items."""
+        """Requests of one slice of the day; an earlier ranker, which knows a little, has sorted each one's items."""
         config, size = self.config, self._requests_of_block()
         rng = generator(config, _LOG, day, block)
         rows = min(size * config.positions, config.rows_of_day(day) - block * size * config.positions)

@@ -1,13 +1,13 @@
-"""The people and things of the synthetic feed: tastes, habits, popularity, and the tables that a log would show of them.
+"""The people and things of the synthetic feed: tastes, habits, popularity, and the tables that a log shows of them.
 
 Whether user u prefers item i on day t is a coin with probability
 
     UP(u, i, t) = sigmoid(bias + generosity_u + quality_it + TASTE_WEIGHT * <taste_ut, taste_i> / sqrt(DIMENSIONS)).
 
-Tastes are for the greater part explained by what the tables show (age, gender, city; category, author); the rest is the
-person's or thing's own, and shows in the interests that a user has named and in what was clicked. How a preference is *shown* is a habit: each user splits the expressive tasks (like, follow, comment,
-share) by a Dirichlet draw, so that what one user tells by a like another tells by a comment (the conflict of the
-DLEN paper, section 1).
+Tastes are for the greater part explained by what the tables show (age, gender, city; category, author); the rest is
+the person's or thing's own, and shows in the interests that a user has named and in what was clicked. How a preference
+is *shown* is a habit: each user splits the expressive tasks (like, follow, comment, share) by a Dirichlet draw, so that
+what one user tells by a like another tells by a comment (the conflict of the DLEN paper, section 1).
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _walk(config: SynthesisConfig) -> tuple[Floats, npt.NDArray[np.float64]]:
 
 
 def taste_on_day(users: Users, config: SynthesisConfig, day: int) -> Floats:
-    """(users, DIMENSIONS): tastes move along a line, `config.drift` standard deviations from the first day to the last."""
+    """(users, DIMENSIONS): tastes move along a line, `config.drift` deviations from the first day to the last."""
     moved: Floats = users.taste + np.float32(config.drift * (day / (config.days - 1) - 0.5)) * users.taste_drift
     return moved
 

@@ -113,8 +113,8 @@ def test_tasks_share_the_preference(log: pd.DataFrame, truth: pd.DataFrame) -> N
 
 
 def test_interactions_without_preference_stay_below_half_of_the_rate(log: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """DLEN, section 3.1: P(task | not UP) is bounded by 0.1 to 0.5 of the task's own rate. Where UP is below 2 %, at most
-    that and the little that UP adds is left."""
+    """DLEN, section 3.1: P(task | not UP) is bounded by 0.1 to 0.5 of the task's own rate. Where UP is below 2 %, at
+    most that and the little that UP adds is left."""
     cold = (truth.up < 0.02).to_numpy()
     assert cold.sum() > 1_000
     for task in ("click", "like", "share"):
