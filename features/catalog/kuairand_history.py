@@ -173,8 +173,8 @@ def moment(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     Returns:
         ``hour``: 0..23, of ``hourmin`` (Beijing, as ``date`` is). ``hours_since_visit``: from the history's last
         impression. ``video_age_days``: since the upload. ``log_duration``: log(1 + seconds) of the impression's
-        duration, of the video table's where that is 0 or missing; null where both are. ``history_impressions``: history_len, 0
-        without history. All float32 but ``hour`` and ``history_impressions`` (int64).
+        duration, of the video table's where that is 0 or missing; null where both are. ``history_impressions``:
+        history_len, 0 without history. All float32 but ``hour`` and ``history_impressions`` (int64).
     """
     column = _columns(batch)
     hours = (_floats(column["time_ms"]) - _floats(column["last_time_ms"])) / 3_600_000
