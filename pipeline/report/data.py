@@ -10,13 +10,14 @@ import pydantic
 from features.frozen import Frozen
 
 Json = dict[str, Any]
+State = Literal["done", "cached", "failed"]
 
 
 class Stage(Frozen):
     """One box of the flow."""
 
     name: str
-    state: Literal["done", "cached", "failed"] = "done"
+    state: State = "done"
     seconds: float | None = None
     rows: int | None = None
     note: str = ""
@@ -92,11 +93,25 @@ class ReportData(Frozen):
 class FinishedStage(Protocol):
     """How a runner tells what a stage did (`pipeline.runs.StageResult`)."""
 
-    name: str
-    state: Any
-    seconds: float
-    rows: int | None
-    note: str
+    @property
+    def name(self) -> str:
+        """As in the graph."""
+
+    @property
+    def state(self) -> State:
+        """How it ended."""
+
+    @property
+    def seconds(self) -> float:
+        """What it took."""
+
+    @property
+    def rows(self) -> int | None:
+        """What it handled, if it told."""
+
+    @property
+    def note(self) -> str:
+        """More, in a few words."""
 
 
 def with_stages(data: ReportData, finished: Iterable[FinishedStage]) -> ReportData:

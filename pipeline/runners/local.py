@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import shutil
 import time
 import traceback
 from pathlib import Path
@@ -26,6 +25,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from features import progress
 from features.errors import FeedrankError
 from pipeline import graph
+from pipeline.components.report import refresh
 from pipeline.config import RunConfig, dump
 from pipeline.lookups import Lookups
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
@@ -144,7 +144,8 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
         progress.LOGGER.removeHandler(counter)
     result = record(None)
     if (report := result.output("report", "report")) is not None:
-        shutil.copyfile(report / "report.html", folder.report)
+        # The report stage cannot know how long it and its neighbours took; the page is made again with what was measured.
+        folder.report.write_text(refresh(report, result.stages), encoding="utf-8")
     folder.write_record(result)
     return result
 
