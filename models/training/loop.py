@@ -22,7 +22,7 @@ from models.input_pipeline import Order, TransformedRows, batch_schema
 from models.ranker import Ranker
 from models.training.checkpoint import Checkpoints, Position
 from models.training.curves import Board, Curves, Epoch
-from models.training.step import TrainStep
+from models.training.step import TrainStep, compiled
 from models.training.validation import validate
 
 REPORT_EVERY_S = 0.5
@@ -89,7 +89,7 @@ class _Training:
         self._train, self._validation = data.rows("train", config), data.rows("validation", config)
         self._steps = self._train.steps(config.batch_size)
         self._step = TrainStep(ranker, config, tensor_specs(self._train.schema))
-        self._predict = tf.function(
+        self._predict = compiled(
             lambda batch: ranker(batch, training=False), input_signature=[tensor_specs(self._validation.schema)]
         )
         self._checkpoints = Checkpoints(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,11 @@ def use_xla(config: TrainConfig) -> bool:
     if config.xla == "auto":
         return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
     return config.xla == "on"
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """A ``tf.function`` of code whose Python branches never ask a tensor: looking for such ones is most of the tracing time."""
+    return tf.function(function, autograph=False, **options)
 
 
 class TrainStep(tf.Module):
@@ -45,7 +51,7 @@ class TrainStep(tf.Module):
         self.sums = tf.Variable(tf.zeros(len(self.names), tf.float64), trainable=False)
         self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first_bad = tf.Variable(tf.fill([len(self.names)], tf.constant(NEVER, tf.int64)), trainable=False)
-        dense = tf.function(ranker.dense_loss, jit_compile=use_xla(config))
+        dense = compiled(ranker.dense_loss, jit_compile=use_xla(config))
 
         def step(batch: Batch) -> None:
             with tf.GradientTape() as tape:
@@ -55,7 +61,7 @@ class TrainStep(tf.Module):
             self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             self._count(tf.stack([loss, *(losses[name] for name in ranker.tasks)]))
 
-        self._step = tf.function(step).get_concrete_function(dict(signature))
+        self._step = compiled(step).get_concrete_function(dict(signature))
 
     def __call__(self, batch: Batch) -> None:
         """Trains on one batch with inputs, labels and masks."""

@@ -21,7 +21,7 @@ from features.spec import ROW_ID, Dataset, label_column, mask_column
 from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.ranker import Ranker, build_ranker
-from models.training import TrainingData, TrainResult, fingerprint, fit, predict_all
+from models.training import TrainingData, TrainResult, compiled, fingerprint, fit, predict_all
 from pipeline.components.transform import LAYOUT_FILE
 from serving.export import Extras, export_ranker
 
@@ -96,7 +96,7 @@ def witness_predictions(ranker: Ranker, data: TrainingData, config: TrainConfig)
     """Ids and predictions of the first validation rows, from the model in memory: `ROW_ID` and a float32 column an output."""
     rows = data.rows("validation", config, row_id=True)
     batches = itertools.islice(stream_tensors(rows.batches(WITNESS_ROWS), rows.schema), 1)
-    columns = predict_all(tf.function(lambda batch: ranker(batch, training=False)), batches, keep=[ROW_ID])
+    columns = predict_all(compiled(lambda batch: ranker(batch, training=False)), batches, keep=[ROW_ID])
     return pa.table(
         {ROW_ID: columns.pop(ROW_ID), **{name: values.astype(np.float32) for name, values in columns.items()}}
     )
@@ -112,7 +112,7 @@ def mean_gates(ranker: Ranker, data: TrainingData, config: TrainConfig) -> Mappi
     if not experts:
         return {}
     rows = data.rows("validation", config)
-    weights = predict_all(tf.function(ranker.gate_weights), stream_tensors(rows.batches(BATCH), rows.schema))
+    weights = predict_all(compiled(ranker.gate_weights), stream_tensors(rows.batches(BATCH), rows.schema))
     layers = []
     for gate, names in experts.items():
         layer, task = gate.split("/", 1)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import pipeline  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
+
+# isort: split
+import tensorflow as tf
+from tfx import v1 as tfx
+
+from features.errors import DataError
+from features.spec import ROW_ID, Dataset
+from models.config import ModelConfig, TrainConfig
+from models.ranker import build_ranker
+from models.training import TrainingData
+from pipeline.components import train
+from pipeline.components.transform import LAYOUT_FILE
+from serving.bundle import Extras
+from tests.models.transformed import LAYOUT, TASKS, transformed_table, write_split
+
+CONFIG = TrainConfig.model_validate({"batch_size": 256, "epochs": 1})
+MODEL = ModelConfig.model_validate({"trunk": {"kind": "ple", "units": (8,), "layers": 1, "shared_experts": 2}})
+DATASET = Dataset.model_validate(
+    {
+        "name": "small",
+        "source": {"files": "*.csv"},
+        "columns": {
+            "user": "int64", "item": "int64", "history": "list<int64>", "age": "float32",
+            "is_click": "int64", "is_buy": "int64", "saw_price": "int64",
+        },
+        "features": {
+            "user": {"kind": "id"},
+            "item": {"kind": "id"},
+            "history": {"kind": "sequence", "max_length": 3, "vocabulary_of": "item"},
+            "age": {"kind": "numeric"},
+        },
+        "tasks": {name: task.model_dump() for name, task in TASKS.items()},
+        "split": {"by": "random"},
+    }
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    directory = tmp_path_factory.mktemp("transformed")
+    train_files = write_split(directory / "Split-train", 1_000, seed=1)
+    return TrainingData(train_files, write_split(directory / "Split-validation", 1_500, seed=2), LAYOUT, TASKS)
+
+
+def test_rates_are_the_shares_of_positives_that_the_mask_lets_in(data: TrainingData) -> None:
+    table = transformed_table(1_000, seed=1).to_pandas()
+    seen = table[table.mask_buy == 1]
+    expected = {"click": table.label_click.mean(), "buy": seen.label_buy.mean()}
+    assert train.training_rates(data, CONFIG) == pytest.approx(expected)
+
+
+def test_a_mask_without_rows_is_named(tmp_path: pathlib.Path) -> None:
+    files = write_split(tmp_path, 20)
+    for path in files:
+        table = pq.read_table(path)
+        index = table.column_names.index("mask_buy")
+        pq.write_table(table.set_column(index, "mask_buy", pa.array(np.zeros(len(table), np.float32))), path)
+    with pytest.raises(DataError, match="task 'buy': its mask 'saw_price' is 0 in all 20 training rows"):
+        train.training_rates(TrainingData(files, files, LAYOUT, TASKS), CONFIG)
+
+
+def test_the_training_s_name_changes_with_model_config_and_data(data: TrainingData) -> None:
+    rates = {"click": 0.5, "buy": 0.3}
+    ranker = build_ranker(LAYOUT, TASKS, MODEL, rates)
+    other_model = build_ranker(LAYOUT, TASKS, ModelConfig(), rates)
+    other_data = TrainingData(data.validation, data.train, LAYOUT, TASKS)
+    names = {
+        train.training_name(ranker, data, CONFIG),
+        train.training_name(build_ranker(LAYOUT, TASKS, MODEL, rates), data, CONFIG),
+        train.training_name(other_model, data, CONFIG),
+        train.training_name(ranker, data, CONFIG.model_copy(update={"seed": 2})),
+    }
+    assert len(names) == 3
+    assert train.training_name(ranker, other_data, CONFIG) not in names
+
+
+def test_witnesses_are_the_first_validation_rows_as_the_model_sees_them(data: TrainingData) -> None:
+    ranker = build_ranker(LAYOUT, TASKS, MODEL, {"click": 0.5, "buy": 0.3})
+    witnesses = train.witness_predictions(ranker, data, CONFIG)
+    table = transformed_table(1_500, seed=2)[: train.WITNESS_ROWS]
+    assert witnesses.num_rows == train.WITNESS_ROWS
+    assert witnesses[ROW_ID] == table[ROW_ID]
+    kinds = {"index": tf.int64, "indices": tf.int64, "number": tf.float32}
+    expected = ranker({i.name: tf.constant(table[i.name].to_pylist(), kinds[i.kind]) for i in LAYOUT.inputs})
+    for task in TASKS:
+        np.testing.assert_allclose(witnesses[task], expected[task], atol=1e-6)
+
+
+def test_mean_gates_are_shares_of_named_experts(data: TrainingData) -> None:
+    ranker = build_ranker(LAYOUT, TASKS, MODEL, {"click": 0.5, "buy": 0.3})
+    layers = train.mean_gates(ranker, data, CONFIG)["layers"]
+    assert [layer["task"] for layer in layers] == ["click", "buy"]
+    for layer in layers:
+        assert len(layer["weights"]) == len(layer["experts"]) == 4  # 2 shared, 2 of the task
+        assert sum(layer["weights"]) == pytest.approx(1, abs=1e-5)
+    plain = build_ranker(LAYOUT, TASKS, ModelConfig.model_validate("shared_bottom"), {"click": 0.5, "buy": 0.3})
+    assert train.mean_gates(plain, data, CONFIG) == {}
+
+
+def test_the_adapter_trains_and_exports(
+    data: TrainingData, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = tmp_path / "graph" / LAYOUT_FILE
+    layout.parent.mkdir(parents=True)
+    layout.write_text(LAYOUT.model_dump_json())
+    exported: list[Any] = []
+
+    def export(*arguments: Any) -> None:
+        assert list((tmp_path / "checkpoints").glob("*/step-*")), "checkpoints are kept until the export is written"
+        exported.extend(arguments)
+
+    monkeypatch.setattr(train, "export_ranker", export)
+    split = {name: str(pathlib.Path(getattr(data, name)[0]).parent / "*") for name in ("train", "validation")}
+    train.run_fn(
+        tfx.components.FnArgs(
+            train_files=[split["train"]],
+            eval_files=[split["validation"]],
+            transform_graph_path=str(tmp_path / "graph"),
+            serving_model_dir=str(tmp_path / "model"),
+            model_run_dir=str(tmp_path / "run"),
+            custom_config={
+                "dataset": DATASET.model_dump_json(),
+                "model": MODEL.model_dump_json(),
+                "train": CONFIG.model_dump_json(),
+                "checkpoints": str(tmp_path / "checkpoints"),
+            },
+        )
+    )
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    extras = exported[-1]
+    assert isinstance(extras, Extras)
+    assert exported[4] == str(tmp_path / "model")
+    assert json.loads((tmp_path / "run" / "curves.json").read_text()) == extras.training
+    assert ModelConfig.model_validate_json(extras.model_json) == MODEL
+
+
+def test_the_adapter_stays_an_adapter() -> None:
+    function = ast.parse(inspect.getsource(train.run_fn)).body[0]
+    assert function.end_lineno is not None
+    assert function.end_lineno < 40
