@@ -88,7 +88,15 @@ class RunConsole(logging.Handler):
         progress.LOGGER.addHandler(self)
         progress.LOGGER.setLevel(logging.INFO)
         if self._console.is_terminal:
-            self._live = Live(get_renderable=self._line, console=self._console, refresh_per_second=8, transient=True)
+            # What libraries print must not go through the live display, which rich would do by default.
+            self._live = Live(
+                get_renderable=self._line,
+                console=self._console,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start()
         return self
 
@@ -111,18 +119,18 @@ class RunConsole(logging.Handler):
         if result.state == "failed":
             what.append("failed")
         what += _training(self._numbers)
-        self._console.print(Text.assemble((f"{mark} ", colour), (f"{result.name:<20}", "bold"), "   ".join(what)))
         self._stage = ""
+        line = Text.assemble((f"{mark} ", colour), (f"{result.name:<20}", "bold"), "   ".join(what))
+        self._console.print(line, soft_wrap=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         """A stage tells how far it is."""
         numbers: Mapping[str, Any] = getattr(record, "numbers", {})
-        same_epoch = numbers.get("epoch") == self._numbers.get("epoch")
-        self._numbers = {**self._numbers, **numbers} if same_epoch or "epoch" not in numbers else dict(numbers)
+        self._numbers |= numbers
         ends_epoch = any(name.startswith("auc_") for name in numbers)
         if self._live is None and (ends_epoch or time.monotonic() - self._told >= PLAIN_INTERVAL_S):
             self._told = time.monotonic()
-            self._console.print(f"  {self._stage:<20}{'   '.join(self._so_far())}")
+            self._console.print(f"  {self._stage:<20}{'   '.join(self._so_far())}", soft_wrap=True)
 
     def _so_far(self) -> list[str]:
         seconds = time.monotonic() - self._started
@@ -136,7 +144,7 @@ class RunConsole(logging.Handler):
         cells: list[RenderableType] = [Spinner("dots"), Text(f"{self._stage:<19}", style="bold")]
         if (steps := self._numbers.get("steps")) is not None:
             cells.append(ProgressBar(total=steps, completed=self._numbers.get("step", 0), width=_BAR_WIDTH))
-        cells.append(Text("   ".join(self._so_far())))
+        cells.append(Text("   ".join(self._so_far()), no_wrap=True, overflow="ellipsis"))
         line.add_row(*cells)
         return line
 
