@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -118,7 +118,7 @@ class RunConsole(logging.Handler):
             what = ["unchanged, reused"]
         if result.state == "failed":
             what.append("failed")
-        what += _training(self._numbers)
+        what += _training(self._numbers) + _aucs(self._numbers)
         self._stage = ""
         line = Text.assemble((f"{mark} ", colour), (f"{result.name:<20}", "bold"), "   ".join(what))
         self._console.print(line, soft_wrap=True)
@@ -130,7 +130,8 @@ class RunConsole(logging.Handler):
         ends_epoch = any(name.startswith("auc_") for name in numbers)
         if self._live is None and (ends_epoch or time.monotonic() - self._told >= PLAIN_INTERVAL_S):
             self._told = time.monotonic()
-            self._console.print(f"  {self._stage:<20}{'   '.join(self._so_far())}", soft_wrap=True)
+            texts = [*self._so_far(), *_aucs(self._numbers)]
+            self._console.print(f"  {self._stage:<20}{'   '.join(texts)}", soft_wrap=True)
 
     def _so_far(self) -> list[str]:
         seconds = time.monotonic() - self._started
@@ -146,7 +147,8 @@ class RunConsole(logging.Handler):
             cells.append(ProgressBar(total=steps, completed=self._numbers.get("step", 0), width=_BAR_WIDTH))
         cells.append(Text("   ".join(self._so_far()), no_wrap=True, overflow="ellipsis"))
         line.add_row(*cells)
-        return line
+        below = [Text(f"{'':<22}{text}", no_wrap=True, overflow="ellipsis") for text in _aucs(self._numbers)]
+        return Group(line, *below)
 
 
 def _duration(seconds: float) -> str:
@@ -164,5 +166,10 @@ def _training(numbers: Mapping[str, Any]) -> list[str]:
     texts = [f"epoch {numbers['epoch']}/{numbers['epochs']}"] if {"epoch", "epochs"} <= set(numbers) else []
     if "loss" in numbers:
         texts.append(f"loss {numbers['loss']:.4f}")
+    return texts
+
+
+def _aucs(numbers: Mapping[str, Any]) -> list[str]:
+    """The last validation's AUCs as one text, if there was one."""
     aucs = [f"{name.removeprefix('auc_')} {value:.4f}" for name, value in numbers.items() if name.startswith("auc_")]
-    return [*texts, *(["AUC  " + "  ".join(aucs)] if aucs else [])]
+    return ["AUC  " + "  ".join(aucs)] if aucs else []
