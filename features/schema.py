@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -94,16 +95,18 @@ def _set_domain(feature: schema_pb2.Feature, column: Column) -> None:
     if column.minimum is None and column.maximum is None:
         return
     if column.element_type == "float32":
+        low, high = column.minimum, column.maximum
         domain: Any = feature.float_domain
     elif column.element_type == "int64":
+        low = None if column.minimum is None else max(math.ceil(column.minimum), -(2**63))
+        high = None if column.maximum is None else min(math.floor(column.maximum), 2**63 - 1)
         domain = feature.int_domain
     else:
         return
-    number = float if column.element_type == "float32" else int
-    if column.minimum is not None:
-        domain.min = number(column.minimum)
-    if column.maximum is not None:
-        domain.max = number(column.maximum)
+    if low is not None:
+        domain.min = low
+    if high is not None:
+        domain.max = high
 
 
 def _close_category(schema: schema_pb2.Schema, dataset: Dataset, name: str) -> None:

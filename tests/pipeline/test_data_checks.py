@@ -1,0 +1,179 @@
+"""Each check of the data gate, on counts and statistics made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+
+from features.errors import ConfigError
+from features.spec import Dataset
+from pipeline.config import ValidateConfig
+from pipeline.data_checks import judge
+
+SPLITS = ("train", "validation", "test")
+
+
+def _dataset() -> Dataset:
+    return Dataset.model_validate(
+        {
+            "name": "toy",
+            "source": {"files": "log.csv"},
+            "columns": {
+                "ts": "int64",
+                "tab": "int64",
+                "city": "string",
+                "age": "float32",
+                "click": "int64",
+                "stars": "float32",
+            },
+            "time": {"column": "ts", "unit": "yyyymmdd"},
+            "features": {"tab": {"kind": "categorical", "values": [0, 1]}, "city": "categorical", "age": "numeric"},
+            "tasks": {"click": {"label": "click"}, "stars": {"label": "stars", "kind": "regression"}},
+            "split": {
+                "by": "time",
+                "train": ["2024-02-28", "2024-03-01"],
+                "validation": ["2024-03-02", "2024-03-02"],
+                "test": ["2024-03-03", "2024-03-03"],
+            },
+        }
+    )
+
+
+def _manifest() -> dict[str, Any]:
+    counts = {split: {"rows": 10, "positives": 3, "sum": 3.0} for split in SPLITS}
+    return {
+        "rows_out": dict.fromkeys(SPLITS, 10),
+        "days": {"20240228": 4, "20240229": 3, "20240301": 3, "20240302": 10, "20240303": 10},
+        "tasks": {"click": dict(counts), "stars": dict(counts)},
+    }
+
+
+def _statistics(tab: dict[str, int] | None = None, city: dict[str, int] | None = None, age: float = 0.0) -> Any:
+    """Ten rows; `age` is spread evenly over [age, age + 1]."""
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = statistics.datasets.add(num_examples=10)
+    for name, counts in (("tab", tab or {"0": 5, "1": 5}), ("city", city or {"a": 5, "b": 5})):
+        feature = dataset.features.add()
+        feature.path.step.append(name)
+        for label, count in counts.items():
+            feature.string_stats.rank_histogram.buckets.add(label=label, sample_count=count)
+        feature.string_stats.common_stats.num_non_missing = sum(counts.values())
+    feature = dataset.features.add()
+    feature.path.step.append("age")
+    histogram = feature.num_stats.histograms.add(type=statistics_pb2.Histogram.QUANTILES)
+    histogram.buckets.add(low_value=age, high_value=age + 1, sample_count=10)
+    return statistics
+
+
+def _judge(**changes: Any) -> tuple[list[str], list[str]]:
+    arguments: dict[str, Any] = {
+        "dataset": _dataset(),
+        "config": ValidateConfig(),
+        "manifest": _manifest(),
+        "statistics": {split: _statistics() for split in SPLITS},
+        "anomalies": {split: anomalies_pb2.Anomalies() for split in SPLITS},
+    }
+    verdict = judge(**arguments | changes)
+    assert verdict.ok == (not verdict.problems)
+    return verdict.problems, verdict.warnings
+
+
+def test_good_data_passes() -> None:
+    assert _judge() == ([], [])
+
+
+def test_an_empty_split_stops() -> None:
+    manifest = _manifest()
+    manifest["rows_out"]["validation"] = 0
+    problems, _ = _judge(manifest=manifest)
+    assert problems == ["split 'validation' is empty; rows: train 10, validation 0, test 10"]
+
+
+def test_a_missing_day_stops_unless_allowed() -> None:
+    manifest = _manifest()
+    del manifest["days"]["20240229"]
+    expected = ["day 2024-02-29 of split 'train' has no rows"]
+    assert _judge(manifest=manifest) == (expected, [])
+    assert _judge(manifest=manifest, config=ValidateConfig(required_days=False)) == ([], expected)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_label_without_a_positive_stops(split: str) -> None:
+    manifest = _manifest()
+    for task in ("click", "stars"):
+        manifest["tasks"][task][split] = {"rows": 10, "positives": 0, "sum": 0.0}
+    problems, warnings = _judge(manifest=manifest)
+    assert problems == [f"task 'click' (label 'click') has no positive among the 10 rows of split '{split}'"]
+    assert not warnings
+
+
+def test_a_label_without_a_negative_warns() -> None:
+    manifest = _manifest()
+    manifest["tasks"]["click"]["test"] = {"rows": 10, "positives": 10, "sum": 10.0}
+    assert _judge(manifest=manifest) == (
+        [],
+        ["task 'click' (label 'click') has no negative among the 10 rows of split 'test'"],
+    )
+
+
+def test_a_task_without_rows_stops() -> None:
+    manifest = _manifest()
+    del manifest["tasks"]["stars"]["train"]
+    assert _judge(manifest=manifest)[0] == ["task 'stars' (label 'stars') has no row in split 'train'"]
+
+
+def test_an_integer_out_of_a_closed_category_stops() -> None:
+    statistics = {split: _statistics() for split in SPLITS} | {"test": _statistics(tab={"0": 5, "1": 4, "7": 1})}
+    assert _judge(statistics=statistics)[0] == ["column 'tab': unexpected values 7 in split 'test'; allowed: 0, 1"]
+
+
+def test_anomalies_are_told_once_with_their_splits() -> None:
+    anomalies = {split: anomalies_pb2.Anomalies() for split in SPLITS}
+    for split in ("train", "test"):
+        info = anomalies[split].anomaly_info["age"]
+        info.path.step.append("age")
+        info.reason.add(
+            type=anomalies_pb2.AnomalyInfo.SCHEMA_MISSING_COLUMN,
+            short_description="Column dropped",
+            description="Column is completely missing.",
+        )
+    info = anomalies["train"].anomaly_info["extra"]
+    info.reason.add(type=anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN, short_description="New column", description="New")
+    assert _judge(anomalies=anomalies) == (
+        ["column 'age': Column dropped: Column is completely missing (split train, test)"],
+        ["column 'extra': New column: New (split train)"],
+    )
+
+
+def test_drift_over_the_limit_stops_and_names_the_column() -> None:
+    statistics = {split: _statistics() for split in SPLITS} | {"validation": _statistics(city={"a": 9, "b": 1}, age=5)}
+    problems, _ = _judge(statistics=statistics)
+    assert problems == [
+        "column 'age' drifts: Jensen-Shannon distance of validation against train is 1.000; allowed: 0.3",
+        "column 'city' drifts: L-infinity distance of validation against train is 0.400; allowed: 0.3",
+    ]
+    assert _judge(statistics=statistics, config=ValidateConfig(max_drift=0.5, max_numeric_drift=1.0)) == ([], [])
+
+
+def test_ignored_drift_is_a_warning() -> None:
+    statistics = {split: _statistics() for split in SPLITS} | {"test": _statistics(age=5)}
+    problems, warnings = _judge(statistics=statistics, config=ValidateConfig(ignore_drift=("age",)))
+    assert not problems
+    assert warnings == [
+        "column 'age' drifts: Jensen-Shannon distance of test against train is 1.000; allowed: 0.3 "
+        "(ignored, see validate.ignore_drift)"
+    ]
+
+
+def test_the_previous_run_is_compared_too() -> None:
+    problems, _ = _judge(previous=_statistics(city={"a": 10}))
+    assert problems == [
+        "column 'city' drifts: L-infinity distance of train against the previous run's is 0.500; allowed: 0.3"
+    ]
+
+
+def test_ignoring_an_unknown_column_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"ignore_drift names ts, .*columns: age, city, tab"):
+        _judge(config=ValidateConfig(ignore_drift=("ts",)))
