@@ -127,7 +127,7 @@ def evaluate(
 def compile_(
     config: ConfigFile,
     target: Annotated[str, typer.Option(help="Orchestrator: kubeflow.")] = "kubeflow",
-    output: Annotated[Path | None, typer.Option(help="File to write; by default <name>.<target>.json.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write; by default <name>.<target>.yaml.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Write the same graph as another orchestrator's pipeline."""

@@ -125,7 +125,7 @@ def compile_pipeline(file: Path, target: str, output: Path | None, overrides: Se
     config = loading.load(file, overrides)
     from pipeline.runners import kubeflow
 
-    written = output or Path(f"{config.name}.{target}.json")
+    written = output or Path(f"{config.name}.{target}.yaml")
     kubeflow.compile_pipeline(config, str(written))
     print(written)
 

@@ -159,12 +159,13 @@ class RunConfig(Frozen):
     @property
     def push_directory(self) -> str:
         """TF Serving's model folder: one numbered folder a version."""
-        return self.push.directory or str(self.directory / "serving")
+        # Not through Path, which would make gs:/bucket of gs://bucket.
+        return self.push.directory or f"{self.output.rstrip('/')}/{self.name}/serving"
 
     @property
     def checkpoints_directory(self) -> str:
         """Where training keeps its state, so that a killed run goes on."""
-        return str(self.directory / "checkpoints")
+        return f"{self.output.rstrip('/')}/{self.name}/checkpoints"
 
     @pydantic.field_validator("data")
     @classmethod

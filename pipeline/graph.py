@@ -9,7 +9,6 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
 from tfx.types import standard_artifacts
 
-from features import logs
 from features.spec import SPLITS
 from pipeline.components import train
 from pipeline.components.check_serving import CheckServing
@@ -19,8 +18,8 @@ from pipeline.components.report import Report
 from pipeline.components.transform import SpecTransform
 from pipeline.components.validate import DataGate, SpecSchema
 from pipeline.config import RunConfig
-from pipeline.lookups import Lookups
 from pipeline.evaluation.truth import find_truth
+from pipeline.lookups import Lookups
 
 Nodes = dict[str, base_node.BaseNode]
 """Stages by name, in an order in which they can run."""
@@ -32,13 +31,13 @@ def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pi
     Args:
         config: the run.
         root: TFX's pipeline root. Checkpoints and pushed models go where `config` says.
-        lookups: how the platform finds the last blessed model and the last statistics.
+        lookups: how the platform finds the last blessed model, the last statistics and new data.
 
     Returns:
         The pipeline, without a metadata store: the runner chooses that.
     """
     nodes: Nodes = {}
-    _add_data(nodes, config)
+    _add_data(nodes, config, lookups)
     _add_validation(nodes, config, lookups)
     _add_training(nodes, config)
     _add_judges(nodes, config, lookups)
@@ -52,11 +51,11 @@ def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pi
     )
 
 
-def _add_data(nodes: Nodes, config: RunConfig) -> None:
+def _add_data(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     nodes["ingest"] = Ingest(
         dataset=config.dataset.model_dump_json(),
         data=config.data.model_dump_json(),
-        fingerprint=logs.fingerprint(config.dataset, config.data.path),
+        fingerprint=lookups.fingerprint(config.dataset, config.data.path),
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tfx import types
 from tfx.dsl.components.common import resolver
+
+from features import logs
+from features.spec import Dataset
 
 _BLESSED = "blessed"
 _CURRENT_MODEL_ID = "current_model_id"
@@ -65,3 +69,6 @@ class Lookups(NamedTuple):
     """Of inputs ``model`` and ``model_blessing``; one other than TFX's own also gets this run's model as ``current``."""
     previous: type[resolver.ResolverStrategy] = LatestIfAny
     """The last run's statistics."""
+    fingerprint: Callable[[Dataset, str], Any] = logs.fingerprint
+    """Of a dataset's files in a folder: other data has another one, so that the cache does not answer. Text, or a
+    `RuntimeParameter` where the data is not at hand as the graph is composed."""

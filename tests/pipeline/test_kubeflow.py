@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import components
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
+from tfx.utils import import_utils
+
+import pipeline
+from features.errors import ConfigError
+from pipeline import graph
+from pipeline.config import RunConfig
+from pipeline.loading import load
+from pipeline.lookups import Lookups
+from pipeline.runners.kubeflow import FINGERPRINT, compile_pipeline
+
+DEMO = Path(pipeline.__file__).parent / "configs" / "demo.yaml"
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    return load(DEMO, ["data.path=no/such/folder", "output=gs://bucket/runs"])
+
+
+@pytest.fixture(scope="module")
+def written(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compiled") / "demo.yaml"
+    compile_pipeline(config, str(path), image="registry/feedrank:1")
+    return path
+
+
+@pytest.fixture(scope="module")
+def spec(written: Path) -> dict[str, Any]:
+    return yaml.safe_load(written.read_text())
+
+
+def test_the_kfp_library_loads_it(written: Path) -> None:
+    loaded = components.load_component_from_file(str(written))
+    assert loaded.name == "demo"
+    assert set(loaded.component_spec.inputs or {}) == {FINGERPRINT}
+
+
+def test_it_has_the_local_graphs_stages_and_arrows(config: RunConfig, spec: dict[str, Any]) -> None:
+    local = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
+    tasks = spec["root"]["dag"]["tasks"]
+    # Kubeflow looks up the last blessed model in two steps, its blessing first.
+    twofold = {"baseline-model-resolver": "baseline", "baseline-model-blessing-resolver": "baseline"}
+    assert {twofold.get(name, name) for name in tasks} == {node.id for node in local.components}
+    arrows = {(twofold.get(up, up), name) for name, task in tasks.items() for up in task.get("dependentTasks", ())}
+    expected = {(up.id, node.id) for node in local.components for up in node.upstream_nodes}
+    # Here the baseline is found without this run's model.
+    assert {arrow for arrow in arrows if arrow[1] not in twofold} == expected - {("train", "baseline")}
+
+
+def test_push_waits_for_both_blessings(spec: dict[str, Any]) -> None:
+    artifacts = spec["root"]["dag"]["tasks"]["push"]["inputs"]["artifacts"]
+    producers = {name: part["taskOutputArtifact"]["producerTask"] for name, part in artifacts.items()}
+    assert producers == {"model": "train", "model_blessing": "evaluate", "infra_blessing": "check_serving"}
+
+
+def test_every_executor_can_be_imported_in_the_image(spec: dict[str, Any]) -> None:
+    executors = spec["deploymentSpec"]["executors"]
+    containers = {name: part["container"] for name, part in executors.items() if "container" in part}
+    assert {part["image"] for part in containers.values()} == {"registry/feedrank:1"}
+    for container in containers.values():
+        path = container["args"][container["args"].index("--executor_class_path") + 1]
+        assert hasattr(import_utils.import_class_by_path(path), "Do")
+
+
+def test_every_artifact_type_is_found_again_by_tfx(spec: dict[str, Any]) -> None:
+    text = json.dumps(spec["components"])
+    titles = set(re.findall(r"title: ([a-z]+\.[A-Z]\w+)", text))
+    own = {title for title in titles if title.startswith("pipeline.")}
+    assert own == {
+        f"pipeline.{name}" for name in ("Quarantine", "IngestManifest", "SideTables", "DataVerdict", "HtmlReport")
+    }
+    for title in own:
+        assert title == import_utils.import_class_by_path(title).TYPE_NAME
+    assert kubeflow_v2_entrypoint_utils.compiler_utils.TITLE_TO_CLASS_PATH.keys() >= titles - own
+
+
+def test_buckets_keep_both_slashes(spec: dict[str, Any]) -> None:
+    parameters = spec["root"]["dag"]["tasks"]["push"]["inputs"]["parameters"]
+    destination = json.loads(parameters["push_destination"]["runtimeValue"]["constant"])
+    assert destination["filesystem"]["base_directory"] == "gs://bucket/runs/demo/serving"
+
+
+def test_json_is_a_job_of_the_same_specification(config: RunConfig, spec: dict[str, Any], tmp_path: Path) -> None:
+    compile_pipeline(config, str(tmp_path / "demo.json"), image="registry/feedrank:1")
+    job = json.loads((tmp_path / "demo.json").read_text())
+    assert job["pipelineSpec"] == spec
+    assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/runs/demo/artifacts"
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "message"),
+    [
+        ("My_Run", "x.yaml", "does not take the name 'My_Run'; .* such as 'my-run'"),
+        ("demo", "x.txt", r"cannot write 'x.txt'; allowed endings: .yaml"),
+    ],
+)
+def test_what_kubeflow_refuses_is_said(config: RunConfig, name: str, output: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compile_pipeline(config.model_copy(update={"name": name}), output)
