@@ -46,9 +46,9 @@ SECONDS_A_POSITION = 8
 
 GIVEN_UP = {"like": 0.125, "follow": 0.0125, "comment": 0.025, "share": 0.045}
 """P(task | UP, looked at) of an average user and item."""
-GIVEN_NOT_UP = {"click": 0.10, "like": 0.003, "follow": 0.0003, "comment": 0.0006, "share": 0.001}
+GIVEN_NOT_UP = {"click": 0.06, "like": 0.003, "follow": 0.0003, "comment": 0.0006, "share": 0.001}
 """P(task | not UP, looked at): a tenth to a third of the task's own rate (DLEN, section 3.1)."""
-CONVERSION_GIVEN_CLICK = {"up": 0.0042, "not_up": 0.0006}
+CONVERSION_GIVEN_CLICK = {"up": 0.0040, "not_up": 0.0006}
 
 _LOG, _BEFORE = 10, 11
 
