@@ -6,7 +6,6 @@ import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-
 from features.spec import Frozen
 
 StageState = Literal["done", "cached", "failed"]
