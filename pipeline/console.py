@@ -126,9 +126,10 @@ class RunConsole(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """A stage tells how far it is."""
         numbers: Mapping[str, Any] = getattr(record, "numbers", {})
+        before = _aucs(self._numbers)
         self._numbers |= numbers
-        ends_epoch = any(name.startswith("auc_") for name in numbers)
-        if self._live is None and (ends_epoch or time.monotonic() - self._told >= PLAIN_INTERVAL_S):
+        is_validated = _aucs(self._numbers) != before
+        if self._live is None and (is_validated or time.monotonic() - self._told >= PLAIN_INTERVAL_S):
             self._told = time.monotonic()
             texts = [*self._so_far(), *_aucs(self._numbers)]
             self._console.print(f"  {self._stage:<20}{'   '.join(texts)}", soft_wrap=True)

@@ -290,11 +290,12 @@ def test_plain_lines_tell_each_epoch(tmp_path: Path) -> None:
         console.stage_started("train")
         progress.report("train", epoch=1, epochs=3, step=10, steps=20, loss=0.5)
         progress.report("train", epoch=1, epochs=3, step=20, steps=20, loss=0.25, auc_click=0.75)
+        progress.report("train", epoch=2, epochs=3, step=1, steps=20, loss=0.125, auc_click=0.75)
         console.stage_finished(stage("train", seconds=61.0))
     lines = (tmp_path / "screen").read_text().splitlines()
     assert len(lines) == 2
     assert re.search(r"train .*epoch 1/3 +loss 0\.2500 +AUC +click 0\.7500", lines[0])
-    assert re.search(r"✓ train +1 min 01 s +epoch 1/3 +loss 0\.2500 +AUC +click 0\.7500", lines[1])
+    assert re.search(r"✓ train +1 min 01 s +epoch 2/3 +loss 0\.1250 +AUC +click 0\.7500", lines[1])
 
 
 def test_output_is_captured_below_python_and_given_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
