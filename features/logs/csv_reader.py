@@ -185,7 +185,7 @@ class _Parser:
         if quote and not self._source.newlines_in_values and quote in data:
             rows = np.searchsorted(block.ends, np.flatnonzero(codes == quote[0]))
             mark(np.flatnonzero(np.bincount(rows, minlength=len(block.ends)) & 1), "unbalanced_quote")
-        if data.count(b"\r") != data.count(b"\r\n"):
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             breaks = np.flatnonzero((codes[:-1] == _CR) & (codes[1:] != 10))
             rows = np.unique(np.searchsorted(block.ends, breaks))
             inside = [

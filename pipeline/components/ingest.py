@@ -13,6 +13,8 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.parquetio import WriteToParquetBatched
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 from tfx import v1 as tfx
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
@@ -186,17 +188,21 @@ def _keep(folders: Folders) -> None:
 
 
 class _UserErrorsUnwrapped:
-    """Beam wraps what a worker raises into a RuntimeError with a traceback as text: gives the user's error back."""
+    """Beam adds its own step to a worker's message or, from another process, gives a traceback as text: takes both away."""
 
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, FeedrankError):
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
             return
-        found = re.findall(r"features\.errors\.(\w+): (.*?)(?: \[while running|\Z)", str(error), flags=re.DOTALL)
-        if found and issubclass(kind := getattr(errors, found[-1][0]), FeedrankError):
-            raise kind(found[-1][1].strip()) from error
+        name, message = type(error).__name__, str(error)
+        if not isinstance(error, FeedrankError):
+            found = re.findall(r"^features\.errors\.(\w+): (.*?)(?:\n\n|\Z)", message, flags=re.DOTALL | re.MULTILINE)
+            name, message = found[-1] if found else ("", "")
+        user_error = getattr(errors, name, None)
+        if user_error is not None:
+            raise user_error(message.split(" [while running")[0].strip()) from error
 
 
 # -- composites ---------------------------------------------------------------------------------------------------
@@ -223,20 +229,26 @@ class _ReadFiles(beam.DoFn):
         self._dataset = Dataset.model_validate_json(self._json)
         self._tables = load_saved_tables(self._folder)
 
+    def start_bundle(self) -> None:
+        self._groups = {split: RowGroups() for split in SPLITS}
+
     def process(self, file: str) -> Iterator[Any]:
-        groups = {split: RowGroups() for split in SPLITS}
         for batch in read_log(self._dataset, self._path, self._tables, [file]):
             self._rows += batch.rows_read
             progress.report("ingest", rows=self._rows)
             yield beam.pvalue.TaggedOutput(COUNTS, Counts.of(batch, self._dataset))
             if batch.quarantined.num_rows:
                 yield beam.pvalue.TaggedOutput(QUARANTINED, pa.Table.from_batches([batch.quarantined]))
-            for split, group in groups.items():
+            for split, group in self._groups.items():
                 for table in group.add(to_lists(batch.of(split))):
                     yield beam.pvalue.TaggedOutput(split, table)
-        for split, group in groups.items():
+
+    def finish_bundle(self) -> Iterator[Any]:
+        everywhere = GlobalWindow()
+        for split, group in self._groups.items():
             for table in group.rest():
-                yield beam.pvalue.TaggedOutput(split, table)
+                value = WindowedValue(table, everywhere.max_timestamp(), [everywhere])
+                yield beam.pvalue.TaggedOutput(split, value)
 
 
 class RowGroups:

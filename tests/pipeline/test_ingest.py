@@ -80,6 +80,7 @@ def test_examples_hold_the_rows_as_lists(tmp_path: Path) -> None:
     for split, days in {"train": {20240101, 20240102}, "validation": {20240103}, "test": {20240104}}.items():
         table = pq.read_table(Path(folders.examples) / f"Split-{split}")
         assert table.schema.remove_metadata() == list_schema(SPEC)
+        assert pq.read_metadata(next((Path(folders.examples) / f"Split-{split}").iterdir())).num_row_groups == 1
         (batch,) = table.combine_chunks().to_batches()
         rows = from_lists(batch, SPEC).to_pydict()
         assert set(rows[DAY]) == days
@@ -98,9 +99,9 @@ def test_the_examples_are_read_by_tfx_bsl(tmp_path: Path) -> None:
     tfxio = parquet_tfxio.ParquetTFXIO(f"{folders.examples}/Split-validation/*")
 
     def check(batches: list[pa.RecordBatch]) -> None:
-        (batch,) = batches
-        assert batch.to_pydict()["name"] == [[b"ann"]] * 3
-        assert batch.to_pydict()["label_click"] == [[1.0]] * 3
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        assert [row["name"] for row in rows] == [[b"ann"]] * 3
+        assert [row["label_click"] for row in rows] == [[1.0]] * 3
 
     with beam.Pipeline(options=PipelineOptions(RUNNER)) as pipeline:
         batches = pipeline | tfxio.BeamSource() | beam.combiners.ToList()
