@@ -7,6 +7,7 @@ return one dense tensor an input of the layout. No column is handled by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -28,10 +29,11 @@ def make_preprocessing_fn(dataset: Dataset) -> PreprocessingFn:
     """Returns TFT's ``preprocessing_fn`` of a dataset: raw sparse tensors to the inputs of `transformed_layout`."""
 
     def preprocess(inputs: Mapping[str, tf.SparseTensor]) -> Tensors:
-        vocabularies = _vocabularies(dataset, inputs)
+        columns = {name: _present(inputs[name]) for name in dataset.feature_columns()}
+        vocabularies = _vocabularies(dataset, columns)
         outputs: Tensors = {}
         for name, feature in dataset.features.items():
-            raw = inputs[dataset.feature_column(name)]
+            raw = columns[dataset.feature_column(name)]
             if isinstance(feature, Numeric):
                 outputs |= _number(name, feature, raw)
             elif isinstance(feature, Bucketized):
@@ -58,38 +60,53 @@ def missing_input(feature: str) -> str:
 # -- values ---------------------------------------------------------------------------------------------------
 
 
-def _present(raw: tf.SparseTensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The values that are no sentinels, ``(n,)``, and the row of each, ``(n,)``."""
-    present = is_present(raw.values)
-    return tf.boolean_mask(raw.values, present), tf.boolean_mask(raw.indices[:, 0], present)
+class _Values(NamedTuple):
+    """The values of a column that are there."""
+
+    values: tf.Tensor
+    """``(n,)``"""
+    rows: tf.Tensor
+    """int64 ``(n,)``, increasing: the row of each value."""
+    batch: tf.Tensor
+    """int64 scalar: how many rows there are."""
 
 
-def _finite(raw: tf.SparseTensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`_present` for numbers, as float64: a time in milliseconds does not fit float32. Infinite counts as missing."""
-    values, rows = _present(raw)
-    values = tf.cast(values, tf.float64)
-    finite = tf.math.is_finite(values)
-    return tf.boolean_mask(values, finite), tf.boolean_mask(rows, finite)
+def _present(raw: tf.SparseTensor) -> _Values:
+    """The values that are no sentinels."""
+    return _kept(_Values(raw.values, raw.indices[:, 0], raw.dense_shape[0]), is_present(raw.values))
 
 
-def _per_row(raw: tf.SparseTensor, values: tf.Tensor, rows: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
+def _finite(raw: _Values) -> _Values:
+    """Finite numbers as float64: a time in milliseconds does not fit float32."""
+    values = tf.cast(raw.values, tf.float64)
+    raw = raw._replace(values=values)
+    return _kept(raw, tf.math.is_finite(values))
+
+
+def _kept(raw: _Values, mask: tf.Tensor) -> _Values:
+    # Not tf.boolean_mask: it adds three times the nodes, and TFT traces this graph many times.
+    where = tf.reshape(tf.where(mask), [-1])
+    return raw._replace(values=tf.gather(raw.values, where), rows=tf.gather(raw.rows, where))
+
+
+def _per_row(raw: _Values, values: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
     """``(batch,)`` of the one value of each row, `default` where there is none; fails where there are two."""
-    indices = tf.stack([rows, tf.zeros_like(rows)], axis=1)
-    shape = tf.stack([raw.dense_shape[0], 1])
-    dense = tf.sparse.to_dense(tf.SparseTensor(indices, values, shape), default)
-    return tf.reshape(dense, [-1])
+    shape = tf.reshape(raw.batch, [1])
+    return tf.raw_ops.SparseToDense(
+        sparse_indices=raw.rows, output_shape=shape, sparse_values=values, default_value=default, validate_indices=True
+    )
 
 
 # -- tokens ---------------------------------------------------------------------------------------------------
 
 
-def _vocabularies(dataset: Dataset, inputs: Mapping[str, tf.SparseTensor]) -> dict[str, tuple[tf.Tensor, int]]:
+def _vocabularies(dataset: Dataset, columns: Mapping[str, _Values]) -> dict[str, tuple[tf.Tensor, int]]:
     """For each feature that owns one, its vocabulary file (most frequent first) and its out-of-vocabulary buckets."""
     vocabularies = {}
     for name, feature in dataset.features.items():
         if isinstance(feature, Numeric | Bucketized) or dataset.vocabulary_owner(name) != name:
             continue
-        values, _ = _present(inputs[dataset.feature_column(name)])
+        values = columns[dataset.feature_column(name)].values
         rule = feature.vocabulary
         file = tft.vocabulary(
             values, top_k=rule.top_k, frequency_threshold=rule.min_count, vocab_filename=name, name=name
@@ -103,33 +120,37 @@ def _index(values: tf.Tensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Ten
     return tft.apply_vocabulary(values, vocabulary, num_oov_buckets=oov_buckets) + 1
 
 
-def _token(raw: tf.SparseTensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
+def _token(raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
     """Id, Categorical: int64 ``(batch,)``, 0 where missing."""
-    values, rows = _present(raw)
-    return _per_row(raw, _index(values, vocabulary, oov_buckets), rows, tf.constant(0, tf.int64))
+    return _per_row(raw, _index(raw.values, vocabulary, oov_buckets), tf.constant(0, tf.int64))
 
 
-def _tokens(feature: Bag | Sequence, raw: tf.SparseTensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
+def _tokens(feature: Bag | Sequence, raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
     """Bag, Sequence: int64 ``(batch, max_length)``, the first or last tokens in order, padded with 0 behind."""
-    values, rows = _present(raw)
-    indices = _index(values, vocabulary, oov_buckets)
-    ragged = tf.RaggedTensor.from_value_rowids(indices, rows, raw.dense_shape[0], validate=False)
-    last = isinstance(feature, Sequence) and feature.keep == "last"
-    kept = ragged[:, -feature.max_length :] if last else ragged[:, : feature.max_length]
-    return tf.reshape(kept.to_tensor(0, shape=[None, feature.max_length]), [-1, feature.max_length])
+    length = feature.max_length
+    # The place of each token in its row: its number among all, less the number of the row's first.
+    counts = tf.math.bincount(tf.cast(raw.rows, tf.int32), minlength=tf.cast(raw.batch, tf.int32), dtype=tf.int64)
+    starts = tf.cumsum(counts, exclusive=True)
+    if isinstance(feature, Sequence) and feature.keep == "last":
+        starts += tf.maximum(counts - length, 0)
+    places = tf.range(tf.size(raw.rows, tf.int64)) - tf.gather(starts, raw.rows)
+    where = tf.reshape(tf.where((places >= 0) & (places < length)), [-1])
+    indices = _index(tf.gather(raw.values, where), vocabulary, oov_buckets)
+    cells = tf.stack([tf.gather(raw.rows, where), tf.gather(places, where)], axis=1)
+    dense = tf.scatter_nd(cells, indices, tf.stack([raw.batch, length]))
+    return tf.ensure_shape(dense, [None, length])
 
 
 # -- numbers --------------------------------------------------------------------------------------------------
 
 
-def _number(name: str, feature: Numeric, raw: tf.SparseTensor) -> Tensors:
+def _number(name: str, feature: Numeric, raw: _Values) -> Tensors:
     """Numeric: float32 ``(batch,)``, missing is the mean; beside it the indicator if the spec asks for it."""
-    values, rows = _finite(raw)
-    scaled, mean = _SCALINGS[feature.scaling](values)
-    outputs = {name: _per_row(raw, tf.cast(scaled, tf.float32), rows, tf.cast(mean, tf.float32))}
+    raw = _finite(raw)
+    scaled, mean = _SCALINGS[feature.scaling](raw.values)
+    outputs = {name: _per_row(raw, tf.cast(scaled, tf.float32), tf.cast(mean, tf.float32))}
     if feature.missing_indicator:
-        present = _per_row(raw, tf.ones_like(rows, tf.float32), rows, tf.constant(0.0))
-        outputs[missing_input(name)] = 1.0 - present
+        outputs[missing_input(name)] = _per_row(raw, tf.zeros_like(raw.rows, tf.float32), tf.constant(1.0))
     return outputs
 
 
@@ -167,14 +188,14 @@ def _epsilon(buckets: int) -> float:
     return min(0.01, 0.1 / buckets)
 
 
-def _bucket(feature: Bucketized, raw: tf.SparseTensor) -> tf.Tensor:
+def _bucket(feature: Bucketized, raw: _Values) -> tf.Tensor:
     """Bucketized: int64 ``(batch,)``; bucket i + 1 holds boundary[i - 1] <= x < boundary[i]; 0 is missing."""
-    values, rows = _finite(raw)
+    raw = _finite(raw)
     if feature.boundaries is not None:
         boundaries = tf.constant([sorted(feature.boundaries)], tf.float64)
     else:
-        boundaries = tft.quantiles(values, feature.buckets, epsilon=_epsilon(feature.buckets))
-    return _per_row(raw, tft.apply_buckets(values, boundaries) + 1, rows, tf.constant(0, tf.int64))
+        boundaries = tft.quantiles(raw.values, feature.buckets, epsilon=_epsilon(feature.buckets))
+    return _per_row(raw, tft.apply_buckets(raw.values, boundaries) + 1, tf.constant(0, tf.int64))
 
 
 # -- layout ---------------------------------------------------------------------------------------------------
