@@ -46,10 +46,11 @@ class ScoreResult:
 
 @dataclasses.dataclass(frozen=True)
 class TopItems:
-    """One user's items, best first: `rows` holds for each its rank, item and outputs."""
+    """One user's items, best first: `rows` holds for each its rank, item (under its column's name) and outputs."""
 
     model: Path
     group: Any
+    item: str
     ordered_by: str
     outputs: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
@@ -197,7 +198,7 @@ def _ranked(rows: pa.RecordBatch, predictor: Predictor, group: Any, count: int) 
         {"rank": rank, item: name} | {output: float(values[row]) for output, values in predictions.items()}
         for rank, (name, row) in enumerate(list(best.items())[:count], start=1)
     )
-    return TopItems(predictor.directory, group, by, tuple(predictions), rows_out)
+    return TopItems(predictor.directory, group, item, by, tuple(predictions), rows_out)
 
 
 def _scored(batch: LogBatch, dataset: Dataset, predictor: Predictor) -> pa.RecordBatch:

@@ -14,7 +14,14 @@ from pipeline.doctor import Finding
 from pipeline.history import Outcome
 from pipeline.runs import RunFolder, RunRecord
 
+WIDTH_OF_FILES = 140
 _COLOURS = {"done": "green", "cached": "cyan", "failed": "red", "ok": "green", "note": "yellow", "problem": "red"}
+
+
+def screen(errors: bool = False) -> Console:
+    """Standard output or standard error; where that is no terminal, lines are as long as tables like."""
+    console = Console(highlight=False, stderr=errors)
+    return console if console.is_terminal else Console(highlight=False, stderr=errors, width=WIDTH_OF_FILES)
 
 
 def plain(text: str) -> str:
@@ -87,9 +94,9 @@ def _blessing(blessed: bool) -> str:
 def show_top_items(console: Console, best: Any) -> None:
     """One user's best items, a `pipeline.scoring.TopItems`."""
     console.print(f"[bold]{len(best.rows)} best items[/] of user {plain(str(best.group))}, by {best.ordered_by}")
-    table = _table("rank", "item", *best.outputs, right=("rank", *best.outputs))
+    table = _table("rank", best.item, *best.outputs, right=("rank", *best.outputs))
     for row in best.rows:
-        table.add_row(str(row["rank"]), plain(row["item"]), *(f"{row[output]:.4f}" for output in best.outputs))
+        table.add_row(str(row["rank"]), plain(row[best.item]), *(f"{row[output]:.4f}" for output in best.outputs))
     console.print(table)
 
 

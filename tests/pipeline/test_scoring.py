@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from features.errors import ConfigError, DataError, ModelError
-from pipeline import scoring
+from pipeline import scoring, tables
 from pipeline.model_log import LogOptions
 from pipeline.pushed import find_model
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult
@@ -146,3 +149,11 @@ def test_a_model_is_found_by_its_pipeline_or_its_run(tmp_path):
         find_model("20220102", tmp_path)
     with pytest.raises(ModelError, match="'nowhere' names no model"):
         find_model("nowhere", tmp_path)
+
+
+def test_the_best_items_can_be_shown(model, log):
+    console = Console(record=True, width=120, file=io.StringIO())
+    tables.show_top_items(console, scoring.top_items(model, str(log), "1", 2))
+    lines = [line.split() for line in console.export_text().splitlines() if line.strip()]
+    assert lines[1][:2] == ["rank", "item"]
+    assert [line[:2] for line in lines if line[0].isdigit() and line[1] != "best"] == [["1", "a"], ["2", "b"]]
