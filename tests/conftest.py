@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from features import environment
+
+if TYPE_CHECKING:
+    from tests.serving.exports import Export
 
 environment.prepare()
 
@@ -24,3 +28,11 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no public logs at {folder}; {TEST_DATA_VARIABLE} names their folder (see README.md, 'Data')")
     return folder
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """A tiny exported model, made once: it takes Transform a while."""
+    from tests.serving.exports import make_export
+
+    return make_export(tmp_path_factory.mktemp("export"))

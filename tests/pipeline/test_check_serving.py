@@ -18,14 +18,9 @@ from pipeline.components.check_serving import Answers, CheckServing, check_expor
 from pipeline.config import CheckServingConfig
 from serving import ask
 from serving.bundle import FOLDER
-from tests.serving.exports import DATASET, ROWS, Export, make_export, make_other_export
+from tests.serving.exports import DATASET, ROWS, Export, make_other_export
 
 CONFIG = CheckServingConfig(rows=4)
-
-
-@pytest.fixture(scope="module")
-def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return make_export(tmp_path_factory.mktemp("export"))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import tensorflow_transform.beam as tft_beam
 import tf_keras
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from features.layout import Layout
+from features.layout import Input, Layout
 from features.preprocessing import make_preprocessing_fn, transformed_layout
 from features.schema import feature_spec
 from features.spec import ROW_ID, Dataset
@@ -81,7 +81,7 @@ class TinyRanker(tf_keras.Model):
         click, like = tf.unstack(tf.sigmoid(logits), axis=1)
         return {"click": click, "like": like, "click_and_up": click / 2}
 
-    def _width(self, part: object, values: tf.Tensor) -> tf.Tensor:
+    def _width(self, part: Input, values: tf.Tensor) -> tf.Tensor:
         if part.kind == "number":
             return values[:, tf.newaxis]
         embedded = self.embeddings[part.table](values)
