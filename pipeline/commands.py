@@ -14,8 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from rich.console import Console
-
 from features import catalog
 from features.errors import ConfigError, FeedrankError
 from features.synthesis import synthesize
@@ -28,10 +26,6 @@ from pipeline.failures import RunError
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult
 
 TARGETS = ("kubeflow",)
-
-
-def _screen() -> Console:
-    return Console(highlight=False)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
@@ -51,7 +45,7 @@ def run(file: Path, overrides: Sequence[str]) -> None:
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
             raise RunError(f"{failures.message(error)}\n  log: {folder.log}") from error
-    tables.show_outcome(_screen(), history.outcome(folder, record, config.push_directory))
+    tables.show_outcome(tables.screen(), history.outcome(folder, record, config.push_directory))
 
 
 @contextlib.contextmanager
@@ -96,16 +90,16 @@ def _synthesize(config: RunConfig, listener: RunConsole) -> None:
 
 def runs(output: Path) -> None:
     """Lists earlier runs."""
-    tables.show_runs(_screen(), [(folder, folder.read_record()) for folder in history.folders(output)])
+    tables.show_runs(tables.screen(), [(folder, folder.read_record()) for folder in history.folders(output)])
 
 
 def show(run_name: str, output: Path) -> None:
     """Shows one run."""
     folder = history.find(output, run_name)
     record = folder.read_record()
-    tables.show_stages(_screen(), folder, record)
+    tables.show_stages(tables.screen(), folder, record)
     push_directory = loading.load(folder.config).push_directory
-    tables.show_outcome(_screen(), history.outcome(folder, record, push_directory))
+    tables.show_outcome(tables.screen(), history.outcome(folder, record, push_directory))
 
 
 def report(run_name: str, output: Path, browser: bool) -> None:
@@ -165,7 +159,7 @@ def score(model: str, data: str, output: Path, side_tables: str | None) -> None:
     found = pushed.find_model(model)
     with _asking("score") as asking:
         result = asking.scoring.score(found, data, str(output), asking.model_log.LogOptions(tables=side_tables))
-    tables.show_scored(_screen(), result)
+    tables.show_scored(tables.screen(), result)
 
 
 def top(model: str, data: str, user: str | None, items: int, side_tables: str | None) -> None:
@@ -173,7 +167,7 @@ def top(model: str, data: str, user: str | None, items: int, side_tables: str | 
     found = pushed.find_model(model)
     with _asking("score") as asking:
         best = asking.scoring.top_items(found, data, user, items, asking.model_log.LogOptions(tables=side_tables))
-    tables.show_top_items(_screen(), best)
+    tables.show_top_items(tables.screen(), best)
 
 
 def evaluate(model: str, data: str, output: Path, slices: Sequence[str], side_tables: str | None) -> str:
@@ -191,7 +185,7 @@ def evaluate(model: str, data: str, output: Path, slices: Sequence[str], side_ta
     text = json.dumps(evaluation, indent=2)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text + "\n", encoding="utf-8")
-    console = Console(highlight=False, stderr=True)
+    console = tables.screen(errors=True)
     tables.show_evaluation(console, evaluation, titles, rows)
     console.print(f"saved {output}", soft_wrap=True)
     return text
@@ -213,12 +207,12 @@ def synth(directory: Path, overrides: Sequence[str]) -> None:
 
 def datasets() -> None:
     """Lists the catalog."""
-    tables.show_datasets(_screen(), [catalog.load(name) for name in catalog.names()])
+    tables.show_datasets(tables.screen(), [catalog.load(name) for name in catalog.names()])
 
 
 def models() -> None:
     """Lists the presets."""
-    tables.show_models(_screen(), PRESETS, ALIASES)
+    tables.show_models(tables.screen(), PRESETS, ALIASES)
 
 
 def schema(output: Path | None) -> None:
@@ -236,4 +230,4 @@ def doctor(data: Path) -> bool:
     Returns:
         Whether there is no problem.
     """
-    return tables.show_findings(_screen(), examination.examine(data))
+    return tables.show_findings(tables.screen(), examination.examine(data))

@@ -94,9 +94,11 @@ def _blessing(blessed: bool) -> str:
 def show_top_items(console: Console, best: Any) -> None:
     """One user's best items, a `pipeline.scoring.TopItems`."""
     console.print(f"[bold]{len(best.rows)} best items[/] of user {plain(str(best.group))}, by {best.ordered_by}")
-    table = _table("rank", best.item, *best.outputs, right=("rank", *best.outputs))
+    # P(task, UP) beside P(task) would make the table twice as wide and no clearer.
+    shown = [output for output in best.outputs if not output.endswith("_and_up")]
+    table = _table("rank", best.item, *shown, right=("rank", *shown))
     for row in best.rows:
-        table.add_row(str(row["rank"]), plain(row[best.item]), *(f"{row[output]:.4f}" for output in best.outputs))
+        table.add_row(str(row["rank"]), plain(row[best.item]), *(f"{row[output]:.4f}" for output in shown))
     console.print(table)
 
 
