@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from features.errors import ConfigError, DataError
 from features.logs import Tables, read_log
 from features.logs.decompress import chunks
+from features.logs.lines import blocks
 from features.spec import DAY, ROW_ID, Column, Derived, RandomSplit, Source, Task, TimeColumn
 from tests.features.logs.small_log import COLUMNS, GOOD, HEADER, dataset, read, write
 
@@ -119,10 +121,7 @@ def test_largest_and_smallest_integers(tmp_path: Path) -> None:
 def test_blocks_of_any_size_give_the_same_rows(
     tmp_path: Path, newlines: bool, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from features.logs import csv_reader
-
-    real = csv_reader.blocks
-    monkeypatch.setattr(csv_reader, "blocks", lambda f, s, w, _: real(f, s, w, limit))
+    monkeypatch.setattr("features.logs.csv_reader.blocks", lambda f, s, w, _: blocks(f, s, w, limit))
     write(tmp_path, *[f"{i}{GOOD[1:]}" for i in range(20)], "x", "", "", GOOD, "", "")
     rows, bad = read(dataset(source=Source(files="*.csv", newlines_in_values=newlines)), tmp_path)
     assert rows["user"].to_pylist() == [*range(20), 7]
@@ -337,7 +336,7 @@ def test_row_ids_differ_between_files_of_one_name_and_are_stable(tmp_path: Path)
 def test_random_split_has_its_shares_and_follows_the_seed(tmp_path: Path) -> None:
     write(tmp_path, *[GOOD] * 20_000)
 
-    def parts(seed: int) -> np.ndarray:
+    def parts(seed: int) -> NDArray[np.int8]:
         spec = dataset(split=RandomSplit(train=0.7, validation=0.2, test=0.1, seed=seed))
         return np.concatenate([batch.part for batch in read_log(spec, str(tmp_path), Tables())])
 
