@@ -42,16 +42,18 @@ def list_array(values: pa.Array, lengths: NDArray[Any], missing: NDArray[Any] | 
 def kept_columns(dataset: Dataset) -> tuple[str, ...]:
     """Columns of the log, its tables and derivations that an example keeps, in the spec's order.
 
-    All but outcomes, labels and masks; those too if the spec uses them as group, item, position or time.
+    All but outcomes, labels, masks and what is derived from them; those too if the spec uses them as group, item,
+    position or time.
     """
     used = {dataset.group, dataset.item, dataset.position, *dataset.feature_columns()}
     used.add(dataset.time.column if dataset.time else None)
-    answers = {task.label for task in dataset.tasks.values()} | {task.mask for task in dataset.tasks.values()}
-    return tuple(
-        name
-        for name, column in dataset.all_columns().items()
-        if name in used or not (column.outcome or name in answers)
-    )
+    columns = dataset.all_columns()
+    answers = {name for name, column in columns.items() if column.outcome}
+    answers.update(name for task in dataset.tasks.values() for name in (task.label, task.mask) if name is not None)
+    for derived in dataset.derived:
+        if answers.intersection(derived.inputs):
+            answers.update(derived.outputs)
+    return tuple(name for name in columns if name in used or name not in answers)
 
 
 def plain_schema(dataset: Dataset, labels: bool = True) -> pa.Schema:

@@ -102,9 +102,9 @@ class _Stages:
         self._schema = plain_schema(dataset, labels)
         required = set(dataset.columns) if labels else _needed(dataset, dataset.feature_columns())
         self.optional = frozenset(set(dataset.columns) - required)
-        kept = set(dataset.columns) if labels else _needed(dataset, kept_columns(dataset))
-        self._ignored = frozenset(set(dataset.columns) - kept)
-        self._derived = [(d, function_named(d.function)) for d in dataset.derived]
+        needed = set(dataset.all_columns()) if labels else _needed(dataset, kept_columns(dataset))
+        self._ignored = frozenset(set(dataset.columns) - needed)
+        self._derived = [(d, function_named(d.function)) for d in dataset.derived if needed.intersection(d.outputs)]
 
     def columns(self) -> list[str]:
         """Columns to ask a file for."""
@@ -164,7 +164,7 @@ class _Stages:
 
 
 def _needed(dataset: Dataset, names: Sequence[str]) -> set[str]:
-    """Columns of the log from which the named columns are made."""
+    """The named columns and all from which they are made."""
     needed = set(names)
     for derived in reversed(dataset.derived):
         if needed & set(derived.outputs):
@@ -172,7 +172,7 @@ def _needed(dataset: Dataset, names: Sequence[str]) -> set[str]:
     for table in reversed(list(dataset.tables.values())):
         if needed & (set(table.columns) - set(table.keys)):
             needed |= set(table.keys)
-    return needed & set(dataset.columns)
+    return needed
 
 
 def _outputs(derived: Derived, made: object, rows: int) -> dict[str, pa.Array]:

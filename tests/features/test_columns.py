@@ -7,7 +7,7 @@ import pytest
 
 from features.columns import from_lists, kept_columns, list_schema, plain_schema, to_lists
 from features.errors import DataError
-from features.spec import Column
+from features.spec import Column, Derived
 from tests.features.logs.small_log import COLUMNS, dataset
 
 SPEC = dataset(columns=COLUMNS | {"watched": Column(type="float32", outcome=True)})
@@ -46,6 +46,15 @@ def test_kept_columns_are_all_but_answers() -> None:
         "feedrank_row_id",
         "feedrank_day",
     ]
+
+
+def test_what_is_derived_from_an_answer_is_an_answer() -> None:
+    derived = [
+        Derived(function="a.b:c", inputs=(source,), outputs={f"from_{source}": Column(type="int64")})
+        for source in ("user", "watched", "click", "from_watched")
+    ]
+    spec = SPEC.model_copy(update={"derived": tuple(derived)})
+    assert kept_columns(spec) == ("user", "item", "score", "name", "tags", "day", "from_user")
 
 
 @pytest.mark.parametrize("start", [0, 1])

@@ -412,6 +412,16 @@ def test_without_labels_only_features_are_needed(tmp_path: Path) -> None:
         read(dataset(), tmp_path, labels=False, split=False)
 
 
+def breaks(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    raise AssertionError("called")
+
+
+def test_without_labels_nothing_is_derived_from_answers(tmp_path: Path) -> None:
+    derived = Derived(function=f"{__name__}:breaks", inputs=("click",), outputs={"clicked": Column(type="int64")})
+    rows, _ = read(dataset(derived=(derived,)), write(tmp_path, GOOD), labels=False, split=False)
+    assert "clicked" not in rows.column_names
+
+
 def test_without_labels_a_bad_answer_costs_no_row(tmp_path: Path) -> None:
     rows, bad = read(dataset(), write(tmp_path, GOOD.replace(",1,0,1", ",x,x,x")), labels=False, split=False)
     assert rows.num_rows == 1
