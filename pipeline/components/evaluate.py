@@ -52,18 +52,14 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         baseline_model: the last blessed model, if there is one.
         truth: folder of a synthetic log's truth; empty if there is none.
     """
-    spec = Dataset.model_validate_json(dataset)
     found = evaluate_split(
         artifact_utils.get_split_uri([examples], SPLIT),
-        spec,
+        Dataset.model_validate_json(dataset),
         EvaluateConfig.model_validate_json(evaluate),
         serving_model(model),
         serving_model(baseline_model) if baseline_model else None,
+        truth,
     )
-    if truth:
-        found["truth"] = measure_truth(
-            artifact_utils.get_split_uri([examples], SPLIT), spec, serving_model(model), truth
-        )
     write_evaluation(found, evaluation.uri)
     bless(blessing, found["verdict"]["blessed"], model, baseline_model)
 
@@ -75,7 +71,7 @@ def serving_model(model: types.Artifact) -> str:
 
 
 def evaluate_split(
-    directory: str, dataset: Dataset, config: EvaluateConfig, model: str, baseline: str | None = None
+    directory: str, dataset: Dataset, config: EvaluateConfig, model: str, baseline: str | None = None, truth: str = ""
 ) -> Numbers:
     """The whole evaluation of a model on one split, verdict included.
 
@@ -85,6 +81,7 @@ def evaluate_split(
         config: slices, bounds, allowed fall.
         model: folder of the SavedModel.
         baseline: folder of the last blessed SavedModel, if there is one.
+        truth: folder of a synthetic log's truth (`pipeline.evaluation.truth`); empty if there is none.
 
     Returns:
         What ``evaluation.json`` holds, see `pipeline.evaluation`.
@@ -94,10 +91,12 @@ def evaluate_split(
         ModelError: if `model` cannot be loaded.
     """
     started = time.monotonic()
-    predictor = Predictor(model)
-    rows = collect(read_split(directory, dataset), dataset, predictor, config.slices)
+    key = key_column(truth, dataset) if truth else None
+    rows = collect(read_split(directory, dataset), dataset, Predictor(model), config.slices, key)
     predicted = time.monotonic()
     found = measure(rows, dataset, config.up_interactions)
+    if key:
+        found["truth"] = against_truth(rows, dataset, truth, key)
     found["baseline"] = measure_baseline(directory, dataset, config, baseline) if baseline else None
     problem = found["baseline"]["problem"] if found["baseline"] else None
     found["verdict"] = verdict(found, config, problem)
@@ -117,14 +116,6 @@ def measure_baseline(directory: str, dataset: Dataset, config: EvaluateConfig, b
         return {"model": baseline, "tasks": {}, "up": None, "problem": str(error)}
     found = measure(rows, dataset, config.up_interactions)
     return {"model": baseline, "tasks": found["tasks"], "up": found["up"], "problem": None}
-
-
-def measure_truth(directory: str, dataset: Dataset, model: str, truth: str) -> Numbers:
-    """How well the model's outputs know the true preference, see `pipeline.evaluation.truth`."""
-    key = key_column(truth, dataset)
-    return against_truth(
-        collect(read_split(directory, dataset), dataset, Predictor(model), key=key), dataset, truth, key
-    )
 
 
 def write_evaluation(found: Numbers, directory: str) -> None:

@@ -10,6 +10,8 @@ import pydantic
 from features.frozen import Frozen
 
 Json = dict[str, Any]
+OTHERS = "others"
+"""Label of the bar that stands for all values without a bar of their own."""
 State = Literal["done", "cached", "failed"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from features.spec import SPLITS
 from pipeline.report.data import ColumnStatistics, Json, ReportData
@@ -12,6 +12,8 @@ from pipeline.report.svg import colour, columns, histogram
 
 _SHORT = 600
 """Characters of a quarantined value shown on the page."""
+_Parts = Mapping[str, Json]
+"""Rows, positives and sum of one task's labels by split."""
 
 
 def log(data: ReportData) -> Markup:
@@ -72,9 +74,18 @@ def _quarantine(manifest: Json) -> Markup:
 
 def _labels(data: ReportData) -> Markup:
     splits = [split for split in SPLITS if split in (data.manifest.get("rows_out") or {})]
-    tasks: Mapping[str, Mapping[str, Json]] = data.manifest.get("tasks") or {}
-    rows = [[task_name(data, task), *(_rate(parts.get(split)) for split in splits)] for task, parts in tasks.items()]
+    tasks: Mapping[str, _Parts] = data.manifest.get("tasks") or {}
+    rows = [
+        [task_name(data, task), *(_rate(parts.get(split)) for split in splits)]
+        for task, parts in _in_order(data, tasks)
+    ]
     return table(["Task", *splits], rows, numeric=range(1, len(splits) + 1))
+
+
+def _in_order(data: ReportData, tasks: Mapping[str, _Parts]) -> Iterator[tuple[str, _Parts]]:
+    """The tasks in the spec's order."""
+    names = list(data.dataset.get("tasks", {}))
+    yield from ((name, tasks[name]) for name in (*names, *(set(tasks) - set(names))) if name in tasks)
 
 
 def _rate(part: Json | None) -> Markup:

@@ -88,20 +88,22 @@ def _total(stages: Iterable[Stage]) -> float | None:
 
 def flow(data: ReportData) -> Markup:
     """The stages in order, with times and rows, and a bar of where the time went."""
-    timed = [(place, stage) for place, stage in enumerate(data.stages) if stage.seconds]
+    timed = [stage for stage in data.stages if stage.seconds]
     total = _total(data.stages) or 1
+    long = [stage.name for stage in timed if (stage.seconds or 0) / total >= 0.02]
+    tint = {name: colour(place) for place, name in enumerate(long)}
     bar = [
         el(
             "span",
             title=f"{stage.name}: {duration(stage.seconds)}",
-            style=f"width:{(stage.seconds or 0) / total * 100:.2f}%;background:{colour(place)}",
+            style=f"width:{(stage.seconds or 0) / total * 100:.2f}%;background:{tint.get(stage.name, 'var(--faint)')}",
         )
-        for place, stage in timed
+        for stage in timed
     ]
     legend = [
-        el("span", el("i", style=f"background:{colour(place)}"), f"{stage.name} {(stage.seconds or 0) / total:.0%}")
-        for place, stage in timed
-        if (stage.seconds or 0) / total >= 0.02
+        el("span", el("i", style=f"background:{tint[stage.name]}"), f"{stage.name} {(stage.seconds or 0) / total:.0%}")
+        for stage in timed
+        if stage.name in tint
     ]
     return el(
         "section",

@@ -29,7 +29,7 @@ def serving(data: ReportData) -> Markup | None:
         if set(expected) == set(found)
         else f"expected {', '.join(expected)}; found {', '.join(found)}"
     )
-    facts = [f"Signatures: {names}.", f"Inputs: {len(found)} raw columns, {same}."]
+    facts = [f"Asked through: {names}.", f"Inputs: {len(found)} raw columns, {same}."]
     return el(
         "section",
         el("h2", "Serving check"),

@@ -9,11 +9,12 @@ from typing import TypeAlias
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from features.spec import DAY, ROW_ID, Dataset, label_column, mask_column
-from pipeline.report.data import Bar, ColumnStatistics
+from pipeline.report.data import OTHERS, Bar, ColumnStatistics
 from pipeline.report.html import general
 
 _MAX_BARS = 16
-_REST = "others"
+_LONG_TAIL, _BODY = 2.5, 1.25
+"""Over the distance from the least value to the last decile: a range this long has a tail; so much of it is shown."""
 Feature: TypeAlias = "statistics_pb2.FeatureNameStatistics"
 
 
@@ -74,7 +75,7 @@ def _values(feature: Feature, model: Feature) -> tuple[Bar, ...]:
     labels = [bucket.label for bucket in model.string_stats.rank_histogram.buckets][:_MAX_BARS]
     bars = [Bar(label=label, share=counts.get(label, 0) / total) for label in labels]
     rest = 1 - sum(bar.share for bar in bars)
-    return (*bars, Bar(label=_REST, share=max(rest, 0.0)))
+    return (*bars, Bar(label=OTHERS, share=max(rest, 0.0)))
 
 
 def _buckets(feature: Feature) -> Sequence[statistics_pb2.Histogram.Bucket]:
@@ -83,17 +84,18 @@ def _buckets(feature: Feature) -> Sequence[statistics_pb2.Histogram.Bucket]:
 
 
 def _ranges(feature: Feature, model: Feature) -> tuple[Bar, ...]:
-    """Shares of equal ranges between `model`'s first and last decile edges that hold nearly all of its rows.
+    """Shares of equal ranges; where `model`'s values have a long tail, the last range holds all of it.
 
     TFDV's quantiles are used, not its equal-width buckets: one outlier would leave those a single bar.
     """
     own, guide = list(_buckets(feature)), list(_buckets(model))
     if len(guide) < 3:
         return ()
-    low, high = guide[0].low_value, guide[-2].high_value
-    if not high > low:
+    low, ninth, top = guide[0].low_value, guide[-1].low_value, guide[-1].high_value
+    if not ninth > low:
         return ()
-    edges = [low + (high - low) * i / _MAX_BARS for i in range(_MAX_BARS)] + [max(guide[-1].high_value, high)]
+    high = top if top - low <= _LONG_TAIL * (ninth - low) else low + _BODY * (ninth - low)
+    edges = [low + (high - low) * i / _MAX_BARS for i in range(_MAX_BARS)] + [top]
     total = sum(bucket.sample_count for bucket in own) or 1.0
     shares = [share / total for share in _rebinned(own, edges)]
     return tuple(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.report.data import Bar
+from pipeline.report.data import OTHERS, Bar
 from pipeline.report.html import Markup, count, el, general, number, percent
 
 COLOURS = 10
@@ -196,17 +196,23 @@ def histogram(title: str, bars: Sequence[Bar], compare: Sequence[Bar] = ()) -> M
     if not bars:
         return None
     width, height = 132.0, 30.0
-    tallest = max(bar.share for bar in [*bars, *compare]) or 1
-    step = width / len(bars)
+    compared = list(compare) if len(compare) == len(bars) else []
+    if bars[-1].label == OTHERS and not bars[-1].share + sum(bar.share for bar in compared[-1:]):
+        bars, compared = bars[:-1], compared[:-1]
+    # What is higher than the highest own bar (new values of the other split, all others together) is cut off.
+    tallest = max((bar.share for bar in bars if bar.label != OTHERS), default=0) or 1
+    heights = [min(bar.share / tallest, 1) * (height - 2) for bar in bars]
+    step = width / max(len(bars), 1)
     parts = []
-    for place, bar in enumerate(bars):
-        tall = bar.share / tallest * (height - 2)
+    for place, (bar, tall) in enumerate(zip(bars, heights, strict=True)):
         tip = el("title", f"{bar.label}: {percent(bar.share)}")
         x, wide = place * step, max(step - 1, 0.5)
         parts.append(el("rect", tip, x=x, y=height - tall, width=wide, height=max(tall, 0.6), class_="column"))
-    if len(compare) == len(bars):
-        points = [(i * step + step / 2, height - bar.share / tallest * (height - 2)) for i, bar in enumerate(compare)]
-        parts.append(el("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), class_="over"))
+    if compared:
+        places = [
+            (i * step + step / 2, height - min(bar.share / tallest, 1) * (height - 2)) for i, bar in enumerate(compared)
+        ]
+        parts.append(el("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places), class_="over"))
     return el("svg", el("title", title), parts, viewBox=f"0 0 {width:g} {height:g}", role="img", class_="spark")
 
 

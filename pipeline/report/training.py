@@ -115,13 +115,13 @@ def _heatmap(data: ReportData, rows: Sequence[Json]) -> Markup:
     body = []
     for row in rows:
         weights = dict(zip(row["experts"], row["weights"], strict=True))
-        highest = max(weights.values(), default=1) or 1
-        cells = [_weight(weights.get(expert), highest) for expert in experts]
+        cells = [_weight(weights.get(expert), 2 / len(weights)) for expert in experts]
         body.append([task_name(data, row["task"]), *cells])
     return table(["Gate of", *experts], body, numeric=range(1, len(experts) + 1))
 
 
 def _weight(value: float | None, highest: float) -> Markup:
+    """A cell, darkest from `highest` on: an even gate is half as dark."""
     if value is None:
         return el("td", NOTHING, class_="heat quiet")
     return el("td", f"{value:.2f}", class_="heat", style=f"--heat:{min(value / highest, 1) * 0.6:.3f}")

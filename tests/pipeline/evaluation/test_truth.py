@@ -7,7 +7,8 @@ import pytest
 
 from features.errors import DataError
 from models import metrics
-from pipeline.components.evaluate import measure_truth
+from pipeline.components.evaluate import evaluate_split
+from pipeline.config import EvaluateConfig
 from pipeline.evaluation.rows import collect
 from pipeline.evaluation.truth import against_truth, find_truth, key_column
 from tests.pipeline.evaluation import toy
@@ -45,8 +46,9 @@ def test_scores_are_compared_with_the_truth_of_their_own_rows(truth):
 
 def test_an_exported_model_against_the_truth(truth, tmp_path):
     split = toy.write_split(tmp_path / "split", toy.rows())
-    found = measure_truth(str(split), toy.dataset(), str(toy.export(tmp_path / "model")), truth)
-    assert found["auc"]["up"] == pytest.approx(
+    model = str(toy.export(tmp_path / "model"))
+    found = evaluate_split(str(split), toy.dataset(), EvaluateConfig(), model, truth=truth)
+    assert found["truth"]["auc"]["up"] == pytest.approx(
         metrics.expected_auc(np.array([UP[item] for item in "abcde"]), np.array(toy.SCORES[:5]))
     )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipeline.report import html, svg
-from pipeline.report.data import Bar
+from pipeline.report.data import OTHERS, Bar
 from pipeline.report.statistics import column_statistics
 from tests.pipeline.evaluation import toy
 
@@ -56,7 +56,7 @@ def test_ticks_are_round():
     assert svg.ticks(1, 1) == [1]
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6))
 def test_ticks_lie_between_their_ends(low, span):
     found = svg.ticks(low, low + span)
     assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in found)
@@ -105,11 +105,27 @@ def test_statistics_by_hand():
     found = column_statistics({"train": train, "test": test}, toy.dataset(), "train")
     score, tab = found["train"]
     assert (score.name, score.type, score.rows, score.missing, score.mean) == ("score", "float32", 100, 0.25, 2.0)
-    assert [bar.share for bar in score.bars[:15]] == pytest.approx([0.0625] * 8 + [0.03125] * 7)
+    assert [bar.share for bar in score.bars[:15]] == pytest.approx([0.125] * 4 + [0.0625] * 4 + [0.03125] * 7)
     assert math.isclose(sum(bar.share for bar in score.bars), 1)
     assert [(bar.label, bar.share) for bar in tab.bars] == [("x", 0.75), ("y", 0.25), ("others", 0.0)]
     assert tab.distinct == 2
     later, others = found["test"]
     assert [bar.label for bar in later.bars] == [bar.label for bar in score.bars]
-    assert later.bars[-1].share == pytest.approx(0.5 + 0.5 / 16)  # an outlier goes to the last range
+    assert [bar.share for bar in later.bars] == pytest.approx([0.0625] * 8 + [0.0] * 7 + [0.5])  # the outlier is last
     assert [(bar.label, bar.share) for bar in others.bars] == [("x", 0.0), ("y", 0.5), ("others", 0.5)]
+
+
+def test_a_long_tail_is_one_bar():
+    [score, _] = column_statistics(
+        {"train": statistics([(0, 8, 50), (8, 16, 25), (16, 320, 25)], {"x": 1})}, toy.dataset(), "train"
+    )["train"]
+    body, tail = 16 * 1.25, score.bars[-1]
+    assert [bar.share for bar in score.bars[:6]] == pytest.approx([0.5 * body / 16 / 8] * 6)
+    assert tail.label == "18.75 to 320"
+    assert tail.share == pytest.approx(0.25 * (320 - 18.75) / (320 - 16))
+
+
+def test_all_others_together_are_no_bar_where_there_are_none():
+    bars = [Bar(label="a", share=1.0), Bar(label=OTHERS, share=0.0)]
+    assert svg.histogram("t", bars, bars).count("<rect") == 1
+    assert svg.histogram("t", bars, [bars[0], Bar(label=OTHERS, share=0.1)]).count("<rect") == 2
