@@ -1,7 +1,7 @@
 """The transform stage: TFT analyses the training split, then every split is transformed, one file to one file.
 
-Stock Transform is not used: its deep-copy optimisation breaks on this Beam, and it holds all rows where analysis and
-transformation share one read (see `README.md`, "Why an own Transform").
+Stock Transform is not used: it forces an optimisation that breaks on the pinned Beam, its one read for analysis and
+transformation holds all rows in memory, and its output is a copy of the rows in TFRecords.
 """
 
 import os
