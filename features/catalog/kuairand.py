@@ -82,7 +82,7 @@ def dataset() -> Dataset:
     return Dataset(
         name="kuairand",
         description="KuaiRand: a short-video feed with seven kinds of feedback, user and video tables, and histories.",
-        source=Source(files="log_standard_*.csv"),
+        source=Source(files="log_standard_4_25_to_4_30_*.csv"),
         columns=_log_columns(),
         time=TimeColumn(column="date", unit="yyyymmdd"),
         group="user_id",
