@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tfx.components.util import model_utils
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
@@ -38,7 +40,7 @@ def artifact(kind, path, number):
     return made
 
 
-def call(models, split, folder, model, baseline=None, config=None):
+def call(models, split, folder, model, baseline=None, config=None, truth=""):
     examples = artifact(standard_artifacts.Examples, split.parent, 1)
     examples.split_names = artifact_utils.encode_split_names(["train", "validation", "test"])
     outputs = {
@@ -51,6 +53,7 @@ def call(models, split, folder, model, baseline=None, config=None):
         examples=examples,
         model=artifact(standard_artifacts.Model, models / model, 2),
         baseline_model=artifact(standard_artifacts.Model, models / baseline, 3) if baseline else None,
+        truth=truth,
         **outputs,
     )
     return read_evaluation(outputs["evaluation"].uri), outputs["blessing"]
@@ -108,6 +111,13 @@ def test_a_last_model_that_is_gone_is_a_reason(models, split, tmp_path):
         str(split), toy.dataset(), EvaluateConfig(), str(models / "good" / "Format-Serving"), str(tmp_path / "gone")
     )
     assert "is no model exported by feedrank" in found["verdict"]["reasons"][0]
+
+
+def test_a_synthetic_log_tells_how_well_the_outputs_know_the_truth(models, split, tmp_path):
+    (tmp_path / "truth").mkdir()
+    pq.write_table(pa.table({"item": ["a", "b"], "up": [1.0, 0.0]}), tmp_path / "truth" / "part-0.parquet")
+    found, _ = call(models, split, tmp_path, "good", truth=str(tmp_path / "truth"))
+    assert found["truth"] == {"auc": {"up": 1, "sum": 1, "click": 1, "like": 1}, "ceiling": 1, "rows": 40}
 
 
 def test_an_upside_down_model_would_fail_a_bound(models, split, tmp_path):
