@@ -7,6 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import tensorflow as tf
@@ -103,7 +104,7 @@ class Toy:
         self.layout: Layout = transformed_layout(DATASET, self.output)
         self.rows = self.apply(DATA)
 
-    def apply(self, data: dict[str, list[Any]]) -> dict[str, np.ndarray]:
+    def apply(self, data: dict[str, list[Any]]) -> dict[str, npt.NDArray[Any]]:
         dense = arrow_to_dense(_batch(data), DATASET)
         raw = dense_to_raw(DATASET, {name: tf.constant(values) for name, values in dense.items()})
         return {name: tensor.numpy() for name, tensor in self.layer(raw).items()}
@@ -192,7 +193,7 @@ def test_lists_are_cut_and_padded(toy: Toy, feature: str, column: str, table: st
             _check_index(int(index), token, table)
 
 
-def _present(column: str) -> tuple[np.ndarray, np.ndarray]:
+def _present(column: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Values as float64 where present, and where that is."""
     present = np.array([v is not None for v in DATA[column]])
     return np.array([v for v in DATA[column] if v is not None], np.float64), present
@@ -270,7 +271,7 @@ def test_infinite_numbers_count_as_missing(toy: Toy) -> None:
 
 
 def test_extreme_numbers_stay_finite(toy: Toy) -> None:
-    data = {name: [None] * 4 for name in DATA}
+    data: dict[str, list[Any]] = {name: [None] * 4 for name in DATA}
     data |= {"price": [3.4e38, -3.4e38, 1e-38, 0.0], "when": [2**63 - 1, -(2**63) + 1, 0, -1]}
     rows = toy.apply(data)
     for name, values in rows.items():

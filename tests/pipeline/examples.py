@@ -55,7 +55,7 @@ A = TypeVar("A", bound=types.Artifact)
 
 def plain_rows(split: str, seed: int = 0, rows: int = ROWS) -> dict[str, list[Any]]:
     """Rows of one split, column by column; about one in ten values that may be missing is."""
-    day = SPLITS.index(split)  # type: ignore[arg-type]
+    day = SPLITS.index(split)
     random = np.random.default_rng((seed, day))
     return {
         "user": random.integers(1, 40, rows).tolist(),

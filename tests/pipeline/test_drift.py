@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import tensorflow_data_validation as tfdv
@@ -58,7 +59,7 @@ def test_jensen_shannon_by_hand() -> None:
     assert jensen_shannon(whole, _number([])) == 0
 
 
-def _statistics(values: np.ndarray) -> Any:
+def _statistics(values: npt.NDArray[np.float64]) -> Any:
     batch = pa.RecordBatch.from_arrays([pa.array([[v] for v in values.tolist()], pa.list_(pa.float32()))], ["x"])
     table = tfdv.generate_statistics_from_dataframe(batch.to_pandas().explode("x").astype("float32"))
     return features_by_name(table)["x"]
