@@ -105,27 +105,27 @@ class TransformedRows:
         Raises:
             DataError: if a value is missing or a list has another length than the schema says.
         """
-        parts: list[Columns] = []
+        parts: list[pa.RecordBatch] = []
         held = 0
         for pool in self._pools(order, first_batch * batch_size):
-            rows = len(next(iter(pool.values())))
             start = 0
-            while held + rows - start >= batch_size:
-                stop = start + batch_size - held
-                yield _record_batch([*parts, _slice(pool, start, stop)], self.schema)
-                parts, held, start = [], 0, stop
-            if start < rows:
-                parts.append(_slice(pool, start, rows))
-                held += rows - start
+            while held + pool.num_rows - start >= batch_size:
+                parts.append(pool.slice(start, batch_size - held))
+                yield _joined(parts)
+                start += batch_size - held
+                parts, held = [], 0
+            if start < pool.num_rows:
+                parts.append(pool.slice(start))
+                held += pool.num_rows - start
         if parts:
-            yield _record_batch(parts, self.schema)
+            yield _joined(parts)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One whole scalar column in the files' order: (rows,)."""
         schema = pa.schema([self.schema.field(name)])
         return np.concatenate([_read([group], schema)[name] for group in self._groups])
 
-    def _pools(self, order: Order | None, skip_rows: int) -> Iterator[Columns]:
+    def _pools(self, order: Order | None, skip_rows: int) -> Iterator[pa.RecordBatch]:
         """Pools in order, each already permuted; the next is read while one is used."""
         groups = list(self._groups)
         if order is not None:
@@ -137,21 +137,21 @@ class TransformedRows:
                 wanted.append((number, pool, skip_rows))
             skip_rows = max(0, skip_rows - rows)
 
-        def load(number: int, pool: list[_RowGroup], skip: int) -> Columns:
+        def load(number: int, pool: list[_RowGroup], skip: int) -> pa.RecordBatch:
             columns = _read(pool, self.schema)
-            rows = len(next(iter(columns.values())))
-            kept = order.generator(1, number).permutation(rows)[skip:] if order else np.arange(skip, rows)
-            return {name: values[kept] for name, values in columns.items()}
+            rows = sum(group.rows for group in pool)
+            kept = order.generator(1, number).permutation(rows)[skip:] if order else slice(skip, None)
+            return _record_batch({name: values[kept] for name, values in columns.items()}, self.schema)
 
         with ThreadPoolExecutor(1, "feedrank-read") as reader:
             coming = [reader.submit(load, *wanted[0])] if wanted else []
             for following in [*wanted[1:], None]:
                 if not coming:
                     return
-                pool_columns = coming.pop().result()
+                loaded = coming.pop().result()
                 if following is not None:
                     coming.append(reader.submit(load, *following))
-                yield pool_columns
+                yield loaded
 
 
 def _row_groups(path: str, schema: pa.Schema) -> Iterator[_RowGroup]:
@@ -215,16 +215,18 @@ def _values(column: pa.ChunkedArray, field: pa.Field, path: str) -> npt.NDArray[
     return values.reshape(-1, length)
 
 
-def _slice(columns: Columns, start: int, stop: int) -> Columns:
-    return {name: values[start:stop] for name, values in columns.items()}
-
-
-def _record_batch(parts: Sequence[Columns], schema: pa.Schema) -> pa.RecordBatch:
+def _record_batch(columns: Columns, schema: pa.Schema) -> pa.RecordBatch:
     arrays = []
     for field in schema:
-        values = parts[0][field.name] if len(parts) == 1 else np.concatenate([part[field.name] for part in parts])
+        values = columns[field.name]
         array = pa.array(values.reshape(-1))
         if (length := list_length(field)) is not None:
+            # int32 offsets: a pool holds fewer than 2**31 list elements.
             array = pa.ListArray.from_arrays(pa.array(np.arange(len(values) + 1) * length, pa.int32()), array)
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _joined(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """One record batch; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
