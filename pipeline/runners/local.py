@@ -32,6 +32,7 @@ from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, St
 
 _Execution = metadata_store_pb2.Execution
 _STATES = {_Execution.COMPLETE: "done", _Execution.CACHED: "cached"}
+_OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
 
 
 class _RowCounter(logging.Handler):
@@ -80,8 +81,18 @@ class _Launcher:
             state=state,
             seconds=time.monotonic() - started,
             rows=self._counter.rows.get(name),
-            outputs={key: tuple(a.uri for a in artifacts) for key, artifacts in (info.output_dict or {}).items()},
+            outputs=self._outputs(info.execution_id),
         )
+
+    def _outputs(self, execution_id: int) -> dict[str, tuple[str, ...]]:
+        """URIs by output name, as published: a cached stage's are those of the run that made them."""
+        store = mlmd.MetadataStore(self._connection)
+        events = store.get_events_by_execution_ids([execution_id])
+        made = {event.artifact_id: event.path.steps[0].key for event in events if event.type in _OUTPUTS}
+        found: dict[str, tuple[str, ...]] = {}
+        for artifact in store.get_artifacts_by_id(list(made)):
+            found[made[artifact.id]] = (*found.get(made[artifact.id], ()), artifact.uri)
+        return found
 
     def _state(self, execution_id: int) -> Any:
         store = mlmd.MetadataStore(self._connection)
