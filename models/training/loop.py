@@ -123,7 +123,8 @@ class _Training:
             self._step(batch)
             position = position.model_copy(update={"batch": position.batch + 1, "seconds": time.perf_counter() - began})
             if time.perf_counter() - reported > REPORT_EVERY_S or position.batch == self._steps:
-                self._report(position)
+                number = position.epoch + 1
+                self._report(number, position.batch, self._step.losses(number)["all"], position.curves)
                 reported = time.perf_counter()
             if position.batch % config.checkpoint_every_steps == 0 and position.batch < self._steps:
                 self._save(position)
@@ -147,6 +148,7 @@ class _Training:
                 f"no task ({', '.join(self._tasks)}) has both classes there"
             )
         curves = position.curves.followed_by(epoch)
+        self._report(number, self._steps, epoch.loss, curves)
         stopped = curves.reason_to_stop(self._config.epochs, self._config.patience)
         if curves.best_epoch == number:
             self._checkpoints.save_best(number)
@@ -158,17 +160,15 @@ class _Training:
         self._step.losses(position.epoch + 1)  # a spoilt model is never saved
         self._checkpoints.save(position.epoch * self._steps + position.batch, position)
 
-    def _report(self, position: Position) -> None:
-        losses = self._step.losses(position.epoch + 1)
-        epochs = position.curves.epochs
-        known = epochs[-1].validation.auc if epochs else {}
+    def _report(self, epoch: int, batch: int, loss: float, curves: Curves) -> None:
+        known = curves.epochs[-1].validation.auc if curves.epochs else {}
         progress.report(
             "train",
-            epoch=position.epoch + 1,
+            epoch=epoch,
             epochs=self._config.epochs,
-            step=position.batch,
+            step=batch,
             steps=self._steps,
-            rows=min(position.batch * self._config.batch_size, self._train.rows) + position.epoch * self._train.rows,
-            loss=losses["all"],
+            rows=min(batch * self._config.batch_size, self._train.rows) + (epoch - 1) * self._train.rows,
+            loss=loss,
             **{f"auc_{task}": value for task, value in known.items() if value is not None},
         )

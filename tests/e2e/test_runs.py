@@ -40,7 +40,8 @@ def test_a_run_pushes_a_model_and_accounts_for_every_row(first_run):
     manifest = json.loads((record.output("ingest", "manifest") / "manifest.json").read_text())
     assert manifest["rows_read"] == 30_000 == sum(manifest["rows_out"].values()) + manifest["quarantined"]["rows"]
     evaluation = _evaluation(record)
-    assert evaluation["verdict"] == {"blessed": True, "reasons": []}
+    assert evaluation["verdict"]["blessed"], evaluation["verdict"]
+    assert evaluation["verdict"]["reasons"] == []
     assert evaluation["rows"] == manifest["rows_out"]["test"]
     check = json.loads((record.output("check_serving", "blessing") / "check.json").read_text())
     assert check["verdict"]["blessed"]
@@ -51,9 +52,13 @@ def test_a_run_pushes_a_model_and_accounts_for_every_row(first_run):
     assert len(page) < 2_000_000
 
 
-def test_the_saved_configuration_gives_the_same_run(first_run, small):
+def test_the_saved_configuration_gives_the_same_graph(first_run, small):
+    from pipeline.runners.local import compile_local
+
     folder, _ = first_run
-    assert load(folder.config) == load(CONFIGS / "demo.yaml", small)
+    again, as_written = load(folder.config), load(CONFIGS / "demo.yaml", small)
+    assert again == as_written
+    assert compile_local(again, "run") == compile_local(as_written, "run")
 
 
 def test_the_metrics_are_those_of_the_export_on_the_test_rows(first_run):
