@@ -7,7 +7,7 @@ loads no TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import pydantic
 
@@ -89,7 +89,8 @@ class PleTrunk(Frozen):
     dropout: Rate = 0.0
 
 
-TrunkConfig = Annotated[SharedBottomTrunk | MmoeTrunk | PleTrunk, pydantic.Field(discriminator="kind"), BareKind()]
+AnyTrunk = SharedBottomTrunk | MmoeTrunk | PleTrunk
+TrunkConfig = Annotated[AnyTrunk, pydantic.Field(discriminator="kind"), BareKind()]
 
 
 # -- heads -----------------------------------------------------------------------------------------------------------
@@ -120,7 +121,8 @@ class DlenHead(Frozen):
     dropout: Rate = 0.0
 
 
-HeadConfig = Annotated[IndependentHead | DlenHead, pydantic.Field(discriminator="kind"), BareKind()]
+AnyHead = IndependentHead | DlenHead
+HeadConfig = Annotated[AnyHead, pydantic.Field(discriminator="kind"), BareKind()]
 
 
 # -- presets ---------------------------------------------------------------------------------------------------------
@@ -181,6 +183,22 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = value
     return merged
+
+
+def change_preset(model: Mapping[str, Any], preset: str) -> dict[str, Any]:
+    """Settings of a model, as under ``model:``, carried over to another preset, so that presets compare like for like.
+
+    Inputs stay; trunk and head become the preset's and keep every setting that the new one has as well. What only
+    the old one has (``experts`` on the way from MMoE to PLE) is dropped; what none has stays, to be refused.
+    """
+    parts = PRESETS[ALIASES.get(preset, preset)].parts
+    changed = {**model, "preset": preset}
+    for part, variants in (("trunk", AnyTrunk), ("head", AnyHead)):
+        if isinstance(below := _kind(model.get(part)), Mapping):
+            fields = {v.model_fields["kind"].default: set(v.model_fields) for v in get_args(variants)}
+            dropped = set().union(*fields.values()) - fields[parts[part]]
+            changed[part] = {key: value for key, value in below.items() if key not in dropped} | {"kind": parts[part]}
+    return changed
 
 
 class ModelConfig(Frozen):

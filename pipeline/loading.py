@@ -17,13 +17,14 @@ from features.errors import ConfigError
 from features.frozen import Frozen, unknown
 from features.spec import Dataset
 from features.synthesis.config import SynthesisConfig
+from models.config import ALIASES, PRESETS, change_preset
 from pipeline.config import RunConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 BASE = CONFIGS / "base.yaml"
 
 _VARIANT_KEYS = ("kind", "by", "preset", "extends")
-"""A mapping that chooses another variant replaces the one below it instead of mixing with it."""
+"""A mapping that chooses another variant replaces the one below it instead of mixing with it; but see `_beneath`."""
 
 _SHORTHANDS: Mapping[tuple[str, ...], str] = {
     ("model",): "preset",
@@ -63,7 +64,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         path: an overlay over ``pipeline/configs/base.yaml``, or the saved configuration of a run.
-        overrides: ``a.b=c`` as given to ``--set``; values are YAML, later ones win.
+        overrides: ``a.b=c`` as given to ``--set``; values are YAML, later ones win. ``model=PRESET`` changes trunk and
+            head and keeps the file's other settings of the model, those of trunk and head too where the new ones have them.
 
     Raises:
         ConfigError: the file, each wrong key, what was received and what is allowed.
@@ -146,12 +148,20 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str
     merged = dict(below)
     for key, value in above.items():
         here = (*path, str(key))
-        if isinstance(value, Mapping):
-            under = _as_mapping(merged.get(key), here)
-            merged[key] = _overlay({} if _is_other_variant(under, value) else under, value, here)
+        over = {"preset": value} if here == ("model",) and isinstance(value, str) else value
+        if isinstance(over, Mapping):
+            merged[key] = _overlay(_beneath(_as_mapping(merged.get(key), here), over, here), over, here)
         else:
             merged[key] = value
     return merged
+
+
+def _beneath(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
+    """What of `below` stays under `above`: another preset keeps what it knows, any other variant nothing."""
+    preset = above.get("preset")
+    if path == ("model",) and isinstance(preset, str) and preset in (*PRESETS, *ALIASES):
+        return change_preset(below, preset)
+    return {} if _is_other_variant(below, above) else below
 
 
 def _as_mapping(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:

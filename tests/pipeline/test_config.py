@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from features.errors import ConfigError
 from features.spec import Id
+from models.config import ALIASES, PRESETS, MmoeTrunk, ModelConfig
 from pipeline import loading
 from pipeline.config import RunConfig, dump
 from pipeline.loading import CONFIGS, load
@@ -92,6 +93,49 @@ def test_the_command_line_sets_any_key(override: str, read: Callable[[RunConfig]
 
 def test_later_settings_win(write: Write) -> None:
     assert load(write(), ["train.epochs=4", "train.epochs=5"]).train.epochs == 5
+
+
+@pytest.mark.parametrize("override", ["model=ple", "model.preset=ple", "model={preset: ple}"])
+def test_another_preset_keeps_the_settings_that_it_knows(override: str) -> None:
+    model = load(CONFIGS / "kuairand.yaml", [override]).model
+    assert (model.preset, model.trunk.kind, model.head.kind) == ("ple", "ple", "independent")
+    assert (model.trunk.units, model.trunk.dropout) == ((128, 64), 0.2)
+    assert (model.embedding_dim, model.input_dropout) == (8, 0.2)
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, *ALIASES])
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_preset_goes_with_every_shipped_file_and_every_saved_one(path: Path, preset: str, tmp_path: Path) -> None:
+    before, model = load(path).model, load(path, [f"model={preset}"]).model
+    same = ModelConfig.model_validate(preset)
+    assert (model.trunk.kind, model.head.kind) == (same.trunk.kind, same.head.kind)
+    assert (model.embedding_dim, model.trunk.units, model.head.tower_units) == (
+        before.embedding_dim,
+        before.trunk.units,
+        before.head.tower_units,
+    )
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(dump(load(path)))
+    assert load(saved, [f"model={preset}"]).model.trunk == model.trunk
+
+
+def test_demo_keeps_its_towers_and_loses_its_experts_on_the_way_to_ple(write: Write) -> None:
+    model = load(CONFIGS / "demo.yaml", ["model=ple"]).model
+    assert model == ModelConfig.model_validate(
+        {
+            "preset": "ple",
+            "embedding_dim": 8,
+            "trunk": {"kind": "ple", "units": [64, 32]},
+            "head": {"kind": "independent", "tower_units": [32]},
+        }
+    )
+    with pytest.raises(ConfigError, match=r"model\.trunk: unknown key 'unitz'"):
+        load(write(model={"trunk": {"unitz": [3]}}), ["model=ple"])
+
+
+def test_a_part_of_another_kind_beside_a_preset_replaces_it() -> None:
+    model = load(CONFIGS / "demo.yaml", ["model={preset: ple, trunk: {kind: mmoe, experts: 2}}"]).model
+    assert model.trunk == MmoeTrunk(experts=2)
 
 
 def test_a_dataset_extends_the_catalog(write: Write) -> None:
