@@ -142,11 +142,12 @@ def synth(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="rows, users, items, days, seed, format, ...")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another log in this folder.")] = False,
 ) -> None:
     """Write a synthetic feed log, and the truth beside it."""
     from pipeline import commands
 
-    commands.synth(directory, overrides or ())
+    commands.synth(directory, overrides or (), overwrite)
 
 
 @app.command()
@@ -182,3 +183,7 @@ def doctor(data: Annotated[Path, typer.Option(help="Folder of the logs.")] = Pat
 
     if not commands.doctor(data):
         raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

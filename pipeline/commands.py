@@ -21,7 +21,7 @@ from models.config import ALIASES, PRESETS
 from pipeline import doctor as examination
 from pipeline import failures, history, loading, pushed, tables
 from pipeline.config import RunConfig
-from pipeline.console import RunConsole, captured_output
+from pipeline.console import RunConsole, Screens, captured_output
 from pipeline.failures import RunError
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult
 
@@ -117,10 +117,11 @@ def compile_pipeline(file: Path, target: str, output: Path | None, overrides: Se
     if target not in TARGETS:
         raise ConfigError(f"unknown target '{target}'; targets: {', '.join(TARGETS)}")
     config = loading.load(file, overrides)
-    from pipeline.runners import kubeflow
-
     written = output or Path(f"{config.name}.{target}.yaml")
-    kubeflow.compile_pipeline(config, str(written))
+    with _quiet():
+        from pipeline.runners import kubeflow
+
+        kubeflow.compile_pipeline(config, str(written))
     print(written)
 
 
@@ -137,13 +138,20 @@ class Asking(NamedTuple):
 @contextlib.contextmanager
 def _asking(stage: str) -> Iterator[Asking]:
     """Progress goes to standard error, what libraries say to a file that a failure names."""
+    with _quiet() as screens, RunConsole(screens.errors) as listener:
+        listener.stage_started(stage)
+        from pipeline import model_log, scoring
+
+        yield Asking(scoring, model_log)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[Screens]:
+    """What libraries print goes to a file, which stays where they fail."""
     log = failures.new_log()
     try:
-        with captured_output(log) as screens, RunConsole(screens.errors) as listener:
-            listener.stage_started(stage)
-            from pipeline import model_log, scoring
-
-            yield Asking(scoring, model_log)
+        with captured_output(log) as screens:
+            yield screens
     except FeedrankError:
         log.unlink()
         raise
@@ -194,12 +202,12 @@ def evaluate(model: str, data: str, output: Path, slices: Sequence[str], side_ta
 # -- what there is ---------------------------------------------------------------------------------------------------
 
 
-def synth(directory: Path, overrides: Sequence[str]) -> None:
-    """Writes a synthetic log."""
+def synth(directory: Path, overrides: Sequence[str], overwrite: bool = False) -> None:
+    """Writes a synthetic log; over another one only where `overwrite` says so."""
     config = loading.synthesis(overrides)
     with RunConsole(sys.stderr) as listener:
         listener.stage_started("synthesize")
-        summary = synthesize(config, directory)
+        summary = synthesize(config, directory, overwrite)
     again = ", already there" if summary.reused else ""
     print(f"{summary.rows:,} rows in {summary.files} files below {summary.directory}{again}")
     print("positive rates: " + "  ".join(f"{task} {rate:.4f}" for task, rate in summary.rates.items()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -38,26 +40,37 @@ def synthesize(config: SynthesisConfig, directory: str | Path, overwrite: bool =
         Counts, and each task's rate. ``reused`` is true where the same log was there already.
 
     Raises:
-        DataError: if the directory holds another log, or an unfinished one, and `overwrite` is false.
+        DataError: if the directory holds another log, or files of somebody else's, and `overwrite` is false. A log that
+            was interrupted while it was written is started over.
     """
     root = Path(directory)
     if (found := _found(root, config, overwrite)) is not None:
         return found
-    _clear(root)
     root.mkdir(parents=True, exist_ok=True)
+    # First, so that whatever an interruption leaves behind is known as ours and as unfinished.
+    _write_manifest(root, config, None)
+    _clear(root)
     summary = _write(config, root)
-    manifest = {"version": VERSION, "config": config.model_dump(mode="json"), "summary": summary.model_dump()}
-    (root / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    _write_manifest(root, config, summary)
     return summary
 
 
-def _ours(root: Path) -> list[Path]:
-    names = ("log", "truth", "users.parquet", "items.parquet", "users.csv", "items.csv", MANIFEST)
+def _write_manifest(root: Path, config: SynthesisConfig, summary: SynthesisSummary | None) -> None:
+    """Without a summary the log is unfinished."""
+    written = None if summary is None else summary.model_dump()
+    manifest = {"version": VERSION, "config": config.model_dump(mode="json"), "summary": written}
+    new = root / f".{MANIFEST}.new"
+    new.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    os.replace(new, root / MANIFEST)
+
+
+def _contents(root: Path) -> list[Path]:
+    names = ("log", "truth", "users.parquet", "items.parquet", "users.csv", "items.csv")
     return [root / name for name in names if (root / name).exists()]
 
 
 def _clear(root: Path) -> None:
-    for path in _ours(root):
+    for path in _contents(root):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -67,6 +80,8 @@ def _found(root: Path, config: SynthesisConfig, overwrite: bool) -> SynthesisSum
     if manifest.exists():
         written = json.loads(manifest.read_text(encoding="utf-8"))
         wanted = config.model_dump(mode="json")
+        if written["summary"] is None:
+            return None
         if written["version"] == VERSION and written["config"] == wanted:
             summary = SynthesisSummary.model_validate(written["summary"])
             return summary.model_copy(update={"directory": str(root), "reused": True})
@@ -74,11 +89,20 @@ def _found(root: Path, config: SynthesisConfig, overwrite: bool) -> SynthesisSum
         keys = sorted(wanted.keys() | written["config"].keys())
         changes = [f"{k}={written['config'].get(k)}" for k in keys if written["config"].get(k) != wanted.get(k)]
         what = f"another synthetic log (it has {', '.join(changes) or 'another version'})"
+    elif there := _contents(root):
+        what = "files that are no synthetic log of feedrank: " + ", ".join(path.name for path in there)
     else:
-        what = "an unfinished synthetic log or files of somebody else's: " + ", ".join(p.name for p in _ours(root))
-    if _ours(root) and not overwrite:
-        raise DataError(f"{root} holds {what}; choose another directory, or allow overwriting")
+        return None
+    if not overwrite:
+        raise DataError(f"{root} holds {what}; choose another directory, or replace it: {_command(root, config)}")
     return None
+
+
+def _command(root: Path, config: SynthesisConfig) -> str:
+    """What a user types to write this log over whatever is there."""
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return shlex.join(["feedrank", "data", "synth", str(root), "--overwrite", *sets])
 
 
 def _write(config: SynthesisConfig, root: Path) -> SynthesisSummary:

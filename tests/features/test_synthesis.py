@@ -255,8 +255,34 @@ def test_what_is_there_is_kept_and_nothing_else_is_overwritten(tmp_path: Path) -
         synthesize(other, tmp_path)
     assert not synthesize(other, tmp_path, overwrite=True).reused
     (tmp_path / "synthesis.json").unlink()
-    with pytest.raises(DataError, match="unfinished"):
+    with pytest.raises(DataError, match=r"no synthetic log of feedrank: log, truth.*--overwrite"):
         synthesize(other, tmp_path)
+
+
+_KILLED = """
+import os, sys
+from features.synthesis import SynthesisConfig, synthesize, writing
+writing.report = lambda *args, **counts: os._exit(9)  # as if killed after the first block
+synthesize(SynthesisConfig.model_validate_json(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_an_interrupted_log_is_started_over(tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-c", _KILLED, SMALL.model_copy(update={"seed": 5}).model_dump_json(), str(killed)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert list(killed.rglob("part-*.parquet"))
+    assert not synthesize(SMALL, killed).reused
+    synthesize(SMALL, whole)
+    assert _hashes(killed) == _hashes(whole)
+    assert synthesize(SMALL, killed).reused
+
+
+def test_the_error_names_the_command_that_overwrites(tmp_path: Path) -> None:
+    synthesize(SMALL, tmp_path)
+    with pytest.raises(DataError) as caught:
+        synthesize(SynthesisConfig(rows=700, seed=2), tmp_path)
+    assert f"feedrank data synth {tmp_path} --overwrite --set rows=700 --set seed=2" in str(caught.value)
 
 
 _PEAK = """

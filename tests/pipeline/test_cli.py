@@ -100,6 +100,19 @@ def test_makes_a_synthetic_log_once(feedrank: Feedrank, tmp_path: Path, capsys: 
     assert len(list((tmp_path / "log").rglob("dt=*/part-*.parquet"))) >= 7
     assert feedrank(*arguments) == 0
     assert "already there" in capsys.readouterr().out
+    assert feedrank(*arguments, "--set", "seed=3") == 1
+    said = capsys.readouterr().err
+    command = "feedrank data synth log --overwrite --set rows=700 --set users=50 --set items=40 --set seed=3"
+    assert command in said
+    assert feedrank(*command.split()[1:]) == 0
+    assert "700 rows in 7 files below log\n" in capsys.readouterr().out
+
+
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "data", "synth", "log", "--set", "row=3"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "unknown key 'row'" in ended.stderr
 
 
 @pytest.mark.parametrize(
