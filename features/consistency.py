@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from features.frozen import SpecError
-from features.kinds import Tokens
+from features.kinds import Numeric, Tokens, missing_input
 from features.sources import DAY, ROW_ID, Columns, DerivedTable
 from features.splits import SPLITS, RandomSplit
 from features.tasks import METRICS, Task, label_column, mask_column
 
 if TYPE_CHECKING:
     from features.spec import Dataset
+
+RESERVED_OUTPUTS = ("up", "file", "row", "rank", ROW_ID)
+"""Beside a task's scores: DLEN's latent preference, and what says where a scored row comes from."""
 
 
 def check(dataset: Dataset) -> None:
@@ -27,6 +30,8 @@ def check(dataset: Dataset) -> None:
     _check_leakage(dataset, columns)
     _check_feature_types(dataset, columns)
     _check_tasks(dataset, columns)
+    _check_transformed_names(dataset)
+    _check_output_names(dataset)
     _check_split(dataset)
 
 
@@ -47,6 +52,37 @@ def _check_names_are_unique(dataset: Dataset) -> None:
     reserved = {ROW_ID, DAY, *map(label_column, dataset.tasks), *map(mask_column, dataset.tasks)}
     if taken := reserved & set(seen):
         raise SpecError(f"column names reserved by feedrank: {_names(taken)}; rename the column or the task")
+
+
+def _check_transformed_names(dataset: Dataset) -> None:
+    """Transform writes features, their missing indicators, labels and masks side by side."""
+    taken = {ROW_ID: "the row's id", DAY: "the row's day"}
+    for task in dataset.tasks:
+        taken |= {label_column(task): f"the label of task '{task}'", mask_column(task): f"the mask of task '{task}'"}
+    written = [(name, f"feature '{name}'") for name in dataset.features]
+    written += [
+        (missing_input(name), f"the missing_indicator of feature '{name}'")
+        for name, feature in dataset.features.items()
+        if isinstance(feature, Numeric) and feature.missing_indicator
+    ]
+    for name, what in written:
+        if name in taken:
+            raise SpecError(
+                f"{what} is written as '{name}', as is {taken[name]}; allowed: any other name, as in "
+                f"`my_{name}: {{column: {name}, ...}}`"
+            )
+        taken[name] = what
+
+
+def _check_output_names(dataset: Dataset) -> None:
+    """Scores are written beside the row's group and item; a DLEN head adds outputs of its own."""
+    reserved = {*RESERVED_OUTPUTS, *(f"{task}_and_up" for task in dataset.tasks)}
+    reserved |= {name for name in (dataset.group, dataset.item) if name is not None}
+    if taken := reserved & set(dataset.tasks):
+        raise SpecError(
+            f"tasks have names of other outputs: {_names(taken)}; allowed: any name but {_names(reserved)}; a task may be "
+            f"named otherwise than its label, as in `my_task: {{label: ...}}`"
+        )
 
 
 def _require(what: str, name: str, known: Iterable[str], kind: str = "column") -> None:
@@ -103,8 +139,14 @@ def _tainted(dataset: Dataset, columns: Columns) -> dict[str, str]:
             tainted[task.mask] = f"the sample mask of task '{name}'"
     if dataset.position is not None:
         tainted[dataset.position] = "the position in the feed"
-    made = [(f"table '{n}'", t.keys, [c for c in t.columns if c not in t.keys]) for n, t in dataset.tables.items()]
-    made += [(f"'{d.function}'", d.inputs, list(d.outputs)) for d in dataset.derived]
+    made = []
+    for table_name, table in dataset.tables.items():
+        inputs = list(table.keys)
+        if isinstance(table, DerivedTable):
+            # Its function sees whole tables: any of their columns may be in any of its own.
+            inputs += [column for name in table.inputs for column in dataset.tables[name].columns]
+        made.append((f"table '{table_name}'", inputs, [c for c in table.columns if c not in table.keys]))
+    made += [(f"'{d.function}'", list(d.inputs), list(d.outputs)) for d in dataset.derived]
     for maker, inputs, outputs in made:
         if leak := next((c for c in inputs if c in tainted), None):
             for output in outputs:

@@ -83,6 +83,11 @@ class Numeric(_Reads):
     """Adds a second input that is 1 where the value is missing."""
 
 
+def missing_input(feature: str) -> str:
+    """Name of the input that is 1 where a numeric feature is missing."""
+    return f"{feature}_missing"
+
+
 class Bucketized(Embedded):
     """A number cut into buckets, each an embedding row; row 0 is missing."""
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from features.kinds import missing_input
 from features.layout import Input, Layout, Table
 from features.raw_inputs import is_present
 from features.spec import Bag, Bucketized, Categorical, Dataset, Id, Numeric, Sequence
@@ -50,11 +51,6 @@ def make_preprocessing_fn(dataset: Dataset) -> PreprocessingFn:
 def preprocessing_fn(inputs: Mapping[str, tf.SparseTensor], custom_config: Mapping[str, str]) -> Tensors:
     """The same in the form that TFX calls; ``custom_config["dataset"]`` is the dataset's JSON."""
     return make_preprocessing_fn(Dataset.model_validate_json(custom_config["dataset"]))(inputs)
-
-
-def missing_input(feature: str) -> str:
-    """Name of the input that is 1 where a numeric feature is missing."""
-    return f"{feature}_missing"
 
 
 # -- values ---------------------------------------------------------------------------------------------------

@@ -162,6 +162,58 @@ def test_what_is_made_from_an_answer_is_one() -> None:
     assert "made by table 't' from 'clicked'" in problem(tables={"t": table}, features={"bonus": "numeric"})
 
 
+def test_a_table_made_from_one_with_answers_is_tainted_as_a_whole() -> None:
+    side = {
+        "source": "s.csv",
+        "on": "item",
+        "columns": {"item": "int64", "watched": {"type": "int64", "outcome": True}},
+    }
+    mean = {"function": "m:mean", "inputs": ["shown"], "on": "user", "columns": {"user": "int64", "mean": "float32"}}
+    further = {"function": "m:f", "inputs": ["means"], "on": "user", "columns": {"user": "int64", "more": "float32"}}
+    tables = {"shown": side, "means": mean, "others": further}
+    said = "made by table 'means' from 'watched', an outcome column"
+    assert said in problem(tables=tables, features={"mean": "numeric"})
+    assert f"made by table 'others' from 'mean', {said}" in problem(tables=tables, features={"more": "numeric"})
+    assert Dataset.model_validate(own_log(tables=tables, features={"user": "id"}))
+    side["columns"] = {"item": "int64", "watched": "int64"}
+    assert Dataset.model_validate(own_log(tables=tables, features={"mean": "numeric", "more": "numeric"}))
+
+
+AGE = {"kind": "numeric", "missing_indicator": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"features": {"age": AGE, "age_missing": {"kind": "id", "column": "item"}}},
+            ["the missing_indicator of feature 'age' is written as 'age_missing', as is feature 'age_missing'"],
+        ),
+        (
+            {"features": {"label_click": {"kind": "id", "column": "item"}}},
+            ["as is the label of task 'click'", "allowed"],
+        ),
+        ({"features": {"mask_like": {"kind": "id", "column": "item"}}}, ["as is the mask of task 'like'", "allowed"]),
+        ({"features": {"feedrank_row_id": {"kind": "id", "column": "item"}}}, ["as is the row's id", "allowed"]),
+        (
+            {"features": {"label_x": AGE | {"column": "age"}}, "tasks": {"x_missing": "clicked"}},
+            ["written as 'label_x_missing', as is the label of task 'x_missing'"],
+        ),
+        ({"tasks": {"up": "clicked"}}, ["names of other outputs: up; allowed: any name but", "feedrank_row_id"]),
+        ({"tasks": {"like": "liked", "like_and_up": "clicked"}}, ["names of other outputs: like_and_up"]),
+        ({"tasks": {"item": "clicked"}}, ["names of other outputs: item"]),
+    ],
+)
+def test_names_that_meet_later_are_refused_now(changes: dict[str, Any], said: list[str]) -> None:
+    message = problem(**changes)
+    assert [part for part in said if part not in message] == []
+
+
+def test_a_missing_indicator_goes_without_its_neighbour() -> None:
+    features = {"age": AGE, "missing": {"kind": "id", "column": "item"}}
+    assert set(Dataset.model_validate(own_log(features=features)).features) == {"age", "missing"}
+
+
 def test_an_outcome_may_be_a_label() -> None:
     tasks = {"watch": {"label": "seconds", "kind": "regression"}}
     assert Dataset.model_validate(own_log(tasks=tasks)).tasks["watch"].kind == "regression"
