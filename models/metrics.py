@@ -114,6 +114,35 @@ def expected_auc(probabilities: Array, predictions: Array) -> float | None:
     return float((up * (below + down / 2)).sum() / (positives * negatives))
 
 
+def auc_difference_error(labels: Array, first: Array, second: Array, mask: Array | None = None) -> float | None:
+    """Standard error of ``auc(first) - auc(second)``, two predictions of the same rows.
+
+    With v_i the share of negatives that positive i lies above, w_j the share of positives that negative j lies below
+    (ties count half), m positives and n negatives: ``variance = S(v1 - v2) / m + S(w1 - w2) / n``, S the sample
+    variance (DeLong, DeLong, Clarke-Pearson, Comparing the Areas under Two or More Correlated ROC Curves, Biometrics
+    44, 1988; by ranks as Sun and Xu, IEEE Signal Processing Letters 21, 2014).
+
+    Args:
+        labels: 0/1, (rows,).
+        first: predictions, (rows,).
+        second: predictions of another model, (rows,).
+        mask: 0/1 or bool, (rows,).
+
+    Returns:
+        The error, or None if the rows hold fewer than two positives or two negatives.
+
+    Raises:
+        ValueError: as :func:`auc`.
+    """
+    kept, one = _binary(labels, first, mask)
+    _, other = _binary(labels, second, mask)
+    positive = kept == 1
+    if min(positive.sum(), (~positive).sum()) < 2:
+        return None
+    changes = _placements(positive, one) - _placements(positive, other)
+    return float(np.sqrt(sum(np.var(changes[part], ddof=1) / part.sum() for part in (positive, ~positive))))
+
+
 def log_loss(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
     """Mean of ``-y log p - (1 - y) log(1 - p)`` in nats, p clipped by :data:`EPSILON`; None without rows.
 
@@ -271,6 +300,25 @@ def _areas(labels: Floats, predictions: Floats, groups: npt.NDArray[np.int64], c
     areas = np.full(count, np.nan)
     np.divide(rank_sums - positives * (positives + 1) / 2, pairs, out=areas, where=pairs > 0)
     return areas, rows
+
+
+def _placements(positive: npt.NDArray[np.bool_], predictions: Floats) -> Floats:
+    """(rows,): the share of the other class that a positive lies above, or a negative below; ties count half."""
+    within = np.empty(len(predictions))
+    for part in (positive, ~positive):
+        within[part] = _midranks(predictions[part])
+    # A row's rank among all, less that within its class, counts the rows of the other class below it.
+    shares: Floats = (_midranks(predictions) - within) / np.where(positive, (~positive).sum(), positive.sum())
+    return np.where(positive, shares, 1 - shares)
+
+
+def _midranks(values: Floats) -> Floats:
+    """(rows,): ranks from 1; equal values share the mean of theirs."""
+    order = np.argsort(values, kind="stable")
+    starts, ends = _runs(values[order][1:] != values[order][:-1])
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((starts + ends + 1) / 2, ends - starts)
+    return ranks
 
 
 def _runs(changes: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -18,11 +18,13 @@ Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class Budget(Frozen):
-    """How many rows may be quarantined before the run stops."""
+    """How many rows may be quarantined, and files damaged, before the run stops."""
 
     max_share: Share = 0.01
     """Of all rows read."""
     max_rows: pydantic.NonNegativeInt | None = None
+    max_damaged_files: pydantic.NonNegativeInt = 0
+    """Truncated, corrupt or unreadable ones: a share of rows says nothing about them, for their lost rows are uncounted."""
 
 
 class DataConfig(Frozen):
@@ -72,6 +74,9 @@ class EvaluateConfig(Frozen):
     """By task, then metric."""
     max_regression: Share | None = 0.005
     """How far a task's AUC may fall below the last blessed model's on the same rows; null: any model may follow."""
+    regression_z: float = pydantic.Field(default=1.645, ge=0)
+    """Standard errors of the AUCs' difference that a fall may have beyond `max_regression`: with few positives, equal
+    models differ by chance. At 1.645 chance alone refuses at most one of twenty models that fell as far as allowed."""
     up_interactions: tuple[str, ...] | None = None
     """Tasks that count as an interaction when `up` is judged; all binary ones by default."""
 

@@ -20,9 +20,9 @@ from features.spec import Dataset
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.config import EvaluateConfig
 from pipeline.evaluation.gate import verdict
-from pipeline.evaluation.measure import Numbers, measure, without_nan
+from pipeline.evaluation.measure import Numbers, auc_errors, measure, without_nan
 from pipeline.evaluation.predictor import Predictor
-from pipeline.evaluation.rows import collect, read_split
+from pipeline.evaluation.rows import EvaluatedRows, collect, read_split
 from pipeline.evaluation.truth import against_truth, key_column
 
 FILE = "evaluation.json"
@@ -38,6 +38,7 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     baseline_model: OptionalInputArtifact[standard_artifacts.Model] = None,
+    baseline_pushed: OptionalInputArtifact[standard_artifacts.PushedModel] = None,
     truth: Parameter[str] = "",
 ) -> None:
     """Measures `model`, and `baseline_model` on the same rows, and blesses or refuses `model`.
@@ -50,6 +51,7 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         evaluation: gets ``evaluation.json``.
         blessing: gets BLESSED or NOT_BLESSED.
         baseline_model: the last blessed model, if there is one.
+        baseline_pushed: its push: names its version, and is what changes when another model went live in between.
         truth: folder of a synthetic log's truth; empty if there is none.
     """
     found = evaluate_split(
@@ -60,6 +62,8 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         serving_model(baseline_model) if baseline_model else None,
         truth,
     )
+    if found["baseline"] and baseline_pushed:
+        found["baseline"]["version"] = baseline_pushed.get_string_custom_property("pushed_version")
     write_evaluation(found, evaluation.uri)
     bless(blessing, found["verdict"]["blessed"], model, baseline_model)
 
@@ -97,25 +101,34 @@ def evaluate_split(
     found = measure(rows, dataset, config.up_interactions)
     if key:
         found["truth"] = against_truth(rows, dataset, truth, key)
-    found["baseline"] = measure_baseline(directory, dataset, config, baseline) if baseline else None
+    found["baseline"] = measure_baseline(directory, dataset, rows, baseline) if baseline else None
     problem = found["baseline"]["problem"] if found["baseline"] else None
     found["verdict"] = verdict(found, config, problem)
     found |= {"seconds": time.monotonic() - started, "predict_seconds": predicted - started}
     return found
 
 
-def measure_baseline(directory: str, dataset: Dataset, config: EvaluateConfig, baseline: str) -> Numbers:
+def measure_baseline(directory: str, dataset: Dataset, now: EvaluatedRows, baseline: str) -> Numbers:
     """Metrics of the last blessed model on the same rows, asked through its own inputs.
 
+    Args:
+        directory: Parquet files of the split.
+        dataset: the spec that the split was made with.
+        now: the rows with the judged model's predictions.
+        baseline: folder of the last blessed SavedModel.
+
     Returns:
-        ``{"model", "tasks", "up", "problem"}``; if the model cannot be asked, `problem` says why and `tasks` is empty.
+        ``{"model", "tasks", "auc_errors", "problem"}``: metrics and the standard error of each task's change of AUC. If
+        the model cannot be asked or measured, `problem` says why and both are empty.
     """
+    nothing: Numbers = {"model": baseline, "tasks": {}, "auc_errors": {}}
     try:
         rows = collect(read_split(directory, dataset), dataset, Predictor(baseline))
-    except (DataError, ModelError, pa.ArrowException) as error:
-        return {"model": baseline, "tasks": {}, "up": None, "problem": str(error)}
-    found = measure(rows, dataset, config.up_interactions)
-    return {"model": baseline, "tasks": found["tasks"], "up": found["up"], "problem": None}
+        found = {"tasks": measure(rows, dataset)["tasks"], "auc_errors": auc_errors(now, rows, dataset)}
+    # A ValueError is the metrics' own: an older model may answer what they do not take, such as a value beyond [0, 1].
+    except (DataError, ModelError, ValueError, pa.ArrowException) as error:
+        return nothing | {"problem": str(error)}
+    return nothing | found | {"problem": None}
 
 
 def write_evaluation(found: Numbers, directory: str) -> None:

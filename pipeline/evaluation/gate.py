@@ -5,7 +5,8 @@ A model is refused where
 - a task cannot be judged: a binary task's AUC is undefined on the test rows, or predictions are not finite;
 - a metric lies outside a configured bound, or is undefined where one is configured;
 - a task both models know became worse than in the last blessed model on the same rows: its AUC fell by more than
-  ``max_regression``, or its mean squared error rose by more than that share;
+  ``max_regression`` and ``regression_z`` standard errors of the difference (by DeLong: a task of few positives moves
+  by chance), or its mean squared error rose by more than that share;
 - the last blessed model exists but cannot be asked about these rows. ``max_regression: null`` gives up the comparison.
 
 The first rule needs no configuration, so that a broken model is never blessed by default.
@@ -13,6 +14,7 @@ The first rule needs no configuration, so that a broken model is never blessed b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from pipeline.config import Bound, EvaluateConfig
@@ -23,7 +25,8 @@ def verdict(evaluation: Numbers, config: EvaluateConfig, baseline_problem: str |
     """Judges an evaluation.
 
     Args:
-        evaluation: ``tasks`` and ``baseline`` (None, or with ``tasks`` measured on the same rows).
+        evaluation: ``tasks`` and ``baseline``: None, or with ``tasks`` measured on the same rows and ``auc_errors``, the standard
+            error of each task's change of AUC (see `pipeline.evaluation.measure.auc_errors`).
         config: bounds and the allowed fall.
         baseline_problem: why the last blessed model could not be asked, if it exists and could not.
 
@@ -33,7 +36,7 @@ def verdict(evaluation: Numbers, config: EvaluateConfig, baseline_problem: str |
     checks = [
         *_sanity(evaluation["tasks"]),
         *_bounds(evaluation["tasks"], config.thresholds),
-        *_regressions(evaluation, config.max_regression),
+        *_regressions(evaluation, config),
     ]
     reasons = [check["reason"] for check in checks if not check["ok"]]
     if baseline_problem and config.max_regression is not None:
@@ -87,36 +90,39 @@ def _why_outside(what: str, value: float | None, bound: Bound) -> str | None:
     return None
 
 
-def _regressions(evaluation: Numbers, allowed: float | None) -> Iterator[Numbers]:
-    if allowed is None or evaluation.get("baseline") is None:
+def _regressions(evaluation: Numbers, config: EvaluateConfig) -> Iterator[Numbers]:
+    allowed, baseline = config.max_regression, evaluation.get("baseline")
+    if allowed is None or baseline is None:
         return
-    for task, before in evaluation["baseline"]["tasks"].items():
+    for task, before in baseline["tasks"].items():
         now = evaluation["tasks"].get(task)
-        if now is None or now["kind"] != before["kind"]:
+        metric = "auc" if before["kind"] == "binary" else "mse"
+        if now is None or now["kind"] != before["kind"] or before.get(metric) is None:
             continue
-        if now["kind"] == "binary" and before.get("auc") is not None:
-            yield _auc_check(task, now.get("auc"), before["auc"], allowed)
-        elif now["kind"] == "regression" and before.get("mse") is not None:
-            yield _mse_check(task, now.get("mse"), before["mse"], allowed)
+        if metric == "auc":
+            limit = _auc_limit(allowed, config.regression_z, baseline["auc_errors"].get(task))
+        else:
+            limit = (allowed * before[metric], f"{allowed:.2%} of it")
+        yield _regression((task, metric), now.get(metric), before[metric], limit)
 
 
-def _auc_check(task: str, now: float | None, before: float, allowed: float) -> Numbers:
-    limit = f"at least {_number(before)} - {_number(allowed)} (last blessed model)"
+def _auc_limit(allowed: float, z: float, error: float | None) -> tuple[float, str]:
+    if error is None:
+        return math.inf, "a class has fewer than two rows: their chance cannot be told"
+    return allowed + z * error, f"{_number(allowed)} + {_number(z)} standard errors of {_number(error)}"
+
+
+def _regression(name: tuple[str, str], now: float | None, before: float, limit: tuple[float, str]) -> Numbers:
+    """One task against the last blessed model; `limit` is how much worse it may be, and how that came about."""
+    task, metric = name
+    allowed, why = limit
+    bound, word, sign = ("at least", "below", 1) if metric == "auc" else ("at most", "above", -1)
+    text = f"{bound} {_number(before)} {'-' if sign > 0 else '+'} {_number(allowed)} ({why}; last blessed model)"
     if now is None:
-        return _check((task, "auc"), now, limit, f"task '{task}': auc is undefined; the last blessed model had one")
+        return _check(name, now, text, f"task '{task}': {metric} is undefined; the last blessed model had one")
+    worse = sign * (before - now)
     reason = (
-        f"task '{task}': auc {_number(now)} is {_number(before - now)} below the last blessed model's "
-        f"{_number(before)} on the same rows; allowed: {_number(allowed)}"
+        f"task '{task}': {metric} {_number(now)} is {_number(worse)} {word} the last blessed model's {_number(before)} "
+        f"on the same rows; allowed: {_number(allowed)} ({why})"
     )
-    return _check((task, "auc"), now, limit, reason if now < before - allowed else None)
-
-
-def _mse_check(task: str, now: float | None, before: float, allowed: float) -> Numbers:
-    limit = f"at most {_number(before)} + {allowed:.2%} (last blessed model)"
-    if now is None:
-        return _check((task, "mse"), now, limit, f"task '{task}': mse is undefined; the last blessed model had one")
-    reason = (
-        f"task '{task}': mse {_number(now)} is above the last blessed model's {_number(before)} on the same rows by more "
-        f"than {allowed:.2%}"
-    )
-    return _check((task, "mse"), now, limit, reason if now > before * (1 + allowed) else None)
+    return _check(name, now, text, reason if worse > allowed else None)

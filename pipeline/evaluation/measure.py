@@ -69,6 +69,23 @@ def _tasks(rows: EvaluatedRows, dataset: Dataset, where: Column, notes: list[str
     return measured
 
 
+def auc_errors(now: EvaluatedRows, before: EvaluatedRows, dataset: Dataset) -> dict[str, float | None]:
+    """Standard error of each binary task's change of AUC between two models, by task; None where it is undefined.
+
+    Args:
+        now: rows with one model's predictions.
+        before: the same rows in the same order with another's.
+        dataset: names the tasks; those that only one of the models predicts are left out.
+    """
+    errors: dict[str, float | None] = {}
+    for name, task in dataset.tasks.items():
+        if task.kind == "binary" and name in now.predictions and name in before.predictions:
+            pair = now.predictions[name], before.predictions[name]
+            usable = not any(_unusable(predictions) for predictions in pair)
+            errors[name] = metrics.auc_difference_error(now.labels[name], *pair, now.masks.get(name)) if usable else None
+    return errors
+
+
 def _note(notes: list[str] | None, text: str) -> None:
     if notes is not None:
         notes.append(text)

@@ -54,6 +54,7 @@ class Predictor:
 
         Raises:
             DataError: if a raw column that the model needs is absent.
+            ModelError: if the model's signature does not take these inputs, or fails on them.
         """
         inputs = arrow_to_dense(rows, self.dataset)
         parts = [self._predict(part) for part in _parts(inputs, rows.num_rows)]
@@ -62,7 +63,12 @@ class Predictor:
     def _predict(self, inputs: dict[str, npt.NDArray[Any]]) -> Predictions:
         import tensorflow as tf
 
-        outputs = self._ask(**{name: tf.constant(values) for name, values in inputs.items()})
+        try:
+            outputs = self._ask(**{name: tf.constant(values) for name, values in inputs.items()})
+        except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{self.directory} cannot answer signature '{SIGNATURE}' for inputs {', '.join(sorted(inputs))}: {error}"
+            ) from error
         return {name: outputs[name].numpy() for name in sorted(outputs)}
 
 

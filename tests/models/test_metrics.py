@@ -136,6 +136,50 @@ def test_expected_auc_equals_the_naive_loop(rows):
     assert found is None or math.isclose(found, total / weight)
 
 
+def naive_difference_error(labels, first, second):
+    """DeLong, Biometrics 44, 1988: sample variances of the pairwise comparisons' means, one pair at a time."""
+    positives, negatives = ([row for row, y in enumerate(labels) if y == wanted] for wanted in (1, 0))
+
+    def beats(scores, i, j):
+        return (scores[i] > scores[j]) + (scores[i] == scores[j]) / 2
+
+    def variance(values):
+        mean = sum(values) / len(values)
+        return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+    def change(i, j):
+        return beats(first, i, j) - beats(second, i, j)
+
+    of_positives = [sum(change(i, j) for j in negatives) / len(negatives) for i in positives]
+    of_negatives = [sum(change(i, j) for i in positives) / len(positives) for j in negatives]
+    return math.sqrt(variance(of_positives) / len(positives) + variance(of_negatives) / len(negatives))
+
+
+def test_auc_difference_error_by_hand():
+    # Shares of the two negatives below each positive: 1, 1 and 1, 0; so the changes 0 and 1, variance 1/2, over 2 rows.
+    # Shares of the two positives above each negative: 1, 1 and 1/2, 1/2; both changes 1/2, variance 0.
+    labels = np.array([1, 1, 0, 0])
+    found = metrics.auc_difference_error(labels, np.array([3, 2, 0, 1]), np.array([3, 0, 1, 2]))
+    assert found == pytest.approx(0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=30))
+def test_auc_difference_error_equals_the_naive_loop(rows):
+    labels, first, second, mask = (np.array([row[part] for row in rows]) for part in range(4))
+    found = metrics.auc_difference_error(labels, first, second, mask)
+    kept = [row for row in rows if row[3]]
+    if min(sum(row[0] for row in kept), sum(1 - row[0] for row in kept)) < 2:
+        assert found is None
+    else:
+        expected = naive_difference_error(*([row[part] for row in kept] for part in range(3)))
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_same_model_twice_has_no_error():
+    labels, scores = np.array([1, 0, 1, 0, 0]), np.array([0.1, 0.1, 0.4, 0.3, 0.2])
+    assert metrics.auc_difference_error(labels, scores, scores * 2) == 0
+
+
 def test_log_loss_and_normalized_entropy_by_hand():
     labels, predictions = np.array([1, 0, 0, 0]), np.array([0.5, 0.5, 0.25, 0.25])
     loss = (2 * math.log(2) - 2 * math.log(0.75)) / 4

@@ -72,7 +72,8 @@ def test_a_first_model_is_measured_and_blessed(models, split, tmp_path):
     assert blessing.get_string_custom_property("current_model") == str(models / "good")
 
 
-def test_a_worse_model_is_refused_and_stock_tfx_keeps_the_earlier_one(models, split, tmp_path):
+def test_a_worse_model_is_refused_and_stock_tfx_keeps_the_earlier_one(models, tmp_path):
+    split = toy.write_split(tmp_path / "examples" / "Split-test", toy.rows(copies=400))
     _, first = call(models, split, tmp_path / "1", "good")
     # Upside down: the area 4/9 becomes 5/9, so for a fall the good one must be the inverse here.
     found, second = call(models, split, tmp_path / "2", "good", baseline="bad")
@@ -104,6 +105,24 @@ def test_a_last_model_that_asks_for_another_column_is_a_reason(models, split, tm
     found, _ = call(models, split, tmp_path, "good", baseline="other")
     assert "cannot be compared: the rows lack column age" in found["verdict"]["reasons"][0]
     assert found["baseline"]["tasks"] == {}
+
+
+def test_a_fall_that_chance_explains_is_no_reason(models, split, tmp_path):
+    found, _ = call(models, split, tmp_path, "good", baseline="bad")
+    assert found["baseline"]["auc_errors"]["click"] > 0.11 / 1.645
+    assert found["verdict"]["blessed"]
+
+
+def test_a_last_model_that_the_metrics_do_not_take_is_a_reason(models, split, tmp_path):
+    toy.export(tmp_path / "wild" / "Format-Serving", power=toy.WILD)
+    found, _ = call(models, split, tmp_path, "good", baseline=str(tmp_path / "wild"))
+    assert "cannot be compared: a prediction is " in found["verdict"]["reasons"][0]
+
+
+def test_a_last_model_that_fails_on_these_rows_is_a_reason(models, split, tmp_path):
+    toy.export(tmp_path / "failing" / "Format-Serving", power=toy.FAILING)
+    found, _ = call(models, split, tmp_path, "good", baseline=str(tmp_path / "failing"))
+    assert "cannot answer signature 'raw' for inputs score" in found["verdict"]["reasons"][0]
 
 
 def test_a_last_model_that_is_gone_is_a_reason(models, split, tmp_path):

@@ -6,12 +6,13 @@ from pipeline.config import Bound, EvaluateConfig
 from pipeline.evaluation.gate import verdict
 
 
-def evaluation(auc=0.7, mse=2.0, before=None):
-    def tasks(area, error):
+def evaluation(auc=0.7, mse=2.0, before=None, error=0.0):
+    def tasks(area, squared):
         click = {"kind": "binary", "rows": 100, "positives": 10, "auc": area, "log_loss": 0.3}
-        return {"click": click, "dwell": {"kind": "regression", "rows": 100, "mean_prediction": 1.0, "mse": error}}
+        return {"click": click, "dwell": {"kind": "regression", "rows": 100, "mean_prediction": 1.0, "mse": squared}}
 
-    return {"tasks": tasks(auc, mse), "baseline": {"tasks": tasks(*before)} if before else None}
+    baseline = {"tasks": tasks(*before), "auc_errors": {"click": error}} if before else None
+    return {"tasks": tasks(auc, mse), "baseline": baseline}
 
 
 def test_a_sane_model_without_limits_is_blessed():
@@ -46,8 +47,23 @@ def test_a_bound_on_an_undefined_metric_refuses():
 def test_a_worse_model_is_refused_and_told_by_how_much():
     found = verdict(evaluation(auc=0.69, before=(0.7, 2.0)), EvaluateConfig(max_regression=0.005))
     assert found["reasons"] == [
-        "task 'click': auc 0.69 is 0.01 below the last blessed model's 0.7 on the same rows; allowed: 0.005"
+        "task 'click': auc 0.69 is 0.01 below the last blessed model's 0.7 on the same rows; allowed: 0.005 "
+        "(0.005 + 1.645 standard errors of 0)"
     ]
+
+
+def test_a_fall_within_the_standard_error_is_no_reason():
+    config = EvaluateConfig(max_regression=0.005, regression_z=2)
+    found = verdict(evaluation(auc=0.66, before=(0.7, 2.0), error=0.02), config)
+    assert found["blessed"]
+    limits = [check["limit"] for check in found["checks"] if check["metric"] == "auc"]
+    assert limits[-1] == "at least 0.7 - 0.045 (0.005 + 2 standard errors of 0.02; last blessed model)"
+    found = verdict(evaluation(auc=0.65, before=(0.7, 2.0), error=0.02), config)
+    assert found["reasons"][0].endswith("allowed: 0.045 (0.005 + 2 standard errors of 0.02)")
+
+
+def test_a_fall_whose_chance_cannot_be_told_is_no_reason():
+    assert verdict(evaluation(auc=0.1, before=(0.7, 2.0), error=None), EvaluateConfig())["blessed"]
 
 
 def test_a_slightly_worse_model_is_blessed():
@@ -58,7 +74,7 @@ def test_a_regressions_error_may_rise_by_a_share():
     config = EvaluateConfig(max_regression=0.05)
     assert verdict(evaluation(mse=2.09, before=(0.7, 2.0)), config)["blessed"]
     [reason] = verdict(evaluation(mse=2.11, before=(0.7, 2.0)), config)["reasons"]
-    assert reason.startswith("task 'dwell': mse 2.11 is above the last blessed model's 2 on the same rows")
+    assert reason.startswith("task 'dwell': mse 2.11 is 0.11 above the last blessed model's 2 on the same rows")
 
 
 def test_a_task_that_only_the_last_model_knew_is_no_reason():

@@ -72,6 +72,9 @@ def write_split(folder: Path, batch: pa.RecordBatch) -> Path:
     return folder
 
 
+WILD, FAILING = 50.0, -50.0
+
+
 class _Toy(tf.Module):
     """click = score ** power (or NaN), like = click / 2, dwell = score, up = score."""
 
@@ -85,6 +88,9 @@ class _Toy(tf.Module):
             score = inputs[self._column]
             click = tf.where(self.power > 99.0, score * np.nan, tf.abs(score) ** self.power)
             click = tf.where(self.power < 0.0, 1 - score, click)
+            click = tf.where(self.power == WILD, 2 + score, click)
+            with tf.control_dependencies([tf.debugging.assert_none_equal(self.power, FAILING)]):
+                click = tf.identity(click)
             return {"click": click, "like": click / 2, "dwell": score, "up": tf.identity(score)}
 
         spec = {self._column: tf.TensorSpec([None], tf.float32, name=self._column)}
@@ -92,7 +98,8 @@ class _Toy(tf.Module):
 
 
 def export(folder: Path, power: float = 1.0, spec: Dataset | None = None) -> Path:
-    """A SavedModel below `folder` as feedrank exports it. A power below 0 predicts clicks upside down, above 99 NaN."""
+    """A SavedModel below `folder` as feedrank exports it. A power below 0 predicts clicks upside down, above 99 NaN,
+    `WILD` numbers above 1; `FAILING` fails."""
     spec = spec or dataset()
     model = _Toy(power, spec.feature_columns()[0])
     tf.saved_model.save(model, str(folder), signatures={"raw": model.signature()})
