@@ -11,8 +11,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tfx import types
 from tfx import v1 as tfx
+from tfx.dsl.components.base import base_node
+from tfx.dsl.components.common import resolver
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+from tfx.types import standard_artifacts
 
 from features.errors import ConfigError
 from features.spec import Dataset
@@ -23,11 +27,10 @@ from pipeline.lookups import Lookups
 FINGERPRINT = "data-fingerprint"
 """Parameter of the compiled pipeline: give another text when the data has changed, or cached results are reused."""
 FORMATS = (".yaml", ".yml", ".json")
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 
 
 def compile_pipeline(config: RunConfig, output: str, image: str | None = None) -> None:
-    """Writes the same graph that the local runner runs.
+    """Writes the same graph that the local runner runs, under `kubeflow_name` of the run's name.
 
     Args:
         config: the run.
@@ -37,17 +40,13 @@ def compile_pipeline(config: RunConfig, output: str, image: str | None = None) -
             ``feedrank:<version>``, which you build.
 
     Raises:
-        ConfigError: if Kubeflow does not allow the run's name, or the file's ending is unknown.
+        ConfigError: if the file's ending is unknown.
     """
     path = Path(output)
     if path.suffix not in FORMATS:
         raise ConfigError(f"cannot write '{output}'; allowed endings: {', '.join(FORMATS)}")
-    if not _NAME.fullmatch(config.name):
-        raise ConfigError(
-            f"Kubeflow does not take the name '{config.name}'; allowed: lower-case letters, digits and '-', such as "
-            f"'{re.sub('[^a-z0-9-]', '-', config.name.lower())}'"
-        )
     pipeline = graph.build_pipeline(config, f"{config.output.rstrip('/')}/{config.name}/artifacts", _lookups())
+    pipeline.pipeline_info.pipeline_name = kubeflow_name(config.name)
     settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image or f"feedrank:{importlib.metadata.version('feedrank')}",
         # The older schema cannot be written as YAML where a pipeline has parameters.
@@ -57,13 +56,38 @@ def compile_pipeline(config: RunConfig, output: str, image: str | None = None) -
     runner.run(pipeline)
 
 
+def kubeflow_name(name: str) -> str:
+    """The name of a run at Kubeflow, which allows lower-case letters, digits and '-' only.
+
+    Example:
+        >>> kubeflow_name("My_feed")
+        'my-feed'
+    """
+    return re.sub("[^a-z0-9-]", "-", name.lower())
+
+
 def _lookups() -> Lookups:
-    """Kubeflow knows these two strategies and no other."""
-    return Lookups(
-        baseline=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        previous=tfx.dsl.experimental.LatestArtifactStrategy,
-        fingerprint=_fingerprint,
+    return Lookups(baseline=_latest_blessed_model, previous=_latest_statistics, fingerprint=_fingerprint)
+
+
+def _latest_blessed_model(trainer: base_node.BaseNode) -> resolver.Resolver:
+    """Kubeflow knows two strategies, this and the next, and runs none of ours."""
+    del trainer
+    return tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=types.Channel(type=standard_artifacts.Model),
+        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
     )
+
+
+def _latest_statistics(statistics: base_node.BaseNode) -> resolver.Resolver:
+    """Before this run's own are made: afterwards the latest would be those."""
+    found = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+        statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+    )
+    statistics.add_upstream_node(found)
+    return found
 
 
 def _fingerprint(dataset: Dataset, path: str) -> Any:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,15 @@ from kfp import components
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from tfx.utils import import_utils
 
-import pipeline
 from features.errors import ConfigError
 from pipeline import graph
 from pipeline.config import RunConfig
-from pipeline.loading import load
+from pipeline.loading import BASE, CONFIGS, load
 from pipeline.lookups import Lookups
-from pipeline.runners.kubeflow import FINGERPRINT, compile_pipeline
+from pipeline.runners.kubeflow import FINGERPRINT, compile_pipeline, kubeflow_name
 
-DEMO = Path(pipeline.__file__).parent / "configs" / "demo.yaml"
+DEMO = CONFIGS / "demo.yaml"
+SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if path != BASE)
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +99,28 @@ def test_json_is_a_job_of_the_same_specification(config: RunConfig, spec: dict[s
     assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/runs/demo/artifacts"
 
 
-@pytest.mark.parametrize(
-    ("name", "output", "message"),
-    [
-        ("My_Run", "x.yaml", "does not take the name 'My_Run'; .* such as 'my-run'"),
-        ("demo", "x.txt", r"cannot write 'x.txt'; allowed endings: .yaml"),
-    ],
-)
-def test_what_kubeflow_refuses_is_said(config: RunConfig, name: str, output: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        compile_pipeline(config.model_copy(update={"name": name}), output)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_configuration_compiles(path: Path, tmp_path: Path) -> None:
+    compile_pipeline(load(path, ["data.path=no/such/folder"]), str(tmp_path / "x.yaml"))
+    loaded = components.load_component_from_file(str(tmp_path / "x.yaml"))
+    assert loaded.name == kubeflow_name(load(path).name)
+
+
+def test_names_become_such_as_kubeflow_takes(config: RunConfig, tmp_path: Path) -> None:
+    compile_pipeline(config.model_copy(update={"name": "My_Run"}), str(tmp_path / "x.yaml"))
+    spec = yaml.safe_load((tmp_path / "x.yaml").read_text())
+    assert spec["pipelineInfo"]["name"] == "my-run"
+    # Folders keep the run's own name.
+    assert "gs://bucket/runs/My_Run/serving" in json.dumps(spec)
+
+
+def test_other_endings_are_refused(config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match=r"cannot write 'x.txt'; allowed endings: \.yaml"):
+        compile_pipeline(config, "x.txt")
+
+
+@pytest.mark.slow
+def test_the_command_says_the_files_name_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "compile", str(DEMO), "--output", str(tmp_path / "x.yaml")]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{tmp_path / 'x.yaml'}\n", "")
