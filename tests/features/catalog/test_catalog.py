@@ -16,6 +16,7 @@ from features.errors import ConfigError
 from features.logs import LogBatch, load_tables, read_log
 from features.spec import Dataset
 from features.synthesis import SynthesisConfig
+from tests.public_logs import PublicLogs
 
 
 @pytest.mark.parametrize("name", catalog.names())
@@ -73,7 +74,7 @@ def _rows(batches: list[LogBatch], split: str) -> int:
     return sum(batch.of(split).num_rows for batch in batches)
 
 
-def test_census_income_reads_the_official_file(test_data: Path) -> None:
+def test_census_income_reads_the_official_file(test_data: PublicLogs) -> None:
     batches = _read(catalog.load("census_income"), test_data / "census_income")
     rows = pa.Table.from_batches([batch.rows for batch in batches])
     # Counted with `zcat | awk -F', '` on columns 42 and 8.
@@ -106,7 +107,7 @@ def test_census_income_features_are_all_columns_but_labels_and_weight() -> None:
     assert features == set(census_income.COLUMNS) - {"instance_weight", "marital_stat", "income_50k"}
 
 
-def test_kuairand_splits_by_day_and_loses_no_row(test_data: Path) -> None:
+def test_kuairand_splits_by_day_and_loses_no_row(test_data: PublicLogs) -> None:
     batches = _read(catalog.load("kuairand"), test_data / "kuairand")
     # Rows by `date`, counted with awk.
     assert [_rows(batches, split) for split in ("train", "validation", "test")] == [
