@@ -9,10 +9,14 @@ import pydantic
 import yaml
 
 from features import catalog
+from features.columns import kept_columns
 from features.frozen import Frozen, SpecError, unknown
-from features.spec import METRICS, Dataset, Task
+from features.spec import METRICS, Dataset, Numeric, Task
 from features.synthesis.config import SynthesisConfig
-from models.config import ModelConfig, TrainConfig
+from models.config import UP, DlenHead, ModelConfig, TrainConfig, and_up
+
+WITNESS_ROWS = 1024
+"""Validation rows whose predictions travel with the export, for check_serving to compare."""
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -84,9 +88,9 @@ class EvaluateConfig(Frozen):
 class CheckServingConfig(Frozen):
     """How the export is compared with the trainer."""
 
-    rows: int = pydantic.Field(default=256, ge=1)
+    rows: int = pydantic.Field(default=256, ge=1, le=WITNESS_ROWS)
     tolerance: float = pydantic.Field(default=1e-5, gt=0)
-    """Largest difference of a prediction."""
+    """Largest difference of a prediction; of values beyond 1, as a share of the trainer's."""
 
 
 class PushConfig(Frozen):
@@ -183,13 +187,19 @@ class RunConfig(Frozen):
     @pydantic.model_validator(mode="after")
     def _check(self) -> RunConfig:
         _check_evaluate(self.evaluate, self.dataset)
+        _check_model(self.model, self.dataset)
         return self
 
 
 def _check_evaluate(evaluate: EvaluateConfig, dataset: Dataset) -> None:
+    columns = dataset.all_columns()
+    allowed = [name for name in kept_columns(dataset) if not columns[name].is_list]
     for column in evaluate.slices:
-        if column not in dataset.all_columns():
-            raise SpecError(f"evaluate.slices: {unknown('column', column, dataset.all_columns())}")
+        if column not in columns:
+            raise SpecError(f"evaluate.slices: {unknown('column', column, allowed)}")
+        if column not in allowed:
+            what = "a list" if columns[column].is_list else "an outcome, which examples do not keep"
+            raise SpecError(f"evaluate.slices: column '{column}' is {what}; allowed: {', '.join(allowed)}")
     for name, bounds in evaluate.thresholds.items():
         task = _task(dataset, name, "evaluate.thresholds")
         for metric in bounds:
@@ -198,6 +208,30 @@ def _check_evaluate(evaluate: EvaluateConfig, dataset: Dataset) -> None:
     for name in evaluate.up_interactions or ():
         if _task(dataset, name, "evaluate.up_interactions").kind != "binary":
             raise SpecError(f"evaluate.up_interactions: task '{name}' is a regression; allowed: binary tasks")
+
+
+def _check_model(model: ModelConfig, dataset: Dataset) -> None:
+    raw = [name for name, f in dataset.features.items() if isinstance(f, Numeric) and f.scaling == "none"]
+    if raw and model.numbers.kind == "piecewise_linear":
+        raise SpecError(
+            f"model.numbers: piecewise_linear needs scaled numbers, for its bins lie where scaled numbers do; feature "
+            f"'{raw[0]}' has `scaling: none`; allowed: zscore, log_zscore, quantile"
+        )
+    if isinstance(model.head, DlenHead):
+        _check_dlen(model.head, dataset)
+
+
+def _check_dlen(head: DlenHead, dataset: Dataset) -> None:
+    binary = [name for name, task in dataset.tasks.items() if task.kind == "binary"]
+    if not binary:
+        raise SpecError(f"model.head: dlen needs a binary task; got only regressions: {', '.join(dataset.tasks)}")
+    for name in head.ratios:
+        if name not in binary:
+            raise SpecError(f"model.head.ratios: {unknown('binary task', name, binary)}")
+    if taken := [name for name in dataset.tasks if name in {UP, *map(and_up, binary)}]:
+        raise SpecError(
+            f"dataset.tasks: '{taken[0]}' is the name of another output of model.head dlen; rename the task"
+        )
 
 
 def _task(dataset: Dataset, name: str, where: str) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,6 +18,7 @@ from features.spec import DAY, SPLITS, Dataset, label_column, mask_column
 K = TypeVar("K")
 Example = tuple[str, int, str]
 """File, row and value of one refused row."""
+_FILES_NAMED = 20
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Counts:
         rows_out: rows by part of the split (``all`` where there is no split).
         quarantined: rows refused.
         reasons: rows and the first example by reason and column.
+        damaged: files of which an unknown number of rows is lost, and why.
         files: rows by file.
         days: rows out by day, yyyymmdd.
         tasks: by task and part: rows that count, those with a label above 0, and the sum of labels.
@@ -39,6 +41,7 @@ class Counts:
     rows_out: dict[str, int] = field(default_factory=dict)
     quarantined: int = 0
     reasons: dict[tuple[str, str], tuple[int, Example]] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     tasks: dict[tuple[str, str], tuple[int, int, float]] = field(default_factory=dict)
@@ -70,6 +73,8 @@ class Counts:
     def _add_rejects(self, rejects: Iterable[Reject]) -> None:
         for reject in rejects:
             self.quarantined += reject.rows
+            if reject.damages_file:
+                self.damaged[reject.file] = reject.reason
             self._add_reason((reject.reason, reject.column), reject.rows, (reject.file, reject.row, reject.value))
 
     def _add_reason(self, key: tuple[str, str], rows: int, example: Example) -> None:
@@ -90,6 +95,7 @@ class Counts:
         """Adds `other` to these counts and returns them."""
         self.rows_read += other.rows_read
         self.quarantined += other.quarantined
+        self.damaged |= other.damaged
         _add(self.rows_out, other.rows_out)
         _add(self.files, other.files)
         _add(self.days, other.days)
@@ -112,7 +118,7 @@ class Counts:
             raise AssertionError(f"{self.rows_read} rows read, but {out} out and {self.quarantined} quarantined")
 
     def quarantine_summary(self) -> dict[str, Any]:
-        """Rows refused and why, most frequent reason first."""
+        """Rows refused and why, most frequent reason first, and the damaged files."""
         ordered = sorted(self.reasons.items(), key=lambda item: (-item[1][0], item[0]))
         return {
             "rows": self.quarantined,
@@ -125,6 +131,7 @@ class Counts:
                 }
                 for (reason, column), (rows, example) in ordered
             ],
+            "damaged_files": [{"path": file, "reason": reason} for file, reason in sorted(self.damaged.items())],
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -149,33 +156,67 @@ def _add(mine: dict[K, int], theirs: Mapping[K, int]) -> None:
         mine[key] = mine.get(key, 0) + rows
 
 
+class Limits(Protocol):
+    """What may be lost before a run stops: the configuration's ``data.budget``."""
+
+    @property
+    def max_share(self) -> float:
+        """Rows refused, of the rows read."""
+
+    @property
+    def max_rows(self) -> int | None:
+        """Rows refused; None: any number."""
+
+    @property
+    def max_damaged_files(self) -> int:
+        """Files of which an unknown number of rows is lost."""
+
+
 def check_budget(
-    rows_read: int,
-    quarantined: Mapping[str, Any],
-    max_share: float,
-    max_rows: int | None,
-    what: str,
-    kept_at: str | None = None,
+    rows_read: int, quarantined: Mapping[str, Any], budget: Limits, what: str, kept_at: str | None = None
 ) -> None:
-    """Stops when too many rows were refused.
+    """Stops when too many rows were refused, or too many files are damaged.
 
     Args:
         rows_read: good and bad.
         quarantined: :meth:`Counts.quarantine_summary`.
-        max_share: of the rows read.
-        max_rows: rows; None: any number.
+        budget: what is allowed.
         what: what was read, for the message.
         kept_at: folder that holds the dead letters, for the message.
 
     Raises:
-        DataError: with the top reasons, rows and an example each.
+        DataError: with the damaged files, the top reasons, rows and an example each.
     """
+    lines = [*_too_many_files(quarantined, budget, what), *_too_many_rows(rows_read, quarantined, budget, what)]
+    if not lines:
+        return
+    if kept_at is not None:
+        lines.append(f"All of them, with file, line, column and raw text: {kept_at}")
+    raise DataError("\n".join(lines))
+
+
+def _too_many_files(quarantined: Mapping[str, Any], budget: Limits, what: str) -> list[str]:
+    damaged = quarantined["damaged_files"]
+    if len(damaged) <= budget.max_damaged_files:
+        return []
+    named = [f"  {file['path']}: {REASONS[file['reason']]}" for file in damaged[:_FILES_NAMED]]
+    if len(damaged) > _FILES_NAMED:
+        named.append(f"  and {len(damaged) - _FILES_NAMED} more")
+    head = (
+        f"{what}: {len(damaged)} damaged files, nobody knows how many of their rows are lost; "
+        f"allowed: {budget.max_damaged_files} (data.budget.max_damaged_files)"
+    )
+    return [head, *named]
+
+
+def _too_many_rows(rows_read: int, quarantined: Mapping[str, Any], budget: Limits, what: str) -> list[str]:
     refused = quarantined["rows"]
     share = refused / rows_read if rows_read else 0.0
-    over = [f"{max_share:.4g} of the rows (data.budget.max_share)"] if share > max_share else []
-    over += [f"{max_rows} rows (data.budget.max_rows)"] if max_rows is not None and refused > max_rows else []
+    over = [f"{budget.max_share:.4g} of the rows (data.budget.max_share)"] if share > budget.max_share else []
+    if budget.max_rows is not None and refused > budget.max_rows:
+        over.append(f"{budget.max_rows} rows (data.budget.max_rows)")
     if not over:
-        return
+        return []
     lines = [
         f"{what}: {refused:,} of {rows_read:,} rows ({share:.2%}) are malformed; allowed: {' and '.join(over)}. Top reasons:"
     ]
@@ -187,6 +228,4 @@ def check_budget(
             f"  {reason['reason']}{column}: {reason['rows']:,} rows ({REASONS[reason['reason']]}); "
             f"for example {example['file']}, row {example['row']}{value}"
         )
-    if kept_at is not None:
-        lines.append(f"All of them, with file, line, column and raw text: {kept_at}")
-    raise DataError("\n".join(lines))
+    return lines

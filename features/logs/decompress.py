@@ -166,5 +166,7 @@ def _zstd_pieces(stream: BinaryIO) -> Iterator[bytes]:
             while piece := source.read(_READ):
                 yield piece
     except OSError as error:
+        if error.errno is not None:  # the disk's, not the decoder's
+            raise
         reason = "truncated_file" if "Truncated" in str(error) else "corrupt_file"
         raise DamagedFileError(reason, str(error)) from error

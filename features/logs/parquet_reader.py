@@ -13,7 +13,8 @@ from features.logs.quarantine import RAW_CHARS, WHOLE_FILE, RawBatch, Reject, te
 
 BATCH_ROWS = 65_536
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
-"""What pyarrow raises for damaged files; names that are no UTF-8 among them."""
+"""What pyarrow raises for damaged files; names that are no UTF-8 among them. An OSError with a number is none of these:
+the system's own, of a file that is not there or a disk that failed (see :func:`_pass_on`)."""
 
 
 def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collection[str] = ()) -> Iterator[RawBatch]:
@@ -32,26 +33,43 @@ def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collect
         batches of at most :data:`BATCH_ROWS` rows with columns of the file's own types.
 
     Raises:
-        DataError: if the file lacks a column that is not optional.
+        DataError: if the file lacks a column that is not optional, or the system cannot read it.
     """
     try:
         parquet = pq.ParquetFile(file)
         groups = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         present = list(parquet.schema_arrow.names)
     except _UNREADABLE as error:
+        _pass_on(file, error)
         yield _rejected(name, WHOLE_FILE, 1, error)
         return
+    wanted = _wanted(name, present, columns, optional)
     with parquet:
-        yield from _read_groups(parquet, name, groups, _wanted(name, present, columns, optional))
+        try:
+            yield from _read_groups(parquet, name, groups, wanted)
+        except OSError as error:
+            _pass_on(file, error)
+            raise
 
 
 def check_parquet(file: str, name: str, columns: Sequence[str]) -> None:
-    """Looks at the footer only; arguments and errors as of :func:`read_parquet`. An unreadable file is no error here."""
+    """Looks at the footer only; arguments and errors as of :func:`read_parquet`. A damaged file is no error here."""
     try:
         present = list(pq.read_schema(file).names)
-    except _UNREADABLE:
+    except _UNREADABLE as error:
+        _pass_on(file, error)
         return
     _wanted(name, present, columns, ())
+
+
+def _pass_on(file: str, error: Exception) -> None:
+    """Raises what is no damage of the file.
+
+    Raises:
+        DataError: if the system said why the file cannot be read: that costs no rows, the next attempt may read them.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _wanted(name: str, present: list[str], columns: Sequence[str], optional: Collection[str]) -> list[str]:
@@ -70,6 +88,8 @@ def _read_groups(parquet: pq.ParquetFile, name: str, groups: list[int], wanted: 
                 yield _batch(name, batch, wanted, first_row + seen)
                 seen += batch.num_rows
         except _UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             problem = error
         if problem is None and seen < rows:
             problem = ValueError(f"the footer promises {rows} rows in row group {group}, {seen} are there")

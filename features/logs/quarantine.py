@@ -50,6 +50,7 @@ REASONS: dict[str, str] = {
     "unreadable_file": "the Parquet file, or a row group of it, cannot be read",
 }
 """Every reason there is, in words."""
+_ENDS_A_FILE = frozenset({"truncated_file", "corrupt_file"})
 
 
 class Reject(NamedTuple):
@@ -63,6 +64,11 @@ class Reject(NamedTuple):
     value: str
     raw: str
     rows: int = 1
+
+    @property
+    def damages_file(self) -> bool:
+        """Whether it stands for a part of a file with nobody knows how many rows; `rows` is 1 then."""
+        return self.reason in _ENDS_A_FILE or (self.reason == "unreadable_file" and self.row == WHOLE_FILE)
 
 
 def text(value: Any, limit: int = VALUE_CHARS) -> str:
@@ -102,7 +108,6 @@ class RawBatch:
         lines: int64 (n,), 1-based physical line; -1 where there are no lines.
         raw: gives the text of the i-th row.
         rejects: rows of this stretch of the file that could not even be parsed.
-        missing: columns that were asked for as optional and are not in the file.
     """
 
     file: str

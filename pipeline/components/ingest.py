@@ -100,7 +100,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         The manifest. ``rows_read == sum(rows_out) + quarantined.rows``.
 
     Raises:
-        DataError: if a file or column is missing, more rows are malformed than the budget allows, or a part of the split
+        DataError: if a file or column is missing, more rows are malformed or files damaged than the budget allows, or a part of the split
             gets no row. Dead letters and manifest are then kept in ``folders.stopped``.
     """
     started = time.monotonic()
@@ -164,14 +164,12 @@ def _manifest(counted: str, files: Iterable[str], path: str) -> dict[str, Any]:
 
 
 def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped: str) -> None:
-    """Budget of bad rows, empty parts, ids that collide."""
+    """Budget of bad rows and damaged files, empty parts, ids that collide."""
     budget = data.budget
     what = f"log of {dataset.name}"
-    check_budget(manifest["rows_read"], manifest["quarantined"], budget.max_share, budget.max_rows, what, stopped)
+    check_budget(manifest["rows_read"], manifest["quarantined"], budget, what, stopped)
     for name, table in manifest["tables"].items():
-        check_budget(
-            table["rows_read"], table["quarantined"], budget.max_share, budget.max_rows, f"table '{name}'", stopped
-        )
+        check_budget(table["rows_read"], table["quarantined"], budget, f"table '{name}'", stopped)
     if empty := [split for split in SPLITS if not manifest["rows_out"][split]]:
         days = ", ".join(manifest["days"]) or "none"
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -20,8 +21,9 @@ from features.errors import ConfigError, DataError
 from features.spec import DAY, ROW_ID, SPLITS, Column, Dataset, Derived, Source
 from pipeline.components.ingest import Folders, Ingest, RowGroups, ingest
 from pipeline.config import Budget, DataConfig
-from tests.features.logs.small_log import GOOD, dataset, write
+from tests.features.logs.small_log import GOOD, HEADER, dataset, write
 from tests.features.logs.test_tables import USERS
+from tests.public_logs import PublicLogs
 
 RUNNER = ["--runner=FnApiRunner"]
 SPEC = dataset(source=Source(files="log*.csv"), tables={"users": USERS})
@@ -135,6 +137,23 @@ def test_a_table_over_the_budget(tmp_path: Path) -> None:
         _run(SPEC, _log(tmp_path), max_share=0.2)
 
 
+def test_a_damaged_file_stops_the_run_however_small_its_share_looks(tmp_path: Path) -> None:
+    _log(tmp_path)
+    whole = gzip.compress(f"{HEADER}\n{GOOD}\n".encode() * 50)
+    for name, data in {"log5.csv.gz": whole[:-9], "log6.csv.gz": b"no gzip"}.items():
+        (tmp_path / name).write_bytes(data)
+    spec = dataset(source=Source(files="log*.csv*"))
+    with pytest.raises(DataError, match=r"log of small: 2 damaged files, .*allowed: 1 \(data") as stop:
+        _run(spec, tmp_path, max_share=1, max_damaged_files=1)
+    assert "  log5.csv.gz: the compressed file ends too early" in str(stop.value)
+    assert "  log6.csv.gz: the compressed file is damaged" in str(stop.value)
+    manifest, _ = _run(spec, tmp_path, max_share=1, max_damaged_files=2)
+    assert manifest["quarantined"]["damaged_files"] == [
+        {"path": "log5.csv.gz", "reason": "truncated_file"},
+        {"path": "log6.csv.gz", "reason": "corrupt_file"},
+    ]
+
+
 def test_an_empty_part_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"no row of log of small falls into validation and test; rows read: 1, days found: 20240101"
@@ -179,7 +198,7 @@ def test_row_groups() -> None:
     assert [table.num_rows for table in small.add(batches[0])] == [7]
 
 
-def test_the_real_log(test_data: Path, tmp_path: Path) -> None:
+def test_the_real_log(test_data: PublicLogs, tmp_path: Path) -> None:
     names = ("user_id", "video_id", "date", "is_click", "long_view", "is_like", "tab")
     spec = dataset(
         name="real",
