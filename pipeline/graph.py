@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
-from tfx.types import standard_artifacts
 
 from features.spec import SPLITS
 from pipeline.components import train
@@ -61,16 +59,11 @@ def _add_data(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
 
 def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     ingest = nodes["ingest"]
-    nodes["previous_statistics"] = tfx.dsl.Resolver(
-        strategy_class=lookups.previous,
-        statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
-    )
     nodes["schema"] = SpecSchema(dataset=config.dataset.model_dump_json())
     nodes["statistics"] = tfx.components.StatisticsGen(
         examples=ingest.outputs["examples"], schema=nodes["schema"].outputs["schema"]
     )
-    # Resolved first: afterwards the latest statistics would be this run's own.
-    nodes["statistics"].add_upstream_node(nodes["previous_statistics"])
+    nodes["previous_statistics"] = lookups.previous(nodes["statistics"])
     nodes["anomalies"] = tfx.components.ExampleValidator(
         statistics=nodes["statistics"].outputs["statistics"], schema=nodes["schema"].outputs["schema"]
     )
@@ -112,20 +105,16 @@ def _add_training(nodes: Nodes, config: RunConfig) -> None:
 
 def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     model, examples = nodes["train"].outputs["model"], nodes["ingest"].outputs["examples"]
-    current = {} if lookups.baseline is tfx.dsl.experimental.LatestBlessedModelStrategy else {"current": model}
-    nodes["baseline"] = tfx.dsl.Resolver(
-        strategy_class=lookups.baseline,
-        model=types.Channel(type=standard_artifacts.Model),
-        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-        **current,
-    )
+    baseline = nodes["baseline"] = lookups.baseline(nodes["train"])
+    version = {"baseline_pushed": baseline.outputs["pushed"]} if "pushed" in baseline.outputs else {}
     nodes["evaluate"] = Evaluate(
         dataset=config.dataset.model_dump_json(),
         evaluate=config.evaluate.model_dump_json(),
         examples=examples,
         model=model,
-        baseline_model=nodes["baseline"].outputs["model"],
+        baseline_model=baseline.outputs["model"],
         truth=find_truth(config.data.path),
+        **version,
     )
     nodes["check_serving"] = CheckServing(
         dataset=config.dataset.model_dump_json(),

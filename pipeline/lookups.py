@@ -1,74 +1,120 @@
-"""What a run looks up among earlier runs: the model to be measured against, the statistics to compare with."""
+"""What a run looks up among earlier runs: the model to be measured against, the statistics to compare with.
+
+TFX's own strategies, `LatestBlessedModelStrategy` and `LatestArtifactStrategy`, would find this run's own model and
+statistics when a run is repeated, or those of a run that was stopped: it would be measured against itself. The ones here
+take what went through (a pushed model, statistics whose verdict was good) and is not the run's own, so that a
+repeated run has the inputs it had and TFX's cache answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx import types
+from tfx import v1 as tfx
+from tfx.dsl.components.base import base_node
 from tfx.dsl.components.common import resolver
+from tfx.types import standard_artifacts
 
-from features import logs
 from features.spec import Dataset
+from pipeline.artifacts import DataVerdict
+from pipeline.fingerprint import fingerprint
 
-_BLESSED = "blessed"
-_CURRENT_MODEL_ID = "current_model_id"
+_Event = metadata_store_pb2.Event
+Artifacts = dict[str, list[types.Artifact]]
 
 
-class LatestOtherBlessedModel(resolver.ResolverStrategy):
-    """Resolves ``model`` and ``model_blessing`` to the latest blessed model other than ``current``.
+class LastPushedModel(resolver.ResolverStrategy):
+    """Resolves ``model`` and ``pushed`` to what was live before ``current``, this run's model, went live.
 
-    TFX's `LatestBlessedModelStrategy` would find the current model itself when a run is repeated with nothing changed:
-    evaluation would be redone against itself and the same model pushed once more. Leaving it out keeps the evaluation's
-    inputs as they were, so that TFX's cache answers.
+    Pushed means blessed twice. If the current model is the live one, that is the one pushed before it; if another was
+    pushed since, that other: then ``pushed`` is a new artifact, the evaluation is done again and the model pushed again.
     """
 
-    def resolve_artifacts(
-        self, store: Any, input_dict: dict[str, list[types.Artifact]]
-    ) -> dict[str, list[types.Artifact]]:
+    def resolve_artifacts(self, store: Any, input_dict: Artifacts) -> Artifacts:
         """Picks the artifacts.
 
         Args:
-            store: the MLMD store; all that is needed is in `input_dict`.
-            input_dict: all artifacts under ``model`` and ``model_blessing``, and this run's model under ``current``.
+            store: the MLMD store, which knows the model of each push.
+            input_dict: all artifacts under ``model`` and ``pushed``, this run's model under ``current``.
 
         Returns:
-            The same keys; ``model`` and ``model_blessing`` hold one artifact each, or none if no other model is blessed.
+            The same keys; ``model`` and ``pushed`` hold one artifact each, or none in a first run.
         """
-        del store
         current = {model.id for model in input_dict["current"]}
-        blessings = {
-            blessing.get_int_custom_property(_CURRENT_MODEL_ID): blessing
-            for blessing in input_dict["model_blessing"]
-            if blessing.get_int_custom_property(_BLESSED) == 1
-        }
-        candidates = [m for m in input_dict["model"] if m.id in blessings and m.id not in current]
-        latest = max(candidates, key=lambda model: model.id, default=None)
-        return {
-            "model": [latest] if latest else [],
-            "model_blessing": [blessings[latest.id]] if latest else [],
-            "current": input_dict["current"],
-        }
+        models = {model.id: model for model in input_dict["model"]}
+        found: Artifacts = {"model": [], "pushed": [], "current": input_dict["current"]}
+        for pushed in sorted(input_dict["pushed"], key=lambda artifact: artifact.id, reverse=True):
+            model = producer_input(store, pushed.id, "model")
+            if pushed.get_int_custom_property("pushed") == 1 and model in models and model not in current:
+                return {**found, "model": [models[model]], "pushed": [pushed]}
+        return found
 
 
-class LatestIfAny(resolver.ResolverStrategy):
-    """Resolves each input to its latest artifact, or to none in the first run (where `LatestArtifactStrategy` fails)."""
+class LastGoodStatistics(resolver.ResolverStrategy):
+    """Resolves ``statistics`` to the latest other than ``current`` that validation let through."""
 
-    def resolve_artifacts(
-        self, store: Any, input_dict: dict[str, list[types.Artifact]]
-    ) -> dict[str, list[types.Artifact]]:
-        """Picks the artifact with the highest id of each key; `store` is not needed."""
-        del store
-        return {key: sorted(found, key=lambda a: a.id)[-1:] for key, found in input_dict.items()}
+    def resolve_artifacts(self, store: Any, input_dict: Artifacts) -> Artifacts:
+        """Picks the artifacts.
+
+        Args:
+            store: the MLMD store, which knows the statistics of each verdict. A run that was stopped has no verdict.
+            input_dict: all artifacts under ``statistics`` and ``verdict``, this run's statistics under ``current``.
+
+        Returns:
+            The same keys; ``statistics`` and ``verdict`` hold one artifact each, or none in a first run.
+        """
+        current = {statistics.id for statistics in input_dict["current"]}
+        known = {statistics.id: statistics for statistics in input_dict["statistics"]}
+        found: Artifacts = {"statistics": [], "verdict": [], "current": input_dict["current"]}
+        for verdict in sorted(input_dict["verdict"], key=lambda artifact: artifact.id, reverse=True):
+            statistics = producer_input(store, verdict.id, "statistics")
+            if statistics in known and statistics not in current:
+                return {**found, "statistics": [known[statistics]], "verdict": [verdict]}
+        return found
+
+
+def producer_input(store: Any, artifact: int, key: str) -> int | None:
+    """Id of what the execution that made an artifact read under `key`, if MLMD knows."""
+    events = store.get_events_by_artifact_ids([artifact])
+    makers = [event.execution_id for event in events if event.type == _Event.OUTPUT]
+    if not makers:
+        return None
+    for event in store.get_events_by_execution_ids([min(makers)]):  # later ones reused it from the cache
+        if event.type == _Event.INPUT and event.path.steps[0].key == key:
+            return int(event.artifact_id)
+    return None
+
+
+def last_pushed_model(trainer: base_node.BaseNode) -> resolver.Resolver:
+    """The node that finds the model to be measured against."""
+    return tfx.dsl.Resolver(
+        strategy_class=LastPushedModel,
+        model=types.Channel(type=standard_artifacts.Model),
+        pushed=types.Channel(type=standard_artifacts.PushedModel),
+        current=trainer.outputs["model"],
+    )
+
+
+def last_good_statistics(statistics: base_node.BaseNode) -> resolver.Resolver:
+    """The node that finds the statistics to compare with."""
+    return tfx.dsl.Resolver(
+        strategy_class=LastGoodStatistics,
+        statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+        verdict=types.Channel(type=DataVerdict),
+        current=statistics.outputs["statistics"],
+    )
 
 
 class Lookups(NamedTuple):
     """How a platform looks things up."""
 
-    baseline: type[resolver.ResolverStrategy] = LatestOtherBlessedModel
-    """Of inputs ``model`` and ``model_blessing``; one other than TFX's own also gets this run's model as ``current``."""
-    previous: type[resolver.ResolverStrategy] = LatestIfAny
-    """The last run's statistics."""
-    fingerprint: Callable[[Dataset, str], Any] = logs.fingerprint
-    """Of a dataset's files in a folder: other data has another one, so that the cache does not answer. Text, or a
+    baseline: Callable[[base_node.BaseNode], resolver.Resolver] = last_pushed_model
+    """From the trainer: a node with output ``model``, and ``pushed`` where it knows which version that is."""
+    previous: Callable[[base_node.BaseNode], resolver.Resolver] = last_good_statistics
+    """From the statistics' node: a node with output ``statistics``."""
+    fingerprint: Callable[[Dataset, str], Any] = fingerprint
+    """Of a dataset's files in a folder and of our code: what differs makes the cache not answer. Text, or a
     `RuntimeParameter` where the data is not at hand as the graph is composed."""

@@ -1,0 +1,35 @@
+"""What makes TFX's cache forget: other data, other functions of the dataset, another release."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+
+from features import logs
+from features.spec import Dataset, DerivedTable
+
+
+def fingerprint(dataset: Dataset, path: str) -> str:
+    """Names, sizes and times of the files, the source of the functions that the dataset names, and the release.
+
+    TFX's cache looks at parameters and artifacts, never at code: without this an edited function would change what a
+    pushed model is asked with, and not what it was trained on.
+
+    Raises:
+        DataError: if a pattern finds no file.
+        ImportError: if a function's module cannot be imported.
+    """
+    release = importlib.metadata.version("feedrank")
+    return f"{logs.fingerprint(dataset, path)}-{code_fingerprint(dataset)}-{release}"
+
+
+def code_fingerprint(dataset: Dataset) -> str:
+    """A hash of the modules whose functions the dataset names."""
+    functions = [derived.function for derived in dataset.derived]
+    functions += [table.function for table in dataset.tables.values() if isinstance(table, DerivedTable)]
+    digest = hashlib.blake2b(digest_size=8)
+    for module in sorted({function.partition(":")[0] for function in functions}):
+        digest.update(inspect.getsource(importlib.import_module(module)).encode())
+    return digest.hexdigest()
