@@ -72,9 +72,22 @@ def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
         raise DataError(
             f"no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(dataset.source.patterns)}"
         )
-    form = "parquet" if all(file.endswith(".parquet") for file in files) else "csv"
-    source = dataset.source.model_copy(update={"format": form})
-    return dataset.model_copy(update={"source": source}), files, os.path.dirname(os.path.abspath(files[0]))
+    source = dataset.source.model_copy(update={"format": _format_of(files) or dataset.source.format})
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+    return dataset.model_copy(update={"source": source}), files, root
+
+
+def _format_of(files: Sequence[str]) -> str | None:
+    """The format that the suffixes name; None if they name none.
+
+    Raises:
+        DataError: if they name two.
+    """
+    suffixes = {"parquet": (".parquet",), "csv": (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst")}
+    found = {name: file for file in files for name, endings in suffixes.items() if file.endswith(endings)}
+    if len(found) > 1:
+        raise DataError(f"files of two formats at once: {' and '.join(found.values())}; allowed: one format")
+    return next(iter(found), None)
 
 
 def _tables(bundle: Bundle, dataset: Dataset, folder: str | None) -> Tables:

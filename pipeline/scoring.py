@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,8 @@ def top_items(
     Args:
         model: folder of the SavedModel (see `pipeline.pushed.find_model`).
         data: a file, a glob, or a folder that holds the files the spec names; the last file is read.
-        group: the user; by default the one with the most rows at the beginning of that file.
+        group: the user, whose rows are looked for in the whole of that file; by default the one with the most rows at its
+            beginning, and these rows.
         items: how many.
         options: side tables.
 
@@ -155,7 +156,7 @@ def top_items(
         Items by `up` if the model has it, else by the mean of all outputs' ranks.
 
     Raises:
-        ConfigError: if the spec names no group or no item.
+        ConfigError: if the spec names no group or no item, or `group` is no value of the group's column.
         DataError: if the user has no row.
     """
     predictor = Predictor(model)
@@ -165,16 +166,36 @@ def top_items(
         raise ConfigError(
             f"dataset '{dataset.name}' names no group or no item: it has no users whose items could be ranked"
         )
-    for batch in log.batches(None, files=log.files[-1:]):
-        rows = batch.rows
-        groups = rows.column(rows.schema.names.index(dataset.group))
-        if not (rows.num_rows - groups.null_count):
-            continue
-        wanted = group if group is not None else _most_frequent(groups)
-        own = rows.filter(pc.fill_null(pc.equal(groups, pa.array([str(wanted)]).cast(groups.type)[0]), False))
-        if own.num_rows:
-            return _ranked(own, predictor, wanted, items)
-    raise DataError(f"{dataset.group} {group if group is not None else ''} has no usable row in {log.files[-1]}")
+    batches = (batch.rows for batch in log.batches(None, files=log.files[-1:]))
+    wanted, own = _first_user(batches, dataset.group) if group is None else _user(batches, dataset.group, group)
+    if not own.num_rows:
+        raise DataError(f"{dataset.group} {'' if group is None else group} has no usable row in {log.files[-1]}")
+    return _ranked(own, predictor, wanted, items)
+
+
+def _first_user(batches: Iterable[pa.RecordBatch], column: str) -> tuple[Any, pa.Table]:
+    """The most frequent user of the first batch that has one, and its rows there."""
+    for rows in batches:
+        groups = rows.column(rows.schema.names.index(column))
+        if groups.null_count < rows.num_rows:
+            user = _most_frequent(groups)
+            return user, pa.Table.from_batches([_rows_of(rows, column, user)])
+    return None, pa.table({})
+
+
+def _user(batches: Iterable[pa.RecordBatch], column: str, user: Any) -> tuple[Any, pa.Table]:
+    """The user, and its rows in all batches."""
+    found = [_rows_of(rows, column, user) for rows in batches]
+    return user, pa.Table.from_batches(found) if found else pa.table({})
+
+
+def _rows_of(rows: pa.RecordBatch, column: str, user: Any) -> pa.RecordBatch:
+    groups = rows.column(rows.schema.names.index(column))
+    try:
+        value = pa.array([str(user)]).cast(groups.type)[0]
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"user '{user}': column '{column}' holds {groups.type}; allowed: a value of that type") from error
+    return rows.filter(pc.fill_null(pc.equal(groups, value), False))
 
 
 def _most_frequent(values: pa.Array) -> Any:
@@ -182,8 +203,9 @@ def _most_frequent(values: pa.Array) -> Any:
     return counted.field("values")[int(np.argmax(counted.field("counts").to_numpy()))].as_py()
 
 
-def _ranked(rows: pa.RecordBatch, predictor: Predictor, group: Any, count: int) -> TopItems:
+def _ranked(table: pa.Table, predictor: Predictor, group: Any, count: int) -> TopItems:
     item = predictor.dataset.item or ""
+    (rows,) = table.combine_chunks().to_batches()
     names = pc.fill_null(rows.column(rows.schema.names.index(item)).cast(pa.string()), "(missing)").to_pylist()
     predictions = predictor.predict(rows)
     if UP in predictions:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from features.errors import ConfigError, DataError, ModelError
-from pipeline import scoring, tables
+from pipeline import model_log, scoring, tables
 from pipeline.model_log import LogOptions
 from pipeline.pushed import find_model
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult
@@ -89,6 +89,40 @@ def test_one_users_best_items(model, log):
     assert [row["item"] for row in scoring.top_items(model, str(log), group=2).rows] == ["d", "e"]
     with pytest.raises(DataError, match="user 3 has no usable row"):
         scoring.top_items(model, str(log), group=3)
+
+
+def test_a_users_rows_are_found_wherever_in_the_file_they_are(model, tmp_path):
+    rows = 70_000  # more than a Parquet batch
+    users = [9, *[1] * (rows - 2), 9]
+    items = ["first", *["x"] * (rows - 2), "last"]
+    scores = [0.2, *[0.5] * (rows - 2), 0.8]
+    pq.write_table(pa.table({"user": users, "item": items, "score": scores}), tmp_path / "long.parquet")
+    found = scoring.top_items(model, str(tmp_path / "long.parquet"), group="9")
+    assert [row["item"] for row in found.rows] == ["last", "first"]
+
+
+def test_a_user_of_another_type_is_refused(model, log):
+    with pytest.raises(ConfigError, match="user 'ann': column 'user' holds int64"):
+        scoring.top_items(model, str(log), group="ann")
+
+
+def test_files_of_several_folders_keep_their_names(model, log, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "day.csv").write_text(log.read_text())
+    found = scoring.score(model, str(tmp_path / "*" / "day.csv"), str(tmp_path / "scores.parquet"))
+    assert sorted(set(pq.read_table(found.output)["file"].to_pylist())) == ["a/day.csv", "b/day.csv"]
+
+
+def test_an_unknown_suffix_says_nothing_about_the_format(model, log, tmp_path):
+    (tmp_path / "day.log").write_text(log.read_text())
+    located, _, root = model_log._located(toy.dataset(), str(tmp_path / "day.log"))
+    assert (located.source.format, root) == (toy.dataset().source.format, str(tmp_path))
+    parquet = toy.dataset().model_copy(update={"source": toy.dataset().source.model_copy(update={"format": "parquet"})})
+    assert model_log._located(parquet, str(tmp_path / "day.log"))[0].source.format == "parquet"
+    (tmp_path / "day.parquet").touch()
+    with pytest.raises(DataError, match="two formats at once"):
+        scoring.score(model, str(tmp_path / "day.*"), str(tmp_path / "scores.parquet"))
 
 
 def test_a_log_of_nothing_but_bad_rows_is_an_error_that_says_why(model, tmp_path):
