@@ -5,6 +5,7 @@ transformation holds all rows in memory, and its output is a copy of the rows in
 """
 
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 
 import apache_beam as beam
@@ -101,14 +102,29 @@ def transform(
     ]
     for directory in outputs.values():
         fileio.makedirs(directory)
-    temporary = os.path.join(graph_directory, "temporary")
     report(STAGE, note="analyse")
+    try:
+        _run(dataset, files[SPLITS[0]], pairs, graph_directory, pipeline)
+    finally:
+        # Of attempts that failed, or that another attempt overtook.
+        if fileio.exists(temporary := _temporary(graph_directory)):
+            fileio.rmtree(temporary)
+    _write_description(dataset, graph_directory)
+
+
+def _run(
+    dataset: Dataset,
+    train: list[str],
+    pairs: list[tuple[str, str]],
+    graph_directory: str,
+    pipeline: beam.Pipeline,
+) -> None:
     # Analysis and transformation each read for themselves: a shared read would keep all rows between the two.
-    with pipeline, tft_beam.Context(temp_dir=temporary, use_deep_copy_optimization=False):
+    with pipeline, tft_beam.Context(temp_dir=_temporary(graph_directory), use_deep_copy_optimization=False):
         config = tensor_adapter.TensorAdapterConfig(raw_arrow_schema(dataset), _representations(dataset))
         rows = (
             pipeline
-            | "TrainFiles" >> beam.Create(files[SPLITS[0]], reshuffle=len(files[SPLITS[0]]) > 1)
+            | "TrainFiles" >> beam.Create(train, reshuffle=len(train) > 1)
             | "ReadTrain" >> beam.ParDo(_ReadRaw(dataset)).with_output_types(pa.RecordBatch)
         )
         transform_fn = (rows, config) | "Analyze" >> tft_beam.AnalyzeDataset(make_preprocessing_fn(dataset))
@@ -116,11 +132,13 @@ def transform(
         _ = (
             pipeline
             | "AllFiles" >> beam.Create(pairs, reshuffle=len(pairs) > 1)
-            | "Transform" >> beam.ParDo(_TransformFile(dataset, graph_directory), beam.pvalue.AsSingleton(published))
+            | "Transform" >> beam.ParDo(TransformFile(dataset, graph_directory), beam.pvalue.AsSingleton(published))
         )
-    if fileio.exists(temporary):
-        fileio.rmtree(temporary)
-    _write_description(dataset, graph_directory)
+
+
+def _temporary(graph_directory: str) -> str:
+    """Where unfinished files lie: not in a split's folder, of which the Trainer reads every file."""
+    return os.path.join(graph_directory, "temporary")
 
 
 def raw_arrow_schema(dataset: Dataset) -> pa.Schema:
@@ -181,7 +199,7 @@ class _ReadRaw(beam.DoFn):
         yield from read_batches(path, self._schema)
 
 
-class _TransformFile(beam.DoFn):
+class TransformFile(beam.DoFn):
     """A pair of file names, in and out: streams row groups through the transform graph. The graph is loaded once."""
 
     def __init__(self, dataset: Dataset, graph_directory: str) -> None:
@@ -191,11 +209,14 @@ class _TransformFile(beam.DoFn):
         self._rows = 0
 
     def process(self, pair: tuple[str, str], published: object) -> None:
+        """Writes the second file of `pair` from the first; replaces it if another attempt wrote it."""
         del published  # only says that the graph is there
         if self._transformer is None:
             self._transformer = Transformer(self._dataset, self._graph_directory)
         source, target = pair
-        temporary = f"{target}.temporary"
+        # Each attempt has its own file, for a runner may start a second one while the first still writes.
+        temporary = os.path.join(_temporary(self._graph_directory), f"{uuid.uuid4().hex}.parquet")
+        fileio.makedirs(os.path.dirname(temporary))
         schema = self._transformer.output_schema
         with (
             FileSystems.create(temporary, compression_type="uncompressed") as stream,
@@ -207,7 +228,7 @@ class _TransformFile(beam.DoFn):
                 )
                 self._rows += batch.num_rows
                 report(STAGE, rows=self._rows)
-        FileSystems.rename([temporary], [target])
+        fileio.rename(temporary, target, overwrite=True)
 
 
 class Transformer:
@@ -226,7 +247,7 @@ class Transformer:
         output = tft.TFTransformOutput(graph_directory)
         # Kept: the layer holds the vocabulary tables.
         self._layer = output.transform_features_layer()
-        self._function = tf.function(self._layer.call, input_signature=[self._adapter.TypeSpecs()])
+        self._function = tf.function(self._layer.call, input_signature=[self._adapter.TypeSpecs()], autograph=False)
         layout = transformed_layout(dataset, output)
         self._answers = pa.schema([(name, pa.list_(pa.float32())) for name in answer_columns(dataset)])
         self._answers = self._answers.append(pa.field(ROW_ID, pa.list_(pa.int64())))

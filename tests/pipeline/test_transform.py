@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from features.errors import DataError
 from features.layout import Layout
 from features.spec import SPLITS
-from pipeline.components.transform import SpecTransform, Transformer, read_batches, transform
+from pipeline.components.transform import SpecTransform, Transformer, TransformFile, read_batches, transform
 from pipeline.components.validate import SpecSchema
 from tests.pipeline.examples import DATASET, ROWS, make, make_examples, make_tables, plain_rows
 
@@ -123,6 +124,26 @@ def test_a_transformer_applies_the_graph_to_any_batch(run: Run) -> None:
     batches = [transformer(batch) for batch in read_batches(str(path), transformer.input_schema)]
     assert [batch.num_rows for batch in batches] == [90, 90, 20]
     assert pa.Table.from_batches(batches).equals(run.table("test").slice(0, ROWS // 2).combine_chunks())
+
+
+def test_attempts_at_one_file_do_not_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = str(next((run.directory / "examples" / "Split-test").glob("*.parquet")))
+    target = tmp_path / "Split-test" / "data.parquet"
+    target.parent.mkdir()
+    graph = str(run.directory / "graph")
+    real = read_batches
+
+    def overtaken(path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        monkeypatch.setattr("pipeline.components.transform.read_batches", real)
+        yield from real(path, schema)
+        TransformFile(DATASET, graph).process((source, str(target)), None)
+        assert list(target.parent.iterdir()) == [target]
+
+    monkeypatch.setattr("pipeline.components.transform.read_batches", overtaken)
+    TransformFile(DATASET, graph).process((source, str(target)), None)
+    assert list(target.parent.iterdir()) == [target]
+    assert pq.read_table(target) == pq.read_table(run.directory / "transformed" / "Split-test" / Path(source).name)
+    assert not list((run.directory / "graph" / "temporary").iterdir())
 
 
 def test_a_missing_label_value_names_its_column(run: Run) -> None:
