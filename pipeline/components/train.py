@@ -23,10 +23,9 @@ from models.config import ModelConfig, TrainConfig
 from models.ranker import Ranker, build_ranker
 from models.training import TrainingData, TrainResult, compiled, fingerprint, fit, predict_all
 from pipeline.components.transform import LAYOUT_FILE
+from pipeline.config import WITNESS_ROWS
 from serving.export import Extras, export_ranker
 
-WITNESS_ROWS = 1024
-"""Validation rows whose predictions travel with the export, for check_serving to compare."""
 BATCH = 4096
 
 
@@ -112,11 +111,15 @@ def mean_gates(ranker: Ranker, data: TrainingData, config: TrainConfig) -> Mappi
     if not experts:
         return {}
     rows = data.rows("validation", config)
-    weights = predict_all(compiled(ranker.gate_weights), stream_tensors(rows.batches(BATCH), rows.schema))
+    gate_weights = compiled(ranker.gate_weights)
+    totals = {gate: np.zeros(len(names)) for gate, names in experts.items()}
+    for batch in stream_tensors(rows.batches(BATCH), rows.schema):
+        for gate, weights in gate_weights(batch).items():
+            totals[gate] += weights.numpy().sum(axis=0, dtype=np.float64)
     layers = []
     for gate, names in experts.items():
         layer, task = gate.split("/", 1)
-        mean = weights[gate].mean(axis=0, dtype=np.float64)
+        mean = totals[gate] / rows.rows
         layers.append({"layer": layer, "task": task, "experts": list(names), "weights": mean.tolist()})
     return {"layers": layers}
 

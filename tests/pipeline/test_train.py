@@ -19,11 +19,13 @@ from tfx import v1 as tfx
 
 from features.errors import DataError
 from features.spec import ROW_ID, Dataset
+from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.ranker import build_ranker
 from models.training import TrainingData
 from pipeline.components import train
 from pipeline.components.transform import LAYOUT_FILE
+from pipeline.config import WITNESS_ROWS
 from serving.bundle import Extras
 from tests.models.transformed import LAYOUT, TASKS, transformed_table, write_split
 
@@ -91,8 +93,8 @@ def test_the_training_s_name_changes_with_model_config_and_data(data: TrainingDa
 def test_witnesses_are_the_first_validation_rows_as_the_model_sees_them(data: TrainingData) -> None:
     ranker = build_ranker(LAYOUT, TASKS, MODEL, {"click": 0.5, "buy": 0.3})
     witnesses = train.witness_predictions(ranker, data, CONFIG)
-    table = transformed_table(1_500, seed=2)[: train.WITNESS_ROWS]
-    assert witnesses.num_rows == train.WITNESS_ROWS
+    table = transformed_table(1_500, seed=2)[:WITNESS_ROWS]
+    assert witnesses.num_rows == WITNESS_ROWS
     assert witnesses[ROW_ID] == table[ROW_ID]
     kinds = {"index": tf.int64, "indices": tf.int64, "number": tf.float32}
     expected = ranker({i.name: tf.constant(table[i.name].to_pylist(), kinds[i.kind]) for i in LAYOUT.inputs})
@@ -100,13 +102,20 @@ def test_witnesses_are_the_first_validation_rows_as_the_model_sees_them(data: Tr
         np.testing.assert_allclose(witnesses[task], expected[task], atol=1e-6)
 
 
-def test_mean_gates_are_shares_of_named_experts(data: TrainingData) -> None:
+def test_mean_gates_are_shares_of_named_experts(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     ranker = build_ranker(LAYOUT, TASKS, MODEL, {"click": 0.5, "buy": 0.3})
     layers = train.mean_gates(ranker, data, CONFIG)["layers"]
     assert [layer["task"] for layer in layers] == ["click", "buy"]
     for layer in layers:
         assert len(layer["weights"]) == len(layer["experts"]) == 4  # 2 shared, 2 of the task
         assert sum(layer["weights"]) == pytest.approx(1, abs=1e-5)
+    rows = data.rows("validation", CONFIG)
+    (everything,) = stream_tensors(rows.batches(rows.rows), rows.schema)
+    monkeypatch.setattr(train, "BATCH", 400)  # the last of 4 batches is smaller
+    by_batches = train.mean_gates(ranker, data, CONFIG)["layers"]
+    for layer, (gate, weights) in zip(by_batches, ranker.gate_weights(everything).items(), strict=True):
+        assert gate == f"{layer['layer']}/{layer['task']}"
+        np.testing.assert_allclose(layer["weights"], weights.numpy().mean(axis=0), atol=1e-6)
     plain = build_ranker(LAYOUT, TASKS, ModelConfig.model_validate("shared_bottom"), {"click": 0.5, "buy": 0.3})
     assert train.mean_gates(plain, data, CONFIG) == {}
 
