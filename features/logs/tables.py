@@ -296,7 +296,10 @@ def _family(kind: pa.DataType) -> str:
 
 
 def save_tables(tables: Tables, folder: str) -> None:
-    """Writes one ``<table>.parquet`` a table; a model carries them, so that a request needs only the log's columns."""
+    """Writes one ``<table>.parquet`` a table; a model carries them, so that `feedrank score` can join rows of a log.
+
+    A request to the served model is not joined: it brings every feature column, joined and derived ones too.
+    """
     os.makedirs(folder, exist_ok=True)
     for order, (name, table) in enumerate(tables.tables.items()):
         note = {_KEYS: json.dumps({"keys": table.keys, "order": order}).encode()}
