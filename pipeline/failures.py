@@ -8,10 +8,12 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+from features import errors
 from features.errors import FeedrankError
 
-_TOLD_BY_WORKER = re.compile(r"features\.errors\.(?:\w+Error): (.+?)(?= \[while running|\n\n|\Z)", re.DOTALL)
+_TOLD_BY_WORKER = re.compile(r"features\.errors\.(\w+Error): (.+?)(?= \[while running|\n\n|\Z)", re.DOTALL)
 _BEAM_SUFFIX = re.compile(r" \[while running .*\Z", re.DOTALL)
 _LONGEST = 4000
 
@@ -26,13 +28,34 @@ def message(error: BaseException) -> str:
     A `FeedrankError` speaks for itself, also where TFX or Beam wrapped it, or where a worker process sent it as text.
     Of anything else, type and message are told.
     """
+    found = user_error(error)
+    return (f"{type(error).__name__}: {error}".strip() if found is None else str(found))[:_LONGEST]
+
+
+def user_error(error: BaseException) -> FeedrankError | None:
+    """What a user can act on, of the kind and with the words that were raised; None: there is no such thing in `error`.
+
+    Beam adds its own step to a worker's message and, from another process, gives a traceback as text: both are taken away.
+    """
     for link in _chain(error):
         if isinstance(link, FeedrankError):
-            return _BEAM_SUFFIX.sub("", str(link))[:_LONGEST]
+            told = _BEAM_SUFFIX.sub("", str(link)).strip()
+            return link if told == str(link) else _made(_own_kind(link), told)
     for link in _chain(error):
-        if told := _TOLD_BY_WORKER.search(str(link)):
-            return told[1].strip()[:_LONGEST]
-    return f"{type(error).__name__}: {error}".strip()[:_LONGEST]
+        # The last one of a traceback is what was raised from the others.
+        if found := _TOLD_BY_WORKER.findall(str(link)):
+            kind, told = found[-1]
+            return _made(kind, told.strip())
+    return None
+
+
+def _own_kind(error: FeedrankError) -> str:
+    """The name of the error's class, or of the nearest one above it that `features.errors` has."""
+    return next((kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__), "")
+
+
+def _made(kind: str, told: str) -> FeedrankError:
+    return cast("FeedrankError", getattr(errors, kind, FeedrankError)(told))
 
 
 def new_log() -> Path:

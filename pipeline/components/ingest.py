@@ -1,9 +1,9 @@
 """Ingest: a log's files to Parquet examples, with every row accounted for."""
 
+import contextlib
 import json
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,13 @@ import pyarrow.parquet as pq
 from apache_beam.io.parquetio import WriteToParquetBatched
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
-from tfx import v1 as tfx
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from features import errors, progress
+from features import progress
 from features.columns import list_schema, to_lists
-from features.errors import DataError, FeedrankError
+from features.errors import DataError
 from features.logs import Counts, check_budget, load_saved_tables, load_tables, read_log, resolve, save_tables
 from features.logs.files import name_of, size_of
 from features.logs.quarantine import SCHEMA, to_batch
@@ -30,7 +29,9 @@ from features.logs.row_ids import check_disjoint
 from features.logs.sources import check_columns
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
+from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
 from pipeline.config import DataConfig
+from pipeline.failures import user_error
 
 LOGGER = logging.getLogger(__name__)
 ROW_GROUP_ROWS = 65_536
@@ -42,16 +43,16 @@ QUARANTINED, COUNTS = "quarantined", "counts"
 """Outputs of reading besides the parts of the split."""
 
 
-@tfx.dsl.components.component(use_beam=True)
+@component(use_beam=True)
 def Ingest(  # noqa: PLR0913, PLR0917 - a TFX component is named like a class, and its arguments are its artifacts
-    examples: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
-    quarantine: tfx.dsl.components.OutputArtifact[Quarantine],
-    manifest: tfx.dsl.components.OutputArtifact[IngestManifest],
-    tables: tfx.dsl.components.OutputArtifact[SideTables],
-    dataset: tfx.dsl.components.Parameter[str],
-    data: tfx.dsl.components.Parameter[str],
-    fingerprint: tfx.dsl.components.Parameter[str],
-    beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
+    examples: OutputArtifact[standard_artifacts.Examples],
+    quarantine: OutputArtifact[Quarantine],
+    manifest: OutputArtifact[IngestManifest],
+    tables: OutputArtifact[SideTables],
+    dataset: Parameter[str],
+    data: Parameter[str],
+    fingerprint: Parameter[str],
+    beam_pipeline: BeamPipeline = None,
 ) -> None:
     """Reads the log of `dataset` (JSON) from the folder of `data` (JSON).
 
@@ -110,7 +111,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     table_counts = _prepare_tables(dataset, data, folders)
     counted = os.path.join(folders.manifest, "counts.json")
     os.makedirs(folders.manifest, exist_ok=True)
-    with _UserErrorsUnwrapped(), pipeline:
+    with _user_errors_unwrapped(), pipeline:
         read = (
             pipeline
             | "Files" >> beam.Create(files)
@@ -185,22 +186,16 @@ def _keep(folders: Folders) -> None:
     shutil.copy(os.path.join(folders.manifest, MANIFEST), folders.stopped)
 
 
-class _UserErrorsUnwrapped:
-    """Beam adds its own step to a worker's message or, from another process, gives a traceback as text: takes both away."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is None:
-            return
-        name, message = type(error).__name__, str(error)
-        if not isinstance(error, FeedrankError):
-            found = re.findall(r"^features\.errors\.(\w+): (.*?)(?:\n\n|\Z)", message, flags=re.DOTALL | re.MULTILINE)
-            name, message = found[-1] if found else ("", "")
-        user_error = getattr(errors, name, None)
-        if user_error is not None:
-            raise user_error(message.split(" [while running")[0].strip()) from error
+@contextlib.contextmanager
+def _user_errors_unwrapped() -> Iterator[None]:
+    """What a worker found wrong reaches the user as it was raised there."""
+    try:
+        yield
+    except Exception as error:
+        found = user_error(error)
+        if found is None or found is error:
+            raise
+        raise found from error
 
 
 # -- composites ---------------------------------------------------------------------------------------------------
