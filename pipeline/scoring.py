@@ -194,7 +194,9 @@ def _rows_of(rows: pa.RecordBatch, column: str, user: Any) -> pa.RecordBatch:
     try:
         value = pa.array([str(user)]).cast(groups.type)[0]
     except pa.ArrowInvalid as error:
-        raise ConfigError(f"user '{user}': column '{column}' holds {groups.type}; allowed: a value of that type") from error
+        raise ConfigError(
+            f"user '{user}': column '{column}' holds {groups.type}; allowed: a value of that type"
+        ) from error
     return rows.filter(pc.fill_null(pc.equal(groups, value), False))
 
 
