@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ RESERVED_OUTPUTS = ("up", "file", "row", "rank", ROW_ID)
 """Beside a task's scores: DLEN's latent preference, and what says where a scored row comes from."""
 
 
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""Of a feature or a task."""
+
+
 def check(dataset: Dataset) -> None:
     """Raises the first contradiction found.
 
@@ -25,6 +30,7 @@ def check(dataset: Dataset) -> None:
         SpecError: what was received and what is allowed.
     """
     columns = dataset.all_columns()
+    _check_patterns(dataset)
     _check_references(dataset, columns)
     _check_names_are_unique(dataset)
     _check_leakage(dataset, columns)
@@ -37,6 +43,18 @@ def check(dataset: Dataset) -> None:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "(none)"
+
+
+def _check_patterns(dataset: Dataset) -> None:
+    """Features and tasks name layers, tensors and files."""
+    for what, names in (("feature", dataset.features), ("task", dataset.tasks)):
+        for name in names:
+            if not NAME.fullmatch(name):
+                column = " (the column's own name goes under `column:`)" if what == "feature" else ""
+                raise SpecError(
+                    f"{what} '{name}' has no valid name; allowed: a letter, then letters, digits and underscores, of "
+                    f"a-z, A-Z, 0-9 and _{column}"
+                )
 
 
 def _check_names_are_unique(dataset: Dataset) -> None:

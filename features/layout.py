@@ -34,8 +34,8 @@ class Input(Frozen):
     table: str | None = None
     length: int | None = None
     pooling: Literal["mean", "sum", "sqrtn"] | None = None
-    scale: Literal["standard", "unit", "flag"] = "standard"
-    """Of a number: about mean 0 and deviation 1, spread evenly over [0, 1], or 0/1."""
+    scale: Literal["standard", "unit", "raw", "flag"] = "standard"
+    """Of a number: about mean 0 and deviation 1, spread evenly over [0, 1], as in the log, or 0/1."""
 
 
 class Layout(Frozen):

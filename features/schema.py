@@ -51,15 +51,10 @@ def build_schema(dataset: Dataset) -> schema_pb2.Schema:
     return schema
 
 
-def feature_spec(dataset: Dataset, labels: bool) -> dict[str, Any]:
-    """How ``tf.io.parse_example`` reads a raw example: what the model needs, with `labels` also labels and masks."""
+def feature_spec(dataset: Dataset) -> dict[str, Any]:
+    """How ``tf.io.parse_example`` reads a raw example: the columns that the model needs."""
     columns = dataset.all_columns()
-    spec: dict[str, Any] = {
-        name: tf.io.VarLenFeature(_DTYPES[columns[name].element_type]) for name in dataset.feature_columns()
-    }
-    if labels:
-        spec |= {name: tf.io.FixedLenFeature([], tf.float32) for name in answer_columns(dataset)}
-    return spec
+    return {name: tf.io.VarLenFeature(_DTYPES[columns[name].element_type]) for name in dataset.feature_columns()}
 
 
 def answer_columns(dataset: Dataset) -> tuple[str, ...]:

@@ -23,12 +23,15 @@ class Task(Frozen):
     label: str
     """The column that holds the answer: 0/1 for binary (unless `positive` is given), a number for regression."""
     kind: Literal["binary", "regression"] = "binary"
+    """A regression's loss is the squared error of the label as it is: scale the labels to about 1 (seconds of an
+    hour-long video to hours), or give a small `weight`, lest its loss drown those of binary tasks."""
     positive: tuple[str, ...] | tuple[int, ...] | None = None
     """Values of the label column that count as 1; all others count as 0."""
     mask: str | None = None
     """A 0/1 column: rows where it is 0 count neither in the loss nor in the metrics."""
     parent: str | None = None
-    """The task that must be positive first (click before conversion)."""
+    """The task that must be positive first (click before conversion). A statement about the log, checked to form chains;
+    no head uses it yet."""
     weight: float = pydantic.Field(default=1.0, gt=0)
     """Of this task's loss in the sum."""
     metrics: tuple[str, ...] | None = None

@@ -105,6 +105,15 @@ class IndependentHead(Frozen):
     dropout: Rate = 0.0
 
 
+UP = "up"
+"""The output of a DLEN head that estimates P(user prefers the item)."""
+
+
+def and_up(task: str) -> str:
+    """The output of a DLEN head that estimates P(task and UP)."""
+    return f"{task}_and_up"
+
+
 class DlenHead(Frozen):
     """Tasks composed by Bayes' rule over a latent preference UP (Zhang et al., Deep Latent Emotion Network)."""
 
@@ -216,7 +225,8 @@ class ModelConfig(Frozen):
     embedding_dim: int = pydantic.Field(default=16, ge=1)
     """Width of tables that name none of their own."""
     embedding_l2: float = pydantic.Field(default=0.0, ge=0)
-    """Times the squared length of the looked-up vectors, mean over rows, in the loss: rows not looked up stay."""
+    """Times the squared length of a row's embeddings, mean over rows, in the loss: table rows not looked up stay. A list
+    counts by its pooled vector. Taken before `input_dropout`."""
     input_dropout: Rate = 0.0
     """Share of the trunk's inputs dropped in training."""
     numbers: NumbersConfig = IdentityNumbers()
@@ -274,7 +284,8 @@ class TrainConfig(Frozen):
     epochs: int = pydantic.Field(default=10, ge=1)
     """At most; early stopping may end sooner."""
     patience: int = pydantic.Field(default=2, ge=0)
-    """Epochs without a better validation mean AUC before training stops; the best epoch's weights are kept."""
+    """Epochs in a row without a better validation mean AUC after which training stops, as Keras counts: 0 and 1 both stop
+    at the first. The best epoch's weights are kept."""
     seed: int = 1
     dense_optimizer: DenseOptimizer = Adam()
     embedding_optimizer: EmbeddingOptimizer = Adagrad()

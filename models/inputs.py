@@ -10,7 +10,6 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.layout import Input, Layout
 from models.config import NumbersConfig
-from models.layers.dropout import Dropout
 from models.layers.embedding_table import EmbeddingTable
 from models.layers.identity_numbers import IdentityNumbers
 from models.layers.periodic import Periodic
@@ -30,19 +29,16 @@ class Inputs(tf.keras.layers.Layer):
         layout: what Transform hands over.
         embedding_dim: width of tables that name none.
         numbers: how numbers are encoded.
-        dropout: share of the outputs dropped in training.
 
     Shapes:
         input: {name: int64 (batch,) | int64 (batch, length) | float32 (batch,)}; other names are ignored.
         output: (batch, width).
 
     Raises:
-        ModelError: if an input is missing.
+        ModelError: if an input is missing, or numbers without scaling are to be encoded piecewise.
     """
 
-    def __init__(
-        self, layout: Layout, embedding_dim: int, numbers: NumbersConfig, dropout: float = 0.0, **kwargs: Any
-    ) -> None:
+    def __init__(self, layout: Layout, embedding_dim: int, numbers: NumbersConfig, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.layout = layout
         self.tables = {
@@ -55,16 +51,20 @@ class Inputs(tf.keras.layers.Layer):
         self.flags = tuple(i for i in layout.inputs if i.kind == "number" and i.scale == "flag")
         self.numbers = tuple(i for i in layout.inputs if i.kind == "number" and i.scale != "flag")
         # Numbers are encoded in full precision: bfloat16 would merge neighbouring values before they are spread out.
+        if numbers.kind == "piecewise_linear" and (raw := [i.name for i in self.numbers if i.scale == "raw"]):
+            raise ModelError(
+                f"piecewise_linear numbers need scaled ones, for their bins lie where scaled numbers do; unscaled: "
+                f"{', '.join(raw)}; give these features `scaling: quantile`, zscore or log_zscore"
+            )
         unit = tuple(i.scale == "unit" for i in self.numbers)
         self.encoding = NUMBERS[numbers.kind].initial(numbers, unit, dtype="float32")
-        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     @property
     def embedded_width(self) -> int:
         """How many of the outputs, from the first on, come from embedding tables."""
         return sum(int(self._table(i).dim) for i in self.embedded)
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """(batch, width)."""
         if missing := [i.name for i in self.layout.inputs if i.name not in inputs]:
             raise ModelError(
@@ -75,7 +75,7 @@ class Inputs(tf.keras.layers.Layer):
             parts.append(tf.cast(self.encoding(_columns(inputs, self.numbers)), self.compute_dtype))
         if self.flags:
             parts.append(tf.cast(_columns(inputs, self.flags), self.compute_dtype))
-        return self.dropout(tf.concat(parts, axis=1), training=training)
+        return tf.concat(parts, axis=1)
 
     def _table(self, spec: Input) -> EmbeddingTable:
         return self.tables[str(spec.table)]

@@ -17,6 +17,7 @@ from models.heads.head import Head
 from models.heads.independent import Independent
 from models.heads.scores import Probability, Score
 from models.inputs import Inputs
+from models.layers.dropout import Dropout
 from models.losses import log_loss, masked_mean, squared_error
 from models.trunks.mmoe import Mmoe
 from models.trunks.ple import Ple
@@ -80,21 +81,21 @@ class Ranker(tfrs.Model):
         self.layout, self.tasks, self.config = layout, dict(tasks), config
         self.rates, self.precision = dict(rates), precision
         policy = tf.keras.mixed_precision.Policy(precision)
-        self.inputs_layer = Inputs(
-            layout, config.embedding_dim, config.numbers, config.input_dropout, name="inputs", dtype=policy
-        )
+        self.inputs_layer = Inputs(layout, config.embedding_dim, config.numbers, name="inputs", dtype=policy)
+        self.dropout = Dropout(config.input_dropout, dtype=policy)
         self.trunk = TRUNKS[config.trunk.kind](list(tasks), config.trunk, name="trunk", dtype=policy)
         self.head = HEADS[config.head.kind](tasks, config.head, rates, name="head", dtype=policy)
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
-    def embed(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
+    def embed(self, inputs: Tensors) -> tf.Tensor:
         """Transformed inputs -> (batch, width). All lookups of embedding tables happen here."""
-        return self.inputs_layer(inputs, training=training)
+        return self.inputs_layer(inputs)
 
     def score(self, embedded: tf.Tensor, training: bool = False) -> dict[str, Score]:
-        """(batch, width) -> {output: score}: trunk, then head. Dense; no lookups."""
-        scores: dict[str, Score] = self.head(self.trunk(embedded, training=training), embedded, training=training)
+        """(batch, width) -> {output: score}: dropout, trunk, then head. Dense; no lookups."""
+        kept = self.dropout(embedded, training=training)
+        scores: dict[str, Score] = self.head(self.trunk(kept, training=training), kept, training=training)
         return scores
 
     def labels(self, batch: Tensors) -> dict[str, tf.Tensor]:
@@ -107,7 +108,8 @@ class Ranker(tfrs.Model):
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The total loss, and each task's own. Dense: may be compiled as one function.
 
-        ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``
+        ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``,
+        the embeddings before dropout, those of a list pooled.
         """
         scores = self.score(embedded, training)
         losses = {name: self._task_loss(name, scores[name], labels) for name in self.tasks}
@@ -126,12 +128,12 @@ class Ranker(tfrs.Model):
 
     def call(self, inputs: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
         """Predictions: {output: float32 (batch,)}."""
-        scores = self.score(self.embed(inputs, training), training)
+        scores = self.score(self.embed(inputs), training)
         return {name: score.prediction for name, score in scores.items()}
 
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
         """The total loss of a batch that holds inputs, labels and masks."""
-        return self.dense_loss(self.embed(inputs, training), self.labels(inputs), training)[0]
+        return self.dense_loss(self.embed(inputs), self.labels(inputs), training)[0]
 
     # -- for reports and exports ---------------------------------------------------------------------------------------
 

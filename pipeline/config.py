@@ -13,7 +13,7 @@ from features.columns import kept_columns
 from features.frozen import Frozen, SpecError, unknown
 from features.spec import METRICS, Dataset, Numeric, Task
 from features.synthesis.config import SynthesisConfig
-from models.config import UP, DlenHead, ModelConfig, TrainConfig, and_up
+from models.config import DlenHead, ModelConfig, TrainConfig
 
 WITNESS_ROWS = 1024
 """Validation rows whose predictions travel with the export, for check_serving to compare."""
@@ -228,10 +228,6 @@ def _check_dlen(head: DlenHead, dataset: Dataset) -> None:
     for name in head.ratios:
         if name not in binary:
             raise SpecError(f"model.head.ratios: {unknown('binary task', name, binary)}")
-    if taken := [name for name in dataset.tasks if name in {UP, *map(and_up, binary)}]:
-        raise SpecError(
-            f"dataset.tasks: '{taken[0]}' is the name of another output of model.head dlen; rename the task"
-        )
 
 
 def _task(dataset: Dataset, name: str, where: str) -> Task:

@@ -27,11 +27,6 @@ class PipelinePaths(Frozen):
         return self.root / "artifacts"
 
     @property
-    def checkpoints(self) -> Path:
-        """Training state that outlives a killed run."""
-        return self.root / "checkpoints"
-
-    @property
     def history(self) -> Path:
         """One folder a run: its configuration, record, log and report."""
         return self.root / "history"

@@ -51,7 +51,7 @@ class ServedRanker(tf.Module):
         self.ranker_variables = list(ranker.variables)
         self.transform = tft_output.transform_features_layer()
         self._dataset = dataset
-        self._parsing = feature_spec(dataset, labels=False)
+        self._parsing = feature_spec(dataset)
         self._inputs = tuple(part.name for part in layout.inputs)
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:

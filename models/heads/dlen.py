@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from features.errors import ModelError
 from features.spec import Task
-from models.config import DlenHead
+from models.config import UP, DlenHead, and_up
 from models.heads.head import Head, logit
 from models.heads.scores import Probability, Score, Value
 from models.layers.tower import Tower
@@ -77,15 +77,15 @@ class Dlen(Head):
             if name in self.bounds:
                 given = Probability.from_logit(outputs[:, 0])
                 scores[name] = compose(up, given, bounded(outputs[:, 1], self.bounds[name]))
-                joint[f"{name}_and_up"] = conjunction(up, given)
+                joint[and_up(name)] = conjunction(up, given)
             else:
                 scores[name] = Value(outputs[:, 0])
-        return {**scores, "up": up, **joint}
+        return {**scores, UP: up, **joint}
 
     @classmethod
     def output_names(cls, tasks: Mapping[str, Task]) -> tuple[str, ...]:
         """The tasks, "up", and "<task>_and_up" for each binary task."""
-        return (*tasks, "up", *(f"{name}_and_up" for name, task in tasks.items() if task.kind == "binary"))
+        return (*tasks, UP, *(and_up(name) for name, task in tasks.items() if task.kind == "binary"))
 
 
 def bounded(logits: tf.Tensor, bound: float) -> Probability:
@@ -127,5 +127,5 @@ def _check(tasks: Mapping[str, Task], binary: list[str], config: DlenHead) -> No
         raise ModelError(f"a dlen head needs a binary task; got only regressions: {', '.join(tasks)}")
     if unknown := sorted(set(config.ratios) - set(binary)):
         raise ModelError(f"dlen head: ratios name {', '.join(unknown)}; binary tasks: {', '.join(binary)}")
-    if taken := set(tasks) & {"up", *(f"{name}_and_up" for name in binary)}:
+    if taken := set(tasks) & {UP, *map(and_up, binary)}:
         raise ModelError(f"dlen head: outputs named {', '.join(sorted(taken))} are its own; rename the task")

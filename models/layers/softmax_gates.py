@@ -46,7 +46,9 @@ class SoftmaxGates(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Each gate's weights, (batch, gates, experts)."""
         hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
-        return tf.nn.softmax(tf.transpose(tf.matmul(hidden, self.kernel), (1, 0, 2)))
+        logits = tf.transpose(tf.matmul(hidden, self.kernel), (1, 0, 2))
+        # In full precision: bfloat16 exponentials would not sum to 1.
+        return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""

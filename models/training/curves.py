@@ -67,11 +67,11 @@ class Curves(Frozen):
 
         Args:
             epochs: how many there may be.
-            patience: epochs without a better validation score that are allowed.
+            patience: epochs in a row without a better validation score after which to stop; 0 as 1.
         """
         waited = len(self.epochs) - self.best_epoch
-        if waited > patience:
-            return f"no better validation score in {waited} epochs"
+        if waited >= max(patience, 1):
+            return f"no better validation score in {waited} epoch{'s' if waited > 1 else ''}"
         return f"{epochs} epochs done" if len(self.epochs) >= epochs else None
 
     def write(self, directory: pathlib.Path) -> None:

@@ -55,7 +55,7 @@ class TrainStep(tf.Module):
 
         def step(batch: Batch) -> None:
             with tf.GradientTape() as tape:
-                embedded = ranker.embed(batch, training=True)
+                embedded = ranker.embed(batch)
                 loss, losses = dense(embedded, ranker.labels(batch), training=True)
             variables = ranker.trainable_variables
             self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))

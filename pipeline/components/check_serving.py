@@ -211,7 +211,7 @@ def _run(command: list[str]) -> None:
 
 
 def compare(expected: pa.Table, answered: pa.Table) -> Numbers:
-    """Largest difference per output, rows matched by id.
+    """Largest difference per output, rows matched by id; of values beyond 1, as a share of the trainer's.
 
     Args:
         expected: the trainer's predictions.
@@ -237,7 +237,8 @@ def _worst_row(
 ) -> Numbers:
     finite = np.isfinite(trainer) & np.isfinite(export)
     differences = np.full(len(ids), np.inf)
-    differences[finite] = np.abs(trainer[finite].astype(np.float64) - export[finite])
+    values = trainer[finite].astype(np.float64)
+    differences[finite] = np.abs(values - export[finite]) / np.maximum(1, np.abs(values))
     worst = int(differences.argmax())
     numbers = {"max_difference": differences[worst], "trainer": trainer[worst], "export": export[worst]}
     return {"row_id": int(ids[worst])} | {k: float(v) if math.isfinite(v) else None for k, v in numbers.items()}

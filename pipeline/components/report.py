@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.types import artifact_utils, standard_artifacts
@@ -21,6 +20,8 @@ from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.evaluate import serving_model
+from pipeline.components.validate import read_statistics
+from pipeline.data_checks import Statistics
 from pipeline.report.data import Artifact, FinishedStage, Json, ReportData, Stage, with_stages
 from pipeline.report.page import render
 from pipeline.report.statistics import column_statistics
@@ -142,12 +143,10 @@ def _is_blessed(blessing: types.Artifact) -> bool:
     return bool(blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE)
 
 
-def _statistics(artifact: types.Artifact) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
-    found = {}
-    for split in artifact_utils.decode_split_names(artifact.split_names):
-        path = Path(artifact_utils.get_split_uri([artifact], split)) / "FeatureStats.pb"
-        found[split] = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-    return found
+def _statistics(artifact: types.Artifact) -> dict[str, Statistics]:
+    return {
+        split: read_statistics(artifact, split) for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
 
 
 def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, version: str | None) -> tuple[Stage, ...]:

@@ -11,13 +11,12 @@ import numpy.typing as npt
 
 from features.spec import METRICS, Dataset, Task
 from models import metrics
+from models.config import UP
 from pipeline.evaluation.rows import Column, EvaluatedRows
 
 Numbers = dict[str, Any]
 """JSON-ready."""
 
-UP = "up"
-"""The output of a DLEN head that estimates P(user prefers the item)."""
 MIN_SLICE_ROWS = 50
 """A smaller slice is counted, not judged: its metrics are null."""
 MAX_SLICE_VALUES = 30
@@ -82,7 +81,9 @@ def auc_errors(now: EvaluatedRows, before: EvaluatedRows, dataset: Dataset) -> d
         if task.kind == "binary" and name in now.predictions and name in before.predictions:
             pair = now.predictions[name], before.predictions[name]
             usable = not any(_unusable(predictions) for predictions in pair)
-            errors[name] = metrics.auc_difference_error(now.labels[name], *pair, now.masks.get(name)) if usable else None
+            errors[name] = (
+                metrics.auc_difference_error(now.labels[name], *pair, now.masks.get(name)) if usable else None
+            )
     return errors
 
 

@@ -18,10 +18,10 @@ import pyarrow.dataset as pads
 from features.errors import DataError
 from features.spec import Dataset
 from models import metrics
+from models.config import UP
 from pipeline.evaluation.rows import EvaluatedRows
 
 FOLDER = "truth"
-UP = "up"
 
 
 def find_truth(data: str | Path) -> str:
@@ -65,7 +65,7 @@ def against_truth(rows: EvaluatedRows, dataset: Dataset, truth: str, key: str) -
     scores: dict[str, npt.NDArray[Any]] = dict(rows.predictions)
     binary = [name for name, task in dataset.tasks.items() if task.kind == "binary" and name in scores]
     scores["sum"] = np.sum([scores[name] for name in binary], axis=0)
-    chosen = [name for name in ("up", "sum", *binary) if name in scores]
+    chosen = [name for name in (UP, "sum", *binary) if name in scores]
     return {
         "auc": {name: _area(up, scores[name][place]) for name in chosen},
         "ceiling": metrics.expected_auc(up, up),

@@ -112,14 +112,11 @@ def test_parsing_spec_reads_an_example() -> None:
     example = tf.train.Example()
     example.features.feature["user"].int64_list.value.append(3)
     example.features.feature["tags"].bytes_list.value.extend([b"x", b"y"])
-    for label in ("label_click", "label_stars", "mask_stars"):
-        example.features.feature[label].float_list.value.append(1.0)
-    parsed = tf.io.parse_example([example.SerializeToString()], feature_spec(dataset, labels=True))
+    parsed = tf.io.parse_example([example.SerializeToString()], feature_spec(dataset))
     assert parsed["user"].values.numpy().tolist() == [3]
     assert parsed["tags"].values.numpy().tolist() == [b"x", b"y"]
     assert parsed["price"].values.shape == (0,)
-    assert parsed["label_stars"].numpy().tolist() == [1.0]
-    assert not [name for name in feature_spec(dataset, labels=False) if name.startswith(("label_", "mask_"))]
+    assert not [name for name in parsed if name.startswith(("label_", "mask_"))]
 
 
 @st.composite
@@ -153,7 +150,7 @@ def test_schema_survives_text_and_means_the_parsing_spec(dataset: Dataset) -> No
     read = text_format.Parse(text_format.MessageToString(schema), schema_pb2.Schema())
     assert read == schema
     parsed = schema_utils.schema_as_feature_spec(read).feature_spec
-    ours = feature_spec(dataset, labels=True)
+    ours = feature_spec(dataset)
     assert {name: parsed[name] for name in ours} == ours
     for name, column in dataset.all_columns().items():
         if name in dataset.feature_columns() and column.minimum is not None:

@@ -144,6 +144,9 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
         ({"columns": {"label_click": "int64"} | own_log()["columns"]}, ["reserved by feedrank: label_click"]),
         ({"columns": {"ts": {"type": "int64", "minimum": 2, "maximum": 1}}}, ["minimum 2 is above maximum 1"]),
         ({"name": "1 feed"}, ["name"]),
+        ({"features": {"Größe": {"kind": "numeric", "column": "age"}}}, ["feature 'Größe'", "a letter", "`column:`"]),
+        ({"features": {"a/b": {"kind": "numeric", "column": "age"}}}, ["feature 'a/b' has no valid name"]),
+        ({"tasks": {"a-b": "clicked"}}, ["task 'a-b' has no valid name"]),
     ],
 )
 def test_contradictions_say_what_and_what_is_allowed(changes: dict[str, Any], said: list[str]) -> None:

@@ -145,7 +145,7 @@ def test_the_dense_part_compiles_and_table_gradients_stay_sparse(preset: str):
         @tf.function
         def step():
             with tf.GradientTape() as tape:
-                loss, _ = dense(ranker.embed(batch, training=True), ranker.labels(batch), training=True)
+                loss, _ = dense(ranker.embed(batch), ranker.labels(batch), training=True)
             return loss, tape.gradient(loss, ranker.trainable_variables)
 
         return step()
@@ -170,8 +170,23 @@ def test_gates_of_each_task_in_each_layer():
 
 def test_dropout_acts_in_training_only():
     ranker, batch = ranker_of("mmoe", input_dropout=0.5), batch_of(16)
-    assert_close(ranker.embed(batch), ranker.embed(batch))
-    assert (ranker.embed(batch, training=True).numpy() != ranker.embed(batch).numpy()).any()
+    assert_close(ranker(batch)["click"], ranker(batch)["click"])
+    assert (ranker(batch, training=True)["click"].numpy() != ranker(batch)["click"].numpy()).any()
+
+
+def test_embedding_l2_is_of_the_vectors_before_dropout():
+    batch = batch_of(16)
+    ranker = ranker_of("mmoe", input_dropout=0.5, embedding_l2=1e6)
+    vectors = ranker.embed(batch).numpy()[:, : 4 + 6 + 6]
+    assert float(ranker.compute_loss(batch, training=True)) == pytest.approx(
+        1e6 * (vectors**2).sum(axis=1).mean(), rel=1e-3
+    )
+
+
+def test_unscaled_numbers_are_not_cut_into_bins():
+    layout = Layout(inputs=(Input(name="seconds", kind="number", scale="raw"),), tables=())
+    with pytest.raises(ModelError, match=r"unscaled: seconds; give these features `scaling: quantile`"):
+        build_ranker(layout, TASKS, model_config("mmoe", numbers="piecewise_linear"), RATES)
 
 
 def test_the_paper_sizes_build_and_count():

@@ -136,9 +136,7 @@ def _export(
 
 def _transform(folder: Path) -> tuple[dict[str, npt.NDArray[np.generic]], tft.TFTransformOutput]:
     """The rows as TFT's own Beam pipeline transforms them, and its output."""
-    metadata = dataset_metadata.DatasetMetadata(
-        schema_utils.schema_from_feature_spec(feature_spec(DATASET, labels=False))
-    )
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(feature_spec(DATASET)))
     rows = [{name: _values(row[name]) for name in DATASET.feature_columns()} for row in ROWS.to_pylist()]
     with tft_beam.Context(temp_dir=str(folder / "temp"), use_deep_copy_optimization=False):
         (data, _), transform_fn = (rows, metadata) | tft_beam.AnalyzeAndTransformDataset(make_preprocessing_fn(DATASET))
