@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from features.errors import ConfigError, DataError
 from features.logs import LogBatch
 from features.spec import Dataset
-from pipeline.evaluation.measure import UP, Numbers, measure
+from models.config import UP
+from pipeline.evaluation.measure import Numbers, measure
 from pipeline.evaluation.predictor import Predictor
 from pipeline.evaluation.rows import collect
 from pipeline.model_log import BatchWriter, LogOptions, ModelLog
