@@ -7,7 +7,7 @@ return one dense tensor an input of the layout. No column is handled by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -15,15 +15,11 @@ import tensorflow_transform as tft
 from features.kinds import missing_input
 from features.layout import Input, Layout, Table
 from features.raw_inputs import is_present
+from features.scaling import buckets_between, quantile_buckets, scale
 from features.spec import Bag, Bucketized, Categorical, Dataset, Id, Numeric, Sequence
 
 Tensors = dict[str, tf.Tensor]
 PreprocessingFn = Callable[[Mapping[str, tf.SparseTensor]], Tensors]
-
-QUANTILES = 256
-"""Quantiles that ``scaling: quantile`` interpolates between."""
-_CONSTANT = 1e-9
-"""A column whose standard deviation is below this share of its mean is constant up to rounding."""
 
 
 def make_preprocessing_fn(dataset: Dataset) -> PreprocessingFn:
@@ -32,25 +28,18 @@ def make_preprocessing_fn(dataset: Dataset) -> PreprocessingFn:
     def preprocess(inputs: Mapping[str, tf.SparseTensor]) -> Tensors:
         columns = {name: _present(inputs[name]) for name in dataset.feature_columns()}
         vocabularies = _vocabularies(dataset, columns)
-        outputs: Tensors = {}
+        outputs = _numbers(dataset, columns)
         for name, feature in dataset.features.items():
             raw = columns[dataset.feature_column(name)]
-            if isinstance(feature, Numeric):
-                outputs |= _number(name, feature, raw)
-            elif isinstance(feature, Bucketized):
-                outputs[name] = _bucket(feature, raw)
-            elif isinstance(feature, Id | Categorical):
+            if isinstance(feature, Numeric | Bucketized):
+                continue
+            if isinstance(feature, Id | Categorical):
                 outputs[name] = _token(raw, *vocabularies[dataset.vocabulary_owner(name)])
             else:
                 outputs[name] = _tokens(feature, raw, *vocabularies[dataset.vocabulary_owner(name)])
         return outputs
 
     return preprocess
-
-
-def preprocessing_fn(inputs: Mapping[str, tf.SparseTensor], custom_config: Mapping[str, str]) -> Tensors:
-    """The same in the form that TFX calls; ``custom_config["dataset"]`` is the dataset's JSON."""
-    return make_preprocessing_fn(Dataset.model_validate_json(custom_config["dataset"]))(inputs)
 
 
 # -- values ---------------------------------------------------------------------------------------------------
@@ -68,21 +57,13 @@ class _Values(NamedTuple):
 
 
 def _present(raw: tf.SparseTensor) -> _Values:
-    """The values that are no sentinels."""
-    return _kept(_Values(raw.values, raw.indices[:, 0], raw.dense_shape[0]), is_present(raw.values))
-
-
-def _finite(raw: _Values) -> _Values:
-    """Finite numbers as float64: a time in milliseconds does not fit float32."""
-    values = tf.cast(raw.values, tf.float64)
-    raw = raw._replace(values=values)
-    return _kept(raw, tf.math.is_finite(values))
-
-
-def _kept(raw: _Values, mask: tf.Tensor) -> _Values:
-    # Not tf.boolean_mask: it adds three times the nodes, and TFT traces this graph many times.
-    where = tf.reshape(tf.where(mask), [-1])
-    return raw._replace(values=tf.gather(raw.values, where), rows=tf.gather(raw.rows, where))
+    """The values that are no sentinels. (NaN stays: it means missing in `features.scaling`, too.)"""
+    values, rows, batch = raw.values, raw.indices[:, 0], raw.dense_shape[0]
+    if not values.dtype.is_floating:
+        # Not tf.boolean_mask: it adds three times the nodes, and TFT traces this graph many times.
+        where = tf.reshape(tf.where(is_present(values)), [-1])
+        values, rows = tf.gather(values, where), tf.gather(rows, where)
+    return _Values(values, rows, batch)
 
 
 def _per_row(raw: _Values, values: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
@@ -140,58 +121,61 @@ def _tokens(feature: Bag | Sequence, raw: _Values, vocabulary: tf.Tensor, oov_bu
 # -- numbers --------------------------------------------------------------------------------------------------
 
 
-def _number(name: str, feature: Numeric, raw: _Values) -> Tensors:
-    """Numeric: float32 ``(batch,)``, missing is the mean; beside it the indicator if the spec asks for it."""
-    raw = _finite(raw)
-    scaled, mean = _SCALINGS[feature.scaling](raw.values)
-    outputs = {name: _per_row(raw, tf.cast(scaled, tf.float32), tf.cast(mean, tf.float32))}
-    if feature.missing_indicator:
-        outputs[missing_input(name)] = _per_row(raw, tf.zeros_like(raw.rows, tf.float32), tf.constant(1.0))
+def _numbers(dataset: Dataset, columns: Mapping[str, _Values]) -> Tensors:
+    """Numeric: float32 ``(batch,)``, missing is the mean. Bucketized: int64 ``(batch,)``, 0 where missing.
+
+    Beside a numeric feature its indicator, 1 where missing, if the spec asks for it.
+    """
+    groups: dict[_Treatment, list[str]] = {}
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Numeric | Bucketized):
+            groups.setdefault(_treatment(feature), []).append(name)
+    dense = {
+        dataset.feature_column(name): _dense_number(columns[dataset.feature_column(name)])
+        for names in groups.values()
+        for name in names
+    }
+    outputs: Tensors = {}
+    for treatment, names in groups.items():
+        matrix = tf.stack([dense[dataset.feature_column(name)] for name in names], axis=1)
+        outputs |= zip(names, tf.unstack(_treat(treatment, matrix), num=len(names), axis=1), strict=True)
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Numeric) and feature.missing_indicator:
+            outputs[missing_input(name)] = tf.cast(tf.math.is_nan(dense[dataset.feature_column(name)]), tf.float32)
     return outputs
 
 
-def _unscaled(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return values, tft.mean(values)
+def _dense_number(raw: _Values) -> tf.Tensor:
+    """float64 ``(batch,)``, NaN where missing. An infinite number counts as missing."""
+    dense = _per_row(raw, tf.cast(raw.values, tf.float64), tf.constant(float("nan"), tf.float64))
+    return tf.where(tf.math.is_finite(dense), dense, tf.constant(float("nan"), tf.float64))
 
 
-def _zscore(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    mean, deviation = tft.mean(values), tf.sqrt(tft.var(values))
-    varies = deviation > _CONSTANT * tf.maximum(tf.abs(mean), _CONSTANT)
-    scaled = tf.where(varies, tf.math.divide_no_nan(values - mean, deviation), tf.zeros_like(values))
-    return scaled, tf.constant(0.0, tf.float64)
+class _Treatment(NamedTuple):
+    """What is done to a number; columns of the same treatment are handled together."""
+
+    scaling: str | None = None
+    buckets: int = 0
+    boundaries: tuple[float, ...] | None = None
 
 
-def _log_zscore(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return _zscore(tf.sign(values) * tf.math.log1p(tf.abs(values)))
-
-
-def _quantile_position(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    boundaries = tft.quantiles(values, QUANTILES, epsilon=_epsilon(QUANTILES))
-    return tft.apply_buckets_with_interpolation(values, boundaries), tf.constant(0.5, tf.float64)
-
-
-_SCALINGS: Mapping[str, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]] = {
-    "none": _unscaled,
-    "zscore": _zscore,
-    "log_zscore": _log_zscore,
-    "quantile": _quantile_position,
-}
-"""Scaling -> present values, float64 ``(n,)``, to scaled values and what stands for a missing one (their mean)."""
-
-
-def _epsilon(buckets: int) -> float:
-    """Allowed error of a quantile's rank: a tenth of a bucket, and never more than 1 %."""
-    return min(0.01, 0.1 / buckets)
-
-
-def _bucket(feature: Bucketized, raw: _Values) -> tf.Tensor:
-    """Bucketized: int64 ``(batch,)``; bucket i + 1 holds boundary[i - 1] <= x < boundary[i]; 0 is missing."""
-    raw = _finite(raw)
+def _treatment(feature: Numeric | Bucketized) -> _Treatment:
+    if isinstance(feature, Numeric):
+        return _Treatment(scaling=feature.scaling)
     if feature.boundaries is not None:
-        boundaries = tf.constant([sorted(feature.boundaries)], tf.float64)
-    else:
-        boundaries = tft.quantiles(raw.values, feature.buckets, epsilon=_epsilon(feature.buckets))
-    return _per_row(raw, tft.apply_buckets(raw.values, boundaries) + 1, tf.constant(0, tf.int64))
+        return _Treatment(boundaries=feature.boundaries)
+    return _Treatment(buckets=feature.buckets)
+
+
+def _treat(treatment: _Treatment, numbers: tf.Tensor) -> tf.Tensor:
+    if treatment.scaling is not None:
+        return scale(numbers, treatment.scaling)
+    if treatment.boundaries is not None:
+        return buckets_between(numbers, treatment.boundaries)
+    return quantile_buckets(numbers, treatment.buckets)
+
+
+_SCALES: Mapping[str, Literal["unit", "raw"]] = {"quantile": "unit", "none": "raw"}
 
 
 # -- layout ---------------------------------------------------------------------------------------------------
@@ -221,7 +205,7 @@ def _inputs(dataset: Dataset, name: str) -> list[Input]:
     feature = dataset.features[name]
     table = dataset.vocabulary_owner(name)
     if isinstance(feature, Numeric):
-        number = Input(name=name, kind="number", scale="unit" if feature.scaling == "quantile" else "standard")
+        number = Input(name=name, kind="number", scale=_SCALES.get(feature.scaling, "standard"))
         flag = Input(name=missing_input(name), kind="number", scale="flag")
         return [number, flag] if feature.missing_indicator else [number]
     if isinstance(feature, Bag | Sequence):
