@@ -17,7 +17,7 @@ from tfx_bsl.tfxio import tensor_adapter
 
 from features.columns import list_schema, to_lists
 from features.layout import Layout
-from features.preprocessing import make_preprocessing_fn, preprocessing_fn, transformed_layout
+from features.preprocessing import make_preprocessing_fn, transformed_layout
 from features.raw_inputs import arrow_to_dense, dense_to_raw
 from features.schema import build_schema
 from features.spec import Dataset
@@ -302,7 +302,7 @@ def test_table_sizes(toy: Toy) -> None:
     assert Layout.model_validate_json(toy.layout.model_dump_json()) == toy.layout
 
 
-def test_preprocessing_takes_the_spec_as_json() -> None:
+def test_a_number_falls_into_the_bucket_of_its_boundaries() -> None:
     spec = {
         "name": "tiny",
         "source": {"files": "log.csv"},
@@ -312,8 +312,7 @@ def test_preprocessing_takes_the_spec_as_json() -> None:
         "split": {"by": "random"},
     }
     sparse = tf.SparseTensor([[0, 0], [2, 0]], tf.constant([1, 5], tf.int64), [3, 1])
-    json = Dataset.model_validate(spec).model_dump_json()
-    outputs = preprocessing_fn({"when": sparse}, {"dataset": json})
+    outputs = make_preprocessing_fn(Dataset.model_validate(spec))({"when": sparse})
     assert outputs["when"].numpy().tolist() == [2, 0, 3]
 
 
