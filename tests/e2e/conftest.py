@@ -52,6 +52,7 @@ def small(tmp_path_factory) -> list[str]:
         f"data.path={folder / 'log'}",
         "data.synthesize={rows: 30000, users: 400, items: 200, seed: 3}",
         "train={batch_size: 256, epochs: 2}",
+        "evaluate.thresholds.click=null",
     ]
 
 
