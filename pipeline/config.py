@@ -75,7 +75,7 @@ class EvaluateConfig(Frozen):
     slices: tuple[str, ...] = ()
     """Columns for whose values the metrics are also computed."""
     thresholds: dict[str, dict[str, Bound]] = pydantic.Field(default={})
-    """By task, then metric."""
+    """By task, then metric; null takes away what a configuration below has set."""
     max_regression: Share | None = 0.005
     """How far a task's AUC may fall below the last blessed model's on the same rows; null: any model may follow."""
     regression_z: float = pydantic.Field(default=1.645, ge=0)
@@ -83,6 +83,14 @@ class EvaluateConfig(Frozen):
     models differ by chance. At 1.645 chance alone refuses at most one of twenty models that fell as far as allowed."""
     up_interactions: tuple[str, ...] | None = None
     """Tasks that count as an interaction when `up` is judged; all binary ones by default."""
+
+    @pydantic.field_validator("thresholds", mode="before")
+    @classmethod
+    def _without_null(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        kept = {task: bounds for task, bounds in value.items() if bounds is not None}
+        return {t: {m: x for m, x in b.items() if x is not None} if isinstance(b, dict) else b for t, b in kept.items()}
 
 
 class CheckServingConfig(Frozen):

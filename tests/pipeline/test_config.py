@@ -269,3 +269,10 @@ def test_editors_accept_shorthands(content: dict[str, Any], write: Write) -> Non
 )
 def test_editors_refuse_mistakes(content: dict[str, Any]) -> None:
     assert complaints({"name": "x", "dataset": "synthetic"} | content)
+
+
+def test_null_takes_a_threshold_away() -> None:
+    demo = Path(loading.__file__).parent / "configs" / "demo.yaml"
+    assert loading.load(demo, ["evaluate.thresholds.click=null"]).evaluate.thresholds == {}
+    left = loading.load(demo, ["evaluate.thresholds.click.auc=null"]).evaluate.thresholds
+    assert list(left["click"]) == ["calibration"]
