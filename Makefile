@@ -25,7 +25,6 @@ demo: $(INSTALLED)  ## a synthetic feed log through the whole pipeline, then fiv
 	@$(BIN)/feedrank score runs/demo/serving --data data/demo --top 5
 
 test: lint  ## every check: format, lint, strict types, architecture, unit and end-to-end tests
-	$(BIN)/pytest tests/architecture
 	$(BIN)/pytest
 
 check: lint  ## every check but the slow tests

@@ -43,14 +43,8 @@ class LastPushedModel(resolver.ResolverStrategy):
         Returns:
             The same keys; ``model`` and ``pushed`` hold one artifact each, or none in a first run.
         """
-        current = {model.id for model in input_dict["current"]}
-        models = {model.id: model for model in input_dict["model"]}
-        found: Artifacts = {"model": [], "pushed": [], "current": input_dict["current"]}
-        for pushed in sorted(input_dict["pushed"], key=lambda artifact: artifact.id, reverse=True):
-            model = producer_input(store, pushed.id, "model")
-            if pushed.get_int_custom_property("pushed") == 1 and model in models and model not in current:
-                return {**found, "model": [models[model]], "pushed": [pushed]}
-        return found
+        live = [push for push in input_dict["pushed"] if push.get_int_custom_property("pushed") == 1]
+        return _latest_other(store, {**input_dict, "pushed": live}, "model", "pushed")
 
 
 class LastGoodStatistics(resolver.ResolverStrategy):
@@ -66,14 +60,18 @@ class LastGoodStatistics(resolver.ResolverStrategy):
         Returns:
             The same keys; ``statistics`` and ``verdict`` hold one artifact each, or none in a first run.
         """
-        current = {statistics.id for statistics in input_dict["current"]}
-        known = {statistics.id: statistics for statistics in input_dict["statistics"]}
-        found: Artifacts = {"statistics": [], "verdict": [], "current": input_dict["current"]}
-        for verdict in sorted(input_dict["verdict"], key=lambda artifact: artifact.id, reverse=True):
-            statistics = producer_input(store, verdict.id, "statistics")
-            if statistics in known and statistics not in current:
-                return {**found, "statistics": [known[statistics]], "verdict": [verdict]}
-        return found
+        return _latest_other(store, input_dict, "statistics", "verdict")
+
+
+def _latest_other(store: Any, artifacts: Artifacts, key: str, judgement: str) -> Artifacts:
+    """The newest artifact under `judgement` that was made from one under `key` that is not ``current``, and that one."""
+    current = {artifact.id for artifact in artifacts["current"]}
+    known = {artifact.id: artifact for artifact in artifacts[key]}
+    for judged in sorted(artifacts[judgement], key=lambda artifact: artifact.id, reverse=True):
+        made_from = producer_input(store, judged.id, key)
+        if made_from in known and made_from not in current:
+            return {key: [known[made_from]], judgement: [judged], "current": artifacts["current"]}
+    return {key: [], judgement: [], "current": artifacts["current"]}
 
 
 def producer_input(store: Any, artifact: int, key: str) -> int | None:
