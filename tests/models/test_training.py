@@ -126,7 +126,7 @@ def test_early_stopping_keeps_the_best_weights(data: TrainingData, tmp_path: pat
     scores = [epoch.validation.mean_auc or 0 for epoch in curves.epochs]
     assert len(scores) < 30
     assert curves.best_epoch == 1 + int(np.argmax(scores)) == len(scores) - 1
-    assert curves.stopped == "no better validation score in 2 epochs"
+    assert curves.stopped == "no better validation score in 1 epoch"
     again = small_ranker()
     assert fit(again, data, config, tmp_path / "checkpoints", tmp_path / "log2").curves == curves
     assert_same_weights(again, ranker)
