@@ -36,8 +36,8 @@ def test_aucs(config: str, overrides: list[str]) -> Aucs:
     from pipeline.runners import local
 
     loaded = loading.load(config, overrides)
-    folder = RunFolder.create(PipelinePaths(root=Path(loaded.directory)))
-    evaluation = local.run(loaded, folder, _Silence()).output("evaluate", "evaluation")
+    with RunFolder.create(PipelinePaths(root=Path(loaded.directory))) as folder:
+        evaluation = local.run(loaded, folder, _Silence()).output("evaluate", "evaluation")
     assert evaluation is not None
     tasks = json.loads((evaluation / "evaluation.json").read_text())["tasks"]
     return {name: numbers["auc"] for name, numbers in tasks.items() if numbers.get("auc") is not None}

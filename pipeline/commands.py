@@ -35,17 +35,22 @@ def run(file: Path, overrides: Sequence[str]) -> None:
     """Runs the pipeline and says what came of it.
 
     Raises:
+        ConfigError: if the configuration cannot be run, or another run of this pipeline goes on.
         RunError: if it fails; the message names the log.
     """
     config = loading.load(file, overrides)
-    folder = RunFolder.create(PipelinePaths(root=config.directory))
+    with RunFolder.create(PipelinePaths(root=config.directory)) as folder:
+        record = _logged_run(config, folder)
+    tables.show_outcome(tables.screen(), history.outcome(folder, record, config.push_directory))
+
+
+def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
     with captured_output(folder.log) as screens, _logged(folder.log), RunConsole(screens.output) as listener:
         try:
-            record = _run(config, folder, listener)
+            return _run(config, folder, listener)
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
             raise RunError(f"{failures.message(error)}\n  log: {folder.log}") from error
-    tables.show_outcome(tables.screen(), history.outcome(folder, record, config.push_directory))
 
 
 @contextlib.contextmanager

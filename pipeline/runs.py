@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
+from features.errors import ConfigError
 from features.spec import Frozen
 
 StageState = Literal["done", "cached", "failed"]
@@ -30,6 +35,11 @@ class PipelinePaths(Frozen):
     def history(self) -> Path:
         """One folder a run: its configuration, record, log and report."""
         return self.root / "history"
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a run goes on, whose name is in it then."""
+        return self.root / "lock"
 
 
 class StageResult(Frozen):
@@ -89,11 +99,18 @@ class RunFolder:
         self.directory = paths.history / run_id
 
     @classmethod
-    def create(cls, paths: PipelinePaths) -> RunFolder:
-        """A new, empty folder for a run that starts now."""
-        folder = cls(paths, datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S%f"))
-        folder.directory.mkdir(parents=True)
-        return folder
+    @contextlib.contextmanager
+    def create(cls, paths: PipelinePaths) -> Iterator[RunFolder]:
+        """A new, empty folder for a run that starts now and ends with the context; until then no other run can start.
+
+        Raises:
+            ConfigError: if another run of this pipeline goes on.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        folder = cls(paths, now.strftime("%Y%m%dT%H%M%S%f"))
+        with _only_run(paths, f"run {folder.run_id}, since {now:%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}"):
+            folder.directory.mkdir(parents=True)
+            yield folder
 
     @property
     def config(self) -> Path:
@@ -127,3 +144,26 @@ class RunFolder:
             pydantic.ValidationError: if the file is no record.
         """
         return RunRecord.model_validate_json(self.record_file.read_text())
+
+
+@contextlib.contextmanager
+def _only_run(paths: PipelinePaths, who: str) -> Iterator[None]:
+    """Two runs would write each other's metadata and checkpoints. The system unlocks when a process ends, killed or not."""
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with paths.lock.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ConfigError(
+                f"{paths.root} is in use by {lock.read() or 'another run'}; one run at a time is allowed: wait for its end, "
+                "or give this one another `name` or `output`"
+            ) from error
+        lock.truncate(0)
+        lock.write(who)
+        lock.flush()
+        try:
+            yield
+        finally:
+            lock.truncate(0)
+            fcntl.flock(lock, fcntl.LOCK_UN)

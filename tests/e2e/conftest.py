@@ -34,8 +34,8 @@ def run_pipeline(config: str, overrides: Sequence[str]) -> tuple[RunFolder, RunR
     loaded = loading.load(CONFIGS / config, overrides)
     if loaded.data.synthesize is not None:
         synthesize(loaded.data.synthesize, Path(loaded.data.path))
-    folder = RunFolder.create(PipelinePaths(root=loaded.directory))
-    return folder, local.run(loaded, folder, Listener())
+    with RunFolder.create(PipelinePaths(root=loaded.directory)) as folder:
+        return folder, local.run(loaded, folder, Listener())
 
 
 def versions(serving: Path) -> list[int]:
