@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from pathlib import Path
 
 import numpy as np
 
 from pipeline import loading
-from pipeline.runs import PipelinePaths, RunFolder, StageResult
+from pipeline.runs import RunFolder, StageResult
 
 Aucs = dict[str, float]
 
@@ -36,7 +35,7 @@ def test_aucs(config: str, overrides: list[str]) -> Aucs:
     from pipeline.runners import local
 
     loaded = loading.load(config, overrides)
-    with RunFolder.create(PipelinePaths(root=Path(loaded.directory))) as folder:
+    with RunFolder.create(loaded) as folder:
         evaluation = local.run(loaded, folder, _Silence()).output("evaluate", "evaluation")
     assert evaluation is not None
     tasks = json.loads((evaluation / "evaluation.json").read_text())["tasks"]

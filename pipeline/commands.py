@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from features import catalog
 from features.errors import ConfigError, FeedrankError
+from features.paths import check_local
 from features.synthesis import synthesize
 from models.config import ALIASES, PRESETS
 from pipeline import doctor as examination
@@ -23,7 +24,7 @@ from pipeline import failures, history, loading, pushed, tables
 from pipeline.config import RunConfig
 from pipeline.console import RunConsole, Screens, captured_output
 from pipeline.failures import RunError
-from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageResult
+from pipeline.runs import RunFolder, RunRecord, StageResult
 
 TARGETS = ("kubeflow",)
 
@@ -39,7 +40,7 @@ def run(file: Path, overrides: Sequence[str]) -> None:
         RunError: if it fails; the message names the log.
     """
     config = loading.load(file, overrides)
-    with RunFolder.create(PipelinePaths(root=config.directory)) as folder:
+    with RunFolder.create(config) as folder:
         record = _logged_run(config, folder)
     tables.show_outcome(tables.screen(), history.outcome(folder, record, config.push_directory))
 
@@ -169,6 +170,7 @@ def _quiet() -> Iterator[Screens]:
 
 def score(model: str, data: str, output: Path, side_tables: str | None) -> None:
     """Scores all rows of a log into a file."""
+    check_local("--output", str(output))
     found = pushed.find_model(model)
     with _asking("score") as asking:
         result = asking.scoring.score(found, data, str(output), asking.model_log.LogOptions(tables=side_tables))
@@ -189,6 +191,7 @@ def evaluate(model: str, data: str, output: Path, slices: Sequence[str], side_ta
     Returns:
         The evaluation as JSON.
     """
+    check_local("--output", str(output))
     found = pushed.find_model(model)
     refused = str(output.with_suffix(".quarantine.parquet"))
     with _asking("evaluate") as asking:
@@ -209,6 +212,7 @@ def evaluate(model: str, data: str, output: Path, slices: Sequence[str], side_ta
 
 def synth(directory: Path, overrides: Sequence[str], overwrite: bool = False) -> None:
     """Writes a synthetic log; over another one only where `overwrite` says so."""
+    check_local("directory", str(directory))
     config = loading.synthesis(overrides)
     with RunConsole(sys.stderr) as listener:
         listener.stage_started("synthesize")

@@ -11,7 +11,8 @@ import yaml
 from features import catalog
 from features.columns import kept_columns
 from features.frozen import Frozen, SpecError, unknown
-from features.spec import METRICS, Dataset, Numeric, Task
+from features.paths import check_local
+from features.spec import METRICS, Dataset, Numeric, SideTable, Task
 from features.synthesis.config import SynthesisConfig
 from models.config import DlenHead, ModelConfig, TrainConfig
 
@@ -183,6 +184,23 @@ class RunConfig(Frozen):
     def checkpoints_directory(self) -> str:
         """Where training keeps its state, so that a killed run goes on."""
         return f"{self.output.rstrip('/')}/{self.name}/checkpoints"
+
+    def check_paths(self) -> None:
+        """Refuses what only a compiled pipeline may name: ingest, checkpoints and report know local files alone.
+
+        Raises:
+            ConfigError: if a path is remote.
+        """
+        sources = {"dataset.source": self.dataset.source}
+        for name, table in self.dataset.tables.items():
+            if isinstance(table, SideTable):
+                sources[f"dataset.tables.{name}.source"] = table.source
+        check_local("output", self.output)
+        check_local("data.path", self.data.path)
+        check_local("push.directory", self.push_directory)
+        for what, source in sources.items():
+            for pattern in source.patterns:
+                check_local(what, pattern)
 
     @pydantic.field_validator("data")
     @classmethod

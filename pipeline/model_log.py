@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from features import progress
 from features.errors import DataError, ModelError
 from features.logs import Counts, LogBatch, Tables, load_saved_tables, load_tables, read_log, resolve
+from features.paths import check_local
 from features.spec import Dataset
 from serving.bundle import Bundle
 
@@ -65,6 +66,7 @@ class ModelLog:
 
 def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
     """The spec with the data's own file format, the files, and the folder that their names are relative to."""
+    check_local("data", data)
     if os.path.isdir(data):
         return dataset, resolve(dataset.source, data), data
     files = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from features.errors import ConfigError
 from features.spec import Frozen
+from pipeline.config import RunConfig
 
 StageState = Literal["done", "cached", "failed"]
 
@@ -100,12 +101,14 @@ class RunFolder:
 
     @classmethod
     @contextlib.contextmanager
-    def create(cls, paths: PipelinePaths) -> Iterator[RunFolder]:
+    def create(cls, config: RunConfig) -> Iterator[RunFolder]:
         """A new, empty folder for a run that starts now and ends with the context; until then no other run can start.
 
         Raises:
-            ConfigError: if another run of this pipeline goes on.
+            ConfigError: if a path is remote, or another run of this pipeline goes on.
         """
+        config.check_paths()
+        paths = PipelinePaths(root=config.directory)
         now = datetime.datetime.now(datetime.timezone.utc)
         folder = cls(paths, now.strftime("%Y%m%dT%H%M%S%f"))
         with _only_run(paths, f"run {folder.run_id}, since {now:%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}"):

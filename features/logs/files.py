@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from features.errors import DataError
+from features.paths import check_local
 from features.spec import Dataset, SideTable, Source
 
 
@@ -21,9 +22,12 @@ def resolve(source: Source, path: str) -> list[str]:
 
     Raises:
         DataError: if a pattern finds no file; names the pattern, the folder and what is there.
+        ConfigError: if a path is remote.
     """
     found: list[str] = []
+    check_local("data folder", path)
     for pattern in source.patterns:
+        check_local("source.files", pattern)
         files = sorted(f for f in glob.glob(os.path.join(path, pattern), recursive=True) if os.path.isfile(f))
         if not files:
             raise DataError(f"no file matches '{pattern}' in {os.path.abspath(path)}; {_what_is_there(path)}")

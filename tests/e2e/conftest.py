@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import loading
-from pipeline.runs import PipelinePaths, RunFolder, RunRecord
+from pipeline.runs import RunFolder, RunRecord
 
 CONFIGS = Path(__file__).parents[2] / "pipeline" / "configs"
 
@@ -34,7 +34,7 @@ def run_pipeline(config: str, overrides: Sequence[str]) -> tuple[RunFolder, RunR
     loaded = loading.load(CONFIGS / config, overrides)
     if loaded.data.synthesize is not None:
         synthesize(loaded.data.synthesize, Path(loaded.data.path))
-    with RunFolder.create(PipelinePaths(root=loaded.directory)) as folder:
+    with RunFolder.create(loaded) as folder:
         return folder, local.run(loaded, folder, Listener())
 
 

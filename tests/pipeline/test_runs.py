@@ -1,38 +1,45 @@
-"""One run of a pipeline at a time."""
+"""Where and when a run may start: one of a pipeline at a time, on paths of this machine."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from features.errors import ConfigError
 from pipeline import commands
+from pipeline.config import RunConfig
 from pipeline.loading import CONFIGS
 from pipeline.runs import PipelinePaths, RunFolder
 
 HOLD = """
 import sys
-from pathlib import Path
-from pipeline.runs import PipelinePaths, RunFolder
-with RunFolder.create(PipelinePaths(root=Path(sys.argv[1]))) as folder:
+from pipeline.config import RunConfig
+from pipeline.runs import RunFolder
+with RunFolder.create(RunConfig(name="demo", output=sys.argv[1], dataset="synthetic")) as folder:
     print(folder.run_id, flush=True)
     sys.stdin.read()
 """
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> PipelinePaths:
-    return PipelinePaths(root=tmp_path / "demo")
+def config(tmp_path: Path) -> RunConfig:
+    return RunConfig.model_validate({"name": "demo", "output": str(tmp_path), "dataset": "synthetic"})
+
+
+@pytest.fixture
+def paths(config: RunConfig) -> PipelinePaths:
+    return PipelinePaths(root=config.directory)
 
 
 @pytest.fixture
 def other(paths: PipelinePaths) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A run in another process, and its id."""
-    command = [sys.executable, "-c", HOLD, str(paths.root)]
+    command = [sys.executable, "-c", HOLD, str(paths.root.parent)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process, process.stdout.readline().strip()
@@ -40,34 +47,35 @@ def other(paths: PipelinePaths) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def test_a_second_run_ends_at_once_and_names_the_first(
-    paths: PipelinePaths, other: tuple[subprocess.Popen[str], str]
+    config: RunConfig, paths: PipelinePaths, other: tuple[subprocess.Popen[str], str]
 ) -> None:
     process, run_id = other
     day = f"{run_id[:4]}-{run_id[4:6]}-{run_id[6:8]}"
     holder = rf"{paths.root} is in use by run {run_id}, since {day} \d\d:\d\d:\d\d UTC, process {process.pid}; one run"
-    with pytest.raises(ConfigError, match=holder), RunFolder.create(paths):
+    with pytest.raises(ConfigError, match=holder), RunFolder.create(config):
         pass
     assert [folder.name for folder in paths.history.iterdir()] == [run_id]
-    another = PipelinePaths(root=paths.root.parent / "another")
-    with RunFolder.create(another) as folder:
+    with RunFolder.create(config.model_copy(update={"name": "another"})) as folder:
         assert folder.directory.is_dir()
 
 
-def test_a_killed_run_leaves_no_lock(paths: PipelinePaths, other: tuple[subprocess.Popen[str], str]) -> None:
+def test_a_killed_run_leaves_no_lock(
+    config: RunConfig, paths: PipelinePaths, other: tuple[subprocess.Popen[str], str]
+) -> None:
     process, run_id = other
     process.kill()
     process.wait()
-    with RunFolder.create(paths) as folder:
+    with RunFolder.create(config) as folder:
         assert folder.run_id > run_id
         assert paths.lock.read_text().startswith(f"run {folder.run_id}, since ")
 
 
-def test_a_run_that_ended_or_failed_lets_the_next_one_start(paths: PipelinePaths) -> None:
-    with RunFolder.create(paths) as first:
+def test_a_run_that_ended_or_failed_lets_the_next_one_start(config: RunConfig, paths: PipelinePaths) -> None:
+    with RunFolder.create(config) as first:
         pass
-    with pytest.raises(KeyError), RunFolder.create(paths):
+    with pytest.raises(KeyError), RunFolder.create(config):
         raise KeyError
-    with RunFolder.create(paths) as third:
+    with RunFolder.create(config) as third:
         assert third.run_id > first.run_id
     assert paths.lock.read_text() == ""
 
@@ -76,3 +84,41 @@ def test_the_command_says_so(paths: PipelinePaths, other: tuple[subprocess.Popen
     with pytest.raises(ConfigError, match="is in use by run"):
         commands.run(CONFIGS / "demo.yaml", [f"output={paths.root.parent}", f"data.path={paths.root.parent / 'log'}"])
     assert not (paths.root.parent / "log").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("output=gs://bucket/runs", "output: 'gs://bucket/runs' is no path of this machine; .*allowed: a local path"),
+        ("data.path=s3://bucket/log", "data.path: 's3://bucket/log' is"),
+        ("push.directory=hdfs://host:9000/models", "push.directory: 'hdfs://host:9000/models' is"),
+        ("dataset.source=gs://bucket/*.csv", r"dataset.source: 'gs://bucket/\*.csv' is"),
+        ("dataset.source.files=[a.csv, 'https://host/b.csv']", "dataset.source: 'https://host/b.csv' is"),
+        (
+            "dataset.tables.users.source=s3://bucket/users.csv",
+            "dataset.tables.users.source: 's3://bucket/users.csv' is",
+        ),
+    ],
+)
+def test_remote_paths_are_refused_before_anything_is_made(
+    setting: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        commands.run(CONFIGS / "demo.yaml", [setting])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", [partial(commands.score, side_tables=None), partial(commands.evaluate, slices=(), side_tables=None)]
+)
+def test_remote_outputs_are_refused(command: Callable[..., object]) -> None:
+    with pytest.raises(ConfigError, match=r"^--output: 'gs:/bucket/x.parquet' is"):
+        command("model", "data", Path("gs://bucket/x.parquet"))
+
+
+def test_a_remote_synthetic_log_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^directory: 'gs:/bucket/log' is"):
+        commands.synth(Path("gs://bucket/log"), [])
+    assert not list(tmp_path.iterdir())
