@@ -22,7 +22,7 @@ from pipeline.components.annotations import InputArtifact, OptionalInputArtifact
 from pipeline.components.evaluate import serving_model
 from pipeline.components.validate import read_statistics
 from pipeline.data_checks import Statistics
-from pipeline.report.data import Artifact, FinishedStage, Json, ReportData, Stage, with_stages
+from pipeline.report.data import Artifact, Execution, FinishedStage, Json, ReportData, Stage, with_stages
 from pipeline.report.page import render
 from pipeline.report.statistics import column_statistics
 from serving.bundle import Bundle
@@ -99,13 +99,16 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
         blessed=_is_blessed(inputs["blessing"]),
         infra_blessed=_is_blessed(inputs["infra_blessing"]),
         version=version,
-        lineage=tuple(
-            Artifact(name=name, type=artifact.type_name, id=artifact.id, uri=artifact.uri)
-            for name, artifact in inputs.items()
-        ),
+        lineage=(_own_inputs(inputs),),
         versions=_versions(),
         truth=evaluation.get("truth"),
     )
+
+
+def _own_inputs(inputs: Mapping[str, types.Artifact]) -> Execution:
+    """All of the lineage that a stage can see; a runner with the MLMD store at hand tells the rest by :func:`refresh`."""
+    read = [Artifact(name=name, type=found.type_name, id=found.id, uri=found.uri) for name, found in inputs.items()]
+    return Execution(stage="report", id=0, read=tuple(read))
 
 
 def pushed_version(pushed: types.Artifact | None) -> str | None:
@@ -123,15 +126,17 @@ def write(data: ReportData, directory: str) -> None:
     (folder / PAGE).write_text(render(data), "utf-8")
 
 
-def refresh(directory: str | Path, finished: Iterable[FinishedStage]) -> str:
-    """The page of a report made again with the times and states of all stages that a runner measured.
+def refresh(directory: str | Path, finished: Iterable[FinishedStage], run: str, lineage: Iterable[Execution]) -> str:
+    """The page of a report made again with what a runner knows.
 
     Args:
         directory: of a report artifact.
-        finished: the run's stages in order.
+        finished: the run's stages in order, with the times and states that were measured.
+        run: the run's id.
+        lineage: what was made from what.
     """
     data = ReportData.model_validate_json((Path(directory) / DATA).read_text("utf-8"))
-    return render(with_stages(data, finished))
+    return render(with_stages(data, finished).model_copy(update={"run": run, "lineage": tuple(lineage)}))
 
 
 def _read(artifact: types.Artifact, name: str) -> Json:

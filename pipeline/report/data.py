@@ -53,12 +53,33 @@ class ColumnStatistics(Frozen):
 
 
 class Artifact(Frozen):
-    """A row of the lineage."""
+    """What an execution read or made."""
 
     name: str
+    """Under which that execution knows it."""
     type: str
     id: int
+    """In MLMD."""
     uri: str
+    """Below the pipeline's folder where it lies there."""
+    run: str = ""
+    """The run that made it."""
+    note: str = ""
+    """A blessing, where it was pushed to."""
+
+
+class Execution(Frozen):
+    """One stage of a run as MLMD knows it."""
+
+    stage: str
+    id: int
+    """In MLMD."""
+    state: State = "done"
+    read: tuple[Artifact, ...] = ()
+    made: tuple[Artifact, ...] = ()
+    """By this execution or, where it is cached, by the one that the cache found."""
+    found: tuple[Artifact, ...] = ()
+    """Looked up among what earlier runs made."""
 
 
 class ReportData(Frozen):
@@ -86,7 +107,10 @@ class ReportData(Frozen):
     infra_blessed: bool = False
     version: str | None = None
     """The pushed version, if there is one."""
-    lineage: tuple[Artifact, ...] = ()
+    run: str = ""
+    """Id of the run; empty where only a runner knows it."""
+    lineage: tuple[Execution, ...] = ()
+    """In the order of the run."""
     versions: dict[str, str] = pydantic.Field(default={})
     truth: Json | None = None
     """Synthetic logs: ``{"auc": {output or "sum": AUC against the true preference}, "rows"}``."""

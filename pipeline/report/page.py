@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from pipeline.report import log, overview, provenance, quality, training
+from pipeline.report import lineage, log, overview, provenance, quality, training
 from pipeline.report.data import ReportData
 from pipeline.report.html import Markup, el
 
@@ -16,6 +16,7 @@ _TITLES = {
     "gates": "Gates",
     "data": "Data",
     "serving": "Serving",
+    "lineage": "Lineage",
     "provenance": "Provenance",
 }
 
@@ -30,6 +31,7 @@ def render(data: ReportData) -> str:
         "gates": training.gates(data),
         "data": log.log(data) if data.manifest else None,
         "serving": provenance.serving(data),
+        "lineage": lineage.lineage(data),
         "provenance": provenance.provenance(data),
     }
     shown = {name: section for name, section in sections.items() if section}

@@ -1,4 +1,4 @@
-"""Where the run came from: configuration, lineage, versions."""
+"""Where the run came from: configuration, versions; what the serving check found."""
 
 from __future__ import annotations
 
@@ -44,12 +44,8 @@ def serving(data: ReportData) -> Markup | None:
 
 
 def provenance(data: ReportData) -> Markup:
-    """Configuration, lineage and versions."""
+    """Configuration and versions."""
     config = {key: value for key, value in data.config.items() if key != "dataset"}
-    rows = [
-        [el("td", a.name, class_="name"), a.type, a.id or "", el("td", el("code", a.uri), class_="wrap")]
-        for a in data.lineage
-    ]
     versions = [[el("td", name, class_="name"), el("code", version)] for name, version in data.versions.items()]
     return el(
         "section",
@@ -57,7 +53,6 @@ def provenance(data: ReportData) -> Markup:
         el("p", "A run from this configuration, on the same files, builds the same graph.", class_="lead"),
         _fold("Configuration", el("pre", el("code", _yaml(config))), opened=True),
         _fold(f"Dataset spec “{data.dataset.get('name', '')}”", el("pre", el("code", _yaml(data.dataset)))),
-        _fold("Lineage", table(["Artifact", "Type", "Id", "Where"], rows, numeric=[2])) if rows else None,
         _fold("Versions", table(["Package", "Version"], versions)) if versions else None,
         id="provenance",
     )

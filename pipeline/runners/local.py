@@ -27,6 +27,7 @@ from features.errors import FeedrankError
 from pipeline import graph
 from pipeline.components.report import refresh
 from pipeline.config import RunConfig, dump
+from pipeline.lineage import lineage
 from pipeline.lookups import Lookups
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
 
@@ -112,6 +113,10 @@ def compile_local(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
     return compiled
 
 
+def _store(paths: PipelinePaths) -> mlmd.MetadataStore:
+    return mlmd.MetadataStore(tfx.orchestration.metadata.sqlite_metadata_connection_config(str(paths.metadata)))
+
+
 def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
     """Runs the whole pipeline.
 
@@ -128,6 +133,7 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
             way the record says so, and the traceback is in the folder's log.
     """
     folder.config.write_text(dump(config))
+    paths = PipelinePaths(root=Path(config.directory))
     counter = _RowCounter()
     progress.LOGGER.addHandler(counter)
     started, begun = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
@@ -155,8 +161,9 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
         progress.LOGGER.removeHandler(counter)
     result = record(None)
     if (report := result.output("report", "report")) is not None:
-        # The report stage cannot know how long it and its neighbours took; the page is made again with what was measured.
-        folder.report.write_text(refresh(report, result.stages), encoding="utf-8")
+        # The report stage cannot know how long it and its neighbours took, nor MLMD; the page is made again with both.
+        made = lineage(_store(paths), folder.run_id, paths.root)
+        folder.report.write_text(refresh(report, result.stages, folder.run_id, made), encoding="utf-8")
     folder.write_record(result)
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pipeline.report.data import Artifact, Bar, ColumnStatistics, ReportData, Stage
+from pipeline.report.data import Artifact, Bar, ColumnStatistics, Execution, ReportData, Stage
 
 EVIL = "<script>alert('x')</script>&\"quoted\""
 RATES = {
@@ -243,6 +243,26 @@ def manifest() -> dict[str, object]:
     }
 
 
+def lineage() -> tuple[Execution, ...]:
+    """Ingest answered by the cache of run ``r1``, a model trained in run ``r2`` and measured against that of ``r1``."""
+
+    def artifact(name: str, kind: str, number: int, stage: str, run: str, note: str = "") -> Artifact:
+        uri = f"artifacts/{stage}/{name}/{number}"
+        return Artifact(name=name, type=kind, id=number, uri=uri, run=run, note=note)
+
+    examples = artifact("examples", "Examples", 1, "ingest", "r1")
+    manifest = artifact("manifest", "pipeline.IngestManifest", 2, "ingest", "r1")
+    before = artifact("model", "Model", 3, "train", "r1")
+    model = artifact("model", "Model", 4, "train", "r2")
+    blessing = artifact("blessing", "ModelBlessing", 5, "evaluate", "r2", note="refused")
+    return (
+        Execution(stage="ingest", id=11, state="cached", made=(examples, manifest)),
+        Execution(stage="train", id=12, read=(examples,), made=(model,)),
+        Execution(stage="baseline", id=13, read=(model.model_copy(update={"name": "current"}),), found=(before,)),
+        Execution(stage="evaluate", id=14, read=(examples, model, before), made=(blessing,)),
+    )
+
+
 def sample(blessed: bool = True) -> ReportData:
     dataset = {
         "name": "kuairand",
@@ -287,7 +307,8 @@ def sample(blessed: bool = True) -> ReportData:
         blessed=blessed,
         infra_blessed=True,
         version="1732181" if blessed else None,
-        lineage=(Artifact(name="model", type="Model", id=12, uri="runs/kuairand_dlen/artifacts/train/model/9"),),
+        run="r2",
+        lineage=lineage(),
         versions={"feedrank": "0.1.0", "tensorflow": "2.16.2", "tfx": "1.16.0"},
         truth={"auc": {"up": 0.842, "sum": 0.801, "click": 0.744, "like": 0.702}, "ceiling": 0.88, "rows": 20_000},
     )

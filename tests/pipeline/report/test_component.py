@@ -68,6 +68,8 @@ def test_the_page_gathers_what_the_stages_wrote(tmp_path):
     assert 'id="gates"' not in page  # the toy has none
     assert "Distribution of score" in page
     assert "label_click" not in page
+    known = page[page.index('id="lineage"') : page.index('id="provenance"')]
+    assert str(tmp_path / "model") in known  # its own inputs are what the stage itself knows
 
 
 def test_a_pusher_that_pushed_nothing_gives_no_version(tmp_path):
@@ -76,8 +78,9 @@ def test_a_pusher_that_pushed_nothing_gives_no_version(tmp_path):
     assert "nothing pushed" in page
 
 
-def test_a_runner_can_set_the_measured_times(tmp_path):
+def test_a_runner_can_set_the_measured_times_and_the_lineage(tmp_path):
     report = call(tmp_path)
-    page = refresh(report.uri, [StageResult(name="ingest", state="done", seconds=77.0)])
+    page = refresh(report.uri, [StageResult(name="ingest", state="done", seconds=77.0)], "r2", sample.lineage())
     assert "1 min 17 s" in page
+    assert "artifacts/train/model/3" in page
     assert "check serving" not in page[page.index('id="flow"') : page.index('id="quality"')]

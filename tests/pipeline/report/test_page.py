@@ -57,7 +57,7 @@ def page():
 
 def test_every_section_is_there_and_linked(page):
     reader = read(page)
-    sections = ["flow", "quality", "calibration", "training", "gates", "data", "serving", "provenance"]
+    sections = ["flow", "quality", "calibration", "training", "gates", "data", "serving", "lineage", "provenance"]
     assert [name for name in reader.text if name] == sections
     assert reader.links == [f"#{name}" for name in sections]
 
@@ -90,6 +90,50 @@ def test_the_numbers_are_those_of_the_run(page):
 def test_each_task_has_a_calibration_plot_and_each_gate_a_row(page):
     assert page.count("<title>Calibration of ") == len(RATES)
     assert len(re.findall(r'class="heat"', page[page.index('id="gates"') : page.index('id="data"')])) == 2 * 7 * 5
+
+
+def test_the_lineage_draws_each_artifact_from_its_maker_to_its_last_reader(page):
+    drawing = page[
+        page.index("<title>Lineage: artifacts") : page.index("</svg>", page.index("<title>Lineage: artifacts"))
+    ]
+    names = re.findall(r'class="name">([^<]+)<tspan class="soft">\s*([^<]*)</tspan>', drawing)
+    assert names == [
+        ("log files", ""),
+        ("examples", "Examples #1"),
+        ("manifest", "IngestManifest #2"),
+        ("model", "Model #4"),
+        ("baseline: model", "Model #3"),
+        ("blessing", "ModelBlessing #5"),
+    ]
+    step = (1028 - 262 - 22) / 5  # the column before the run and four stages
+    before, ingest, train, _, evaluate = (262 + step * (place + 0.5) for place in range(5))
+    threads = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="[\d.]+" y2="[\d.]+" class="thread">', drawing)
+    assert [(float(a), float(b)) for a, b in threads] == [
+        pytest.approx(ends, abs=0.01)
+        for ends in (
+            (before, ingest),
+            (ingest, evaluate),
+            (ingest, ingest),
+            (train, evaluate),
+            (before, evaluate),
+            (evaluate, evaluate),
+        )
+    ]
+    assert re.findall(r'class="maker (\w+)"', drawing) == ["before", "cached", "cached", "done", "before", "done"]
+
+
+def test_the_lineage_lists_every_execution_with_what_it_read_and_made(page):
+    table = page[page.index("Every execution") :]
+    rows = [re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", row)).strip() for row in table.split("<tr>")[2:6]]
+    assert rows[0].startswith("ingest cached #11 run r1 log files")
+    assert rows[0].endswith(
+        "examples Examples #1 artifacts/ingest/examples/1 manifest IngestManifest #2 artifacts/ingest/manifest/2"
+    )
+    assert rows[1] == (
+        "train done #12 run r2 examples Examples #1 artifacts/ingest/examples/1 model Model #4 artifacts/train/model/4"
+    )
+    assert "looked up: model Model #3 artifacts/train/model/3" in rows[2]
+    assert "blessing ModelBlessing #5 refused artifacts/evaluate/blessing/5" in rows[3]
 
 
 def test_a_refused_model_says_why_at_the_top():
