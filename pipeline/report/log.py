@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from features.spec import SPLITS
 from pipeline.report.data import ColumnStatistics, Json, ReportData
 from pipeline.report.html import NOTHING, Markup, compact, count, el, general, percent, table
-from pipeline.report.quality import task_name
 from pipeline.report.svg import colour, columns, histogram
+from pipeline.report.tasks import task_name
 
 _SHORT = 600
 """Characters of a quarantined value shown on the page."""

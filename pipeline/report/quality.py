@@ -7,30 +7,9 @@ from typing import Any
 
 from pipeline.report.data import Json, ReportData
 from pipeline.report.html import NOTHING, Markup, count, el, general, number, percent, table
+from pipeline.report.slices import slices
 from pipeline.report.svg import colour, reliability
-
-_METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration", "mse", "mae")
-_NAMES: Mapping[str, str] = {
-    "auc": "AUC",
-    "gauc": "GAUC",
-    "log_loss": "Log loss",
-    "normalized_entropy": "Norm. entropy",
-    "calibration": "Σp / Σy",
-    "mse": "MSE",
-    "mae": "MAE",
-    "mean_prediction": "mean prediction",
-}
-
-
-def task_name(data: ReportData, task: str) -> Markup:
-    """A table cell with the task's colour."""
-    return el("td", el("i", style=f"background:{colour(task_index(data, task))}"), task, class_="name")
-
-
-def task_index(data: ReportData, task: str) -> int:
-    """Which colour a task has everywhere on the page."""
-    tasks = list(data.dataset.get("tasks", {}))
-    return tasks.index(task) if task in tasks else len(tasks)
+from pipeline.report.tasks import METRIC_NAMES, METRICS, metric_text, task_index, task_name
 
 
 def quality(data: ReportData) -> Markup:
@@ -52,27 +31,27 @@ def quality(data: ReportData) -> Markup:
         ),
         el("div", el("h3", "The gate"), _gate(evaluation), class_="card"),
         _preference(data),
-        _slices(data),
+        slices(data),
         id="quality",
     )
 
 
 def _tasks(data: ReportData) -> Markup:
     tasks: Mapping[str, Json] = data.evaluation.get("tasks") or {}
-    shown = [metric for metric in _METRICS if any(metric in numbers for numbers in tasks.values())]
+    shown = [metric for metric in METRICS if any(metric in numbers for numbers in tasks.values())]
     before = (data.evaluation.get("baseline") or {}).get("tasks") or {}
-    head = ["Task", "Positives", "Rate", *(_NAMES[metric] for metric in shown)]
+    head = ["Task", "Positives", "Rate", *(METRIC_NAMES[metric] for metric in shown)]
     rows = []
     for task, numbers in tasks.items():
         rate = numbers.get("rate")
         cells = [_metric(data, task, metric, numbers.get(metric), before.get(task, {}).get(metric)) for metric in shown]
         rows.append([task_name(data, task), count(numbers.get("positives")), percent(rate), *cells])
-    return table(head, rows, numeric=[i for i in range(1, len(head)) if head[i] != _NAMES["auc"]])
+    return table(head, rows, numeric=[i for i in range(1, len(head)) if head[i] != METRIC_NAMES["auc"]])
 
 
 def _metric(data: ReportData, task: str, metric: str, value: float | None, before: float | None) -> Markup:
     if metric != "auc":
-        return el("td", number(value, 5 if metric == "log_loss" and (value or 1) < 0.1 else 4), class_="num")
+        return el("td", metric_text(metric, value), class_="num")
     if value is None:
         return el("td", NOTHING, class_="auc")
     at = el("b", style=f"--at:{_above_chance(before)}", title=f"last blessed model: {before:.4f}") if before else None
@@ -119,7 +98,7 @@ def _gate(evaluation: Json) -> Markup:
     rows = [
         [
             el("td", check["task"], class_="name"),
-            _NAMES.get(check["metric"], check["metric"]),
+            METRIC_NAMES.get(check["metric"], check["metric"]),
             general(check["value"]),
             check["limit"],
             el("span", "passed" if check["ok"] else "failed", class_=f"pill {'good' if check['ok'] else 'bad'}"),
@@ -163,37 +142,6 @@ def _truth(data: ReportData, name: str, value: float | None) -> list[Markup]:
     tint = colour(task_index(data, name)) if name in data.dataset.get("tasks", {}) else "var(--accent)"
     meter = el("span", class_="meter", style=f"--share:{_above_chance(value or 0.5)};--tint:{tint}")
     return [el("td", known.get(name, name), class_="name"), el("td", number(value), meter, class_="num")]
-
-
-def _slices(data: ReportData) -> Markup | None:
-    slices: Mapping[str, Json] = data.evaluation.get("slices") or {}
-    parts = [_slice(data, column, values) for column, values in slices.items() if values]
-    if not parts:
-        return None
-    lead = "AUC of each task on the rows with one value; the tint is the difference from the whole test split."
-    return el("div", el("h3", "Slices"), el("p", lead, class_="quiet"), parts, class_="card")
-
-
-def _slice(data: ReportData, column: str, values: Mapping[str, Json]) -> Markup:
-    whole: Mapping[str, Json] = data.evaluation.get("tasks") or {}
-    tasks = [task for task, numbers in whole.items() if "auc" in numbers]
-    rows = []
-    for value, part in values.items():
-        cells = [_heat(part["tasks"].get(task, {}), whole[task].get("auc")) for task in tasks]
-        rows.append([el("td", value, class_="name"), count(part["rows"]), *cells])
-    return table([column, "Rows", *tasks], rows, numeric=range(1, 2 + len(tasks)))
-
-
-def _heat(numbers: Json, whole: float | None) -> Markup:
-    value = numbers.get("auc")
-    tip = f"{count(numbers.get('positives'))} positives of {count(numbers.get('rows'))} rows"
-    if numbers.get("gauc") is not None:
-        tip += f", GAUC {number(numbers['gauc'])}"
-    if value is None or whole is None:
-        return el("td", number(value, 3), class_="heat quiet", title=tip)
-    tint = "var(--good)" if value >= whole else "var(--bad)"
-    heat = min(abs(value - whole) / 0.1, 1) * 0.45
-    return el("td", number(value, 3), class_="heat", style=f"--tint:{tint};--heat:{heat:.3f}", title=tip)
 
 
 def calibration(data: ReportData) -> Markup | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.report.data import Json, ReportData
 from pipeline.report.html import NOTHING, Markup, compact, count, duration, el, number, table
-from pipeline.report.quality import task_index, task_name
 from pipeline.report.svg import Series, lines
+from pipeline.report.tasks import task_index, task_name
 
 
 def training(data: ReportData) -> Markup:

@@ -10,10 +10,11 @@ import pytest
 
 from pipeline.report.data import ReportData, Stage, with_stages
 from pipeline.report.page import render
+from pipeline.report.slices import slices
 from pipeline.runs import StageResult
 from tests.pipeline.report.sample import AUCS, EVIL, RATES, sample
 
-VOID = {"meta", "br", "col"}
+VOID = {"meta", "br", "col", "input"}
 
 
 class Reader(HTMLParser):
@@ -134,6 +135,77 @@ def test_the_lineage_lists_every_execution_with_what_it_read_and_made(page):
     )
     assert "looked up: model Model #3 artifacts/train/model/3" in rows[2]
     assert "blessing ModelBlessing #5 refused artifacts/evaluate/blessing/5" in rows[3]
+
+
+def panels(page: str) -> dict[str, list[list[str]]]:
+    """Rows of cells below each button of the slices' picker."""
+    card = page[page.index("The same per slice") :]
+    card = card[: card.index("</section>")]
+    buttons = re.findall(r"<label[^>]*>([^<]*)</label>", card)
+    tables = card.split('class="panel"')[1:]
+    assert len(buttons) == len(tables)
+    read_row = lambda row: [re.sub("<[^>]*>", "", cell) for cell in re.split("</t[hd]>", row)[:-1]]  # noqa: E731
+    return {
+        button: [read_row(row) for row in table.split("<tr>")[1:]]
+        for button, table in zip(buttons, tables, strict=True)
+    }
+
+
+def test_every_metric_of_every_task_is_told_per_slice():
+    """A task without a metric has no column there; what a slice of one row cannot define is a dash."""
+    whole = {
+        "click": {"kind": "binary", "rows": 5, "positives": 3, "rate": 0.6, "auc": 0.75, "gauc": 0.7, "log_loss": 0.6, "normalized_entropy": 0.9, "calibration": 0.8},
+        "dwell": {"kind": "regression", "rows": 5, "mse": 4.0, "mae": 1.5},
+    }  # fmt: skip
+    first = {
+        "click": {"kind": "binary", "rows": 4, "positives": 2, "rate": 0.5, "auc": 0.8, "gauc": None, "log_loss": 0.069312, "normalized_entropy": 1.0, "calibration": 1.0},
+        "dwell": {"kind": "regression", "rows": 4, "mse": 2.0, "mae": 1.25},
+    }  # fmt: skip
+    second = {"click": {"kind": "binary", "rows": 1, "positives": 1, "rate": 1.0, "auc": None}, "dwell": {"rows": 1}}
+    evaluation = {
+        "rows": 5,
+        "tasks": whole,
+        "slices": {"tab": {"1": {"rows": 4, "tasks": first}, "2": {"rows": 1, "tasks": second}}},
+    }
+    found = panels(render(sample().model_copy(update={"evaluation": evaluation, "truth": None})))
+    assert found == {
+        "AUC": [["tab", "Rows", "click"], ["whole test split", "5", "0.7500"], ["1", "4", "0.8000"], ["2", "1", "–"]],
+        "GAUC": [["tab", "Rows", "click"], ["whole test split", "5", "0.7000"], ["1", "4", "–"], ["2", "1", "–"]],
+        "Log loss": [["tab", "Rows", "click"], ["whole test split", "5", "0.6000"], ["1", "4", "0.06931"], ["2", "1", "–"]],
+        "Norm. entropy": [["tab", "Rows", "click"], ["whole test split", "5", "0.9000"], ["1", "4", "1.0000"], ["2", "1", "–"]],
+        "Σp / Σy": [["tab", "Rows", "click"], ["whole test split", "5", "0.8000"], ["1", "4", "1.0000"], ["2", "1", "–"]],
+        "MSE": [["tab", "Rows", "dwell"], ["whole test split", "5", "4.0000"], ["1", "4", "2.0000"], ["2", "1", "–"]],
+        "MAE": [["tab", "Rows", "dwell"], ["whole test split", "5", "1.5000"], ["1", "4", "1.2500"], ["2", "1", "–"]],
+        "Positives": [["tab", "Rows", "click"], ["whole test split", "5", "3"], ["1", "4", "2"], ["2", "1", "1"]],
+        "Rate": [["tab", "Rows", "click"], ["whole test split", "5", "60.0 %"], ["1", "4", "50.0 %"], ["2", "1", "100.0 %"]],
+        "Rows": [["tab", "Rows", "click", "dwell"], ["whole test split", "5", "5", "5"], ["1", "4", "4", "4"], ["2", "1", "1", "1"]],
+    }  # fmt: skip
+
+
+def test_auc_is_the_slices_metric_that_is_shown_first(page):
+    card = page[page.index("The same per slice") :]
+    assert re.findall(r'<input[^>]*id="([^"]*)" checked="">', card) == ["slices-auc"]
+    assert next(iter(panels(page))) == "AUC"
+    assert ".picker input:nth-of-type(8):checked ~ .panel:nth-of-type(8)" in page  # each of the 8 buttons has its rule
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "whole", "tint", "heat"),
+    [
+        ("auc", 0.8, 0.75, "good", 0.5),  # half of .1 above
+        ("auc", 0.6, 0.75, "bad", 1.0),
+        ("normalized_entropy", 0.9, 1.0, "good", 0.5),  # a tenth lower, of a fifth
+        ("mse", 2.2, 2.0, "bad", 0.5),
+        ("calibration", 1.5, 1.0, "bad", 1.0),
+        ("calibration", 1 / 1.5, 1.0, "bad", 1.0),
+        ("calibration", 1.0, 3.0, "good", 0.0),
+    ],
+)
+def test_a_slices_cell_is_tinted_by_what_is_better(metric, value, whole, tint, heat):
+    numbers = {"rows": 2, "tasks": {"click": {metric: value}}}
+    evaluation = {"rows": 4, "tasks": {"click": {metric: whole}}, "slices": {"tab": {"1": numbers}}}
+    shown = slices(ReportData(name="", dataset={}, config={}, created="", evaluation=evaluation))
+    assert f'style="--tint:var(--{tint});--heat:{heat * 0.45:.3f}"' in shown
 
 
 def test_a_refused_model_says_why_at_the_top():
