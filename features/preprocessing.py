@@ -7,7 +7,7 @@ return one dense tensor an input of the layout. No column is handled by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -16,18 +16,25 @@ from features.kinds import missing_input
 from features.layout import Input, Layout, Table
 from features.raw_inputs import is_present
 from features.scaling import buckets_between, quantile_buckets, scale
-from features.spec import Bag, Bucketized, Categorical, Dataset, Id, Numeric, Sequence
+from features.spec import Bag, Bucketized, Categorical, Dataset, Id, Numeric, Sequence, Vocabulary
 
 Tensors = dict[str, tf.Tensor]
 PreprocessingFn = Callable[[Mapping[str, tf.SparseTensor]], Tensors]
+VocabularyWriter = Callable[[Mapping[str, Vocabulary]], Any]
+"""Takes the rule of each file; gives a Beam transform of batches of tokens, one array a file, to the files' paths."""
 
 
-def make_preprocessing_fn(dataset: Dataset) -> PreprocessingFn:
-    """Returns TFT's ``preprocessing_fn`` of a dataset: raw sparse tensors to the inputs of `transformed_layout`."""
+def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter) -> PreprocessingFn:
+    """Returns TFT's ``preprocessing_fn`` of a dataset: raw sparse tensors to the inputs of `transformed_layout`.
+
+    Args:
+        dataset: the spec.
+        write_vocabularies: how the analysis counts tokens (no Beam in this room).
+    """
 
     def preprocess(inputs: Mapping[str, tf.SparseTensor]) -> Tensors:
         columns = {name: _present(inputs[name]) for name in dataset.feature_columns()}
-        vocabularies = _vocabularies(dataset, columns)
+        vocabularies = _vocabularies(dataset, columns, write_vocabularies)
         outputs = _numbers(dataset, columns)
         for name, feature in dataset.features.items():
             raw = columns[dataset.feature_column(name)]
@@ -76,20 +83,32 @@ def _per_row(raw: _Values, values: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
 
 # -- tokens ---------------------------------------------------------------------------------------------------
 
+_BEFORE_ANALYSIS = b"-1"
+"""What TFT puts into vocabulary files while it traces the graph: a token of either type."""
 
-def _vocabularies(dataset: Dataset, columns: Mapping[str, _Values]) -> dict[str, tuple[tf.Tensor, int]]:
+
+def _vocabularies(
+    dataset: Dataset, columns: Mapping[str, _Values], write: VocabularyWriter
+) -> dict[str, tuple[tf.Tensor, int]]:
     """For each feature that owns one, its vocabulary file (most frequent first) and its out-of-vocabulary buckets."""
-    vocabularies = {}
-    for name, feature in dataset.features.items():
-        if isinstance(feature, Numeric | Bucketized) or dataset.vocabulary_owner(name) != name:
-            continue
-        values = columns[dataset.feature_column(name)].values
-        rule = feature.vocabulary
-        file = tft.vocabulary(
-            values, top_k=rule.top_k, frequency_threshold=rule.min_count, vocab_filename=name, name=name
-        )
-        vocabularies[name] = (file, rule.oov_buckets)
-    return vocabularies
+    rules = {
+        name: feature.vocabulary
+        for name, feature in dataset.features.items()
+        if not isinstance(feature, Numeric | Bucketized) and dataset.vocabulary_owner(name) == name
+    }
+    if not rules:
+        return {}
+    tokens = [columns[dataset.feature_column(name)].values for name in rules]
+    files = tft.experimental.ptransform_analyzer(
+        tokens,
+        write(rules),
+        output_dtypes=[tf.string] * len(rules),
+        output_shapes=[[]] * len(rules),
+        output_asset_default_values=[_BEFORE_ANALYSIS] * len(rules),
+    )
+    for name in rules:
+        tft.annotate_asset(name, name)
+    return {name: (file, rule.oov_buckets) for (name, rule), file in zip(rules.items(), files, strict=True)}
 
 
 def _index(values: tf.Tensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:

@@ -30,6 +30,7 @@ from features.schema import answer_columns, build_schema
 from features.spec import ROW_ID, SPLITS, Dataset
 from pipeline.artifacts import SideTables
 from pipeline.components.annotations import BeamPipeline, InputArtifact, OutputArtifact, Parameter, component
+from pipeline.components.vocabularies import WriteVocabularies
 
 STAGE = "transform"
 LAYOUT_FILE = os.path.join("feedrank", "layout.json")
@@ -127,7 +128,9 @@ def _run(
             | "TrainFiles" >> beam.Create(train, reshuffle=len(train) > 1)
             | "ReadTrain" >> beam.ParDo(_ReadRaw(dataset)).with_output_types(pa.RecordBatch)
         )
-        transform_fn = (rows, config) | "Analyze" >> tft_beam.AnalyzeDataset(make_preprocessing_fn(dataset))
+        transform_fn = (rows, config) | "Analyze" >> tft_beam.AnalyzeDataset(
+            make_preprocessing_fn(dataset, WriteVocabularies)
+        )
         published = transform_fn | "WriteGraph" >> tft_beam.WriteTransformFn(graph_directory)
         _ = (
             pipeline

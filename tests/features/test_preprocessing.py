@@ -21,6 +21,7 @@ from features.preprocessing import make_preprocessing_fn, transformed_layout
 from features.raw_inputs import arrow_to_dense, dense_to_raw
 from features.schema import build_schema
 from features.spec import Dataset
+from pipeline.components.vocabularies import WriteVocabularies
 
 SPEC: dict[str, Any] = {
     "name": "toy",
@@ -124,7 +125,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
         beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline,
     ):
         rows = pipeline | beam.Create(batches, reshuffle=False)
-        transform_fn = (rows, config) | tft_beam.AnalyzeDataset(make_preprocessing_fn(DATASET))
+        transform_fn = (rows, config) | tft_beam.AnalyzeDataset(make_preprocessing_fn(DATASET, WriteVocabularies))
         _ = transform_fn | tft_beam.WriteTransformFn(f"{directory}/out")
     return Toy(f"{directory}/out")
 
@@ -312,7 +313,7 @@ def test_a_number_falls_into_the_bucket_of_its_boundaries() -> None:
         "split": {"by": "random"},
     }
     sparse = tf.SparseTensor([[0, 0], [2, 0]], tf.constant([1, 5], tf.int64), [3, 1])
-    outputs = make_preprocessing_fn(Dataset.model_validate(spec))({"when": sparse})
+    outputs = make_preprocessing_fn(Dataset.model_validate(spec), WriteVocabularies)({"when": sparse})
     assert outputs["when"].numpy().tolist() == [2, 0, 3]
 
 

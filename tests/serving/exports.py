@@ -19,6 +19,7 @@ from features.layout import Input, Layout
 from features.preprocessing import make_preprocessing_fn, transformed_layout
 from features.schema import feature_spec
 from features.spec import ROW_ID, Dataset
+from pipeline.components.vocabularies import WriteVocabularies
 from serving.export import Extras, export_ranker
 
 Predictions = dict[str, npt.NDArray[np.float32]]
@@ -139,7 +140,9 @@ def _transform(folder: Path) -> tuple[dict[str, npt.NDArray[np.generic]], tft.TF
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(feature_spec(DATASET)))
     rows = [{name: _values(row[name]) for name in DATASET.feature_columns()} for row in ROWS.to_pylist()]
     with tft_beam.Context(temp_dir=str(folder / "temp"), use_deep_copy_optimization=False):
-        (data, _), transform_fn = (rows, metadata) | tft_beam.AnalyzeAndTransformDataset(make_preprocessing_fn(DATASET))
+        (data, _), transform_fn = (rows, metadata) | tft_beam.AnalyzeAndTransformDataset(
+            make_preprocessing_fn(DATASET, WriteVocabularies)
+        )
         _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))
     return {name: np.stack([row[name] for row in data]) for name in data[0]}, tft.TFTransformOutput(
         str(folder / "graph")
