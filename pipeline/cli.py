@@ -92,7 +92,7 @@ def report(
 def score(
     model: Model,
     data: Data,
-    output: Annotated[Path, typer.Option(help="Scores: .parquet or .csv.")] = Path("scores.parquet"),
+    output: Annotated[Path, typer.Option(help="File to (over)write: .parquet or .csv.")] = Path("scores.parquet"),
     top: Annotated[int | None, typer.Option(help="Show one user's best items instead of writing all scores.")] = None,
     user: Annotated[str | None, typer.Option(help="With --top: whose; by default one with many rows.")] = None,
     side_tables: SideTables = None,
@@ -111,7 +111,9 @@ def evaluate(
     model: Model,
     data: Data,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON, too: the table goes to stderr.")] = False,
-    output: Annotated[Path, typer.Option(help="The evaluation as JSON.")] = Path("evaluation.json"),
+    output: Annotated[
+        Path, typer.Option(help="JSON file to (over)write; rows left out go into a Parquet file beside it.")
+    ] = Path("evaluation.json"),
     slices: Annotated[list[str] | None, typer.Option("--slice", help="Also by the values of this column.")] = None,
     side_tables: SideTables = None,
 ) -> None:
