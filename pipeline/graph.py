@@ -13,6 +13,7 @@ from pipeline.components.check_serving import CheckServing
 from pipeline.components.evaluate import Evaluate
 from pipeline.components.ingest import Ingest
 from pipeline.components.report import Report
+from pipeline.components.statistics import CountedStatisticsGen
 from pipeline.components.transform import SpecTransform
 from pipeline.components.validate import DataGate, SpecSchema
 from pipeline.config import RunConfig
@@ -60,7 +61,7 @@ def _add_data(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
 def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     ingest = nodes["ingest"]
     nodes["schema"] = SpecSchema(dataset=config.dataset.model_dump_json())
-    nodes["statistics"] = tfx.components.StatisticsGen(
+    nodes["statistics"] = CountedStatisticsGen(
         examples=ingest.outputs["examples"], schema=nodes["schema"].outputs["schema"]
     )
     nodes["previous_statistics"] = lookups.previous(nodes["statistics"])
