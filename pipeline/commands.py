@@ -51,7 +51,8 @@ def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
             return _run(config, folder, listener)
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
-            raise RunError(f"{failures.message(error)}\n  log: {folder.log}") from error
+            report = f"\n  report: {folder.report}" if folder.report.exists() else ""
+            raise RunError(f"{failures.message(error)}\n  log: {folder.log}{report}") from error
 
 
 @contextlib.contextmanager
@@ -112,7 +113,7 @@ def report(run_name: str, output: Path, browser: bool) -> None:
     """Tells where a run's report is, and opens it where that is wanted."""
     folder = history.find(output, run_name)
     if not folder.report.exists():
-        raise ConfigError(f"run '{folder.run_id}' ended before its report; its log: {folder.log}")
+        raise ConfigError(f"run '{folder.run_id}' left no report; its log: {folder.log}")
     print(folder.report)
     if browser:
         webbrowser.open(folder.report.resolve().as_uri())

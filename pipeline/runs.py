@@ -16,6 +16,18 @@ from pipeline.config import RunConfig
 
 StageState = Literal["done", "cached", "failed"]
 
+STOPPED = "stopped"
+
+
+def stopped_folder(output: str) -> str:
+    """Where a stage that stops a run keeps what explains it, beside its outputs: TFX deletes those of a stage that failed.
+
+    Args:
+        output: folder of one of its outputs; ``<root>/ingest/quarantine/7`` gives ``<root>/ingest/stopped/7``.
+    """
+    outputs, execution = os.path.split(output.rstrip("/"))
+    return os.path.join(os.path.dirname(outputs), STOPPED, execution)
+
 
 class PipelinePaths(Frozen):
     """The folder of one pipeline: ``<output>/<name>/``."""
@@ -31,6 +43,10 @@ class PipelinePaths(Frozen):
     def artifacts(self) -> Path:
         """TFX's pipeline root: one folder a stage, output and execution."""
         return self.root / "artifacts"
+
+    def stopped(self, stage: str, execution: int) -> Path:
+        """What a stage kept as it stopped a run (:func:`stopped_folder`)."""
+        return self.artifacts / stage / STOPPED / str(execution)
 
     @property
     def history(self) -> Path:

@@ -32,6 +32,7 @@ from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
 from pipeline.config import DataConfig
 from pipeline.failures import user_error
+from pipeline.runs import stopped_folder
 
 LOGGER = logging.getLogger(__name__)
 ROW_GROUP_ROWS = 65_536
@@ -79,13 +80,8 @@ class Folders(NamedTuple):
 
     @property
     def stopped(self) -> str:
-        """Where dead letters and manifest stay when the run stops.
-
-        TFX deletes the output folders of a failed component, so this lies beside them:
-        ``<root>/ingest/quarantine/7`` -> ``<root>/ingest/stopped/7``.
-        """
-        outputs, execution = os.path.split(self.quarantine.rstrip("/"))
-        return os.path.join(os.path.dirname(outputs), "stopped", execution)
+        """Where dead letters and manifest stay when the run stops."""
+        return stopped_folder(self.quarantine)
 
 
 def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.Pipeline) -> dict[str, Any]:

@@ -21,8 +21,16 @@ from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.evaluate import serving_model
 from pipeline.components.validate import read_statistics
-from pipeline.data_checks import Statistics
-from pipeline.report.data import Artifact, Execution, FinishedStage, Json, ReportData, Stage, with_stages
+from pipeline.report.data import (
+    Artifact,
+    ColumnStatistics,
+    Execution,
+    FinishedStage,
+    Json,
+    ReportData,
+    Stage,
+    with_stages,
+)
 from pipeline.report.page import render
 from pipeline.report.statistics import column_statistics
 from serving.bundle import Bundle
@@ -76,12 +84,15 @@ def Report(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
 
 
 def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
-    """Reads what the page shows from the artifacts, which are named as in :func:`Report`."""
+    """Reads what the page shows from the artifacts, which are named as in :func:`Report`.
+
+    Those that a run did not come to are left out; so is what they would have told.
+    """
     dataset = Dataset.model_validate(config["dataset"])
-    bundle = Bundle(serving_model(inputs["model"]))
-    manifest = _read(inputs["manifest"], "manifest.json")
-    training = _read(inputs["model_run"], "curves.json")
-    evaluation, check = _read(inputs["evaluation"], "evaluation.json"), _read(inputs["infra_blessing"], "check.json")
+    manifest = _read(inputs.get("manifest"), "manifest.json")
+    training = _read(inputs.get("model_run"), "curves.json")
+    evaluation = _read(inputs.get("evaluation"), "evaluation.json")
+    check = _read(inputs.get("infra_blessing"), "check.json")
     version = pushed_version(inputs.get("pushed_model"))
     return ReportData(
         name=config["name"],
@@ -90,14 +101,14 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
         created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         stages=_stages(manifest, training, evaluation, check, version),
         manifest=manifest,
-        statistics=column_statistics(_statistics(inputs["statistics"]), dataset, SPLITS[0]),
-        verdict=_read(inputs["verdict"], "verdict.json"),
+        statistics=_statistics(inputs.get("statistics"), dataset),
+        verdict=_read(inputs.get("verdict"), "verdict.json"),
         training=training,
-        gates=bundle.gates(),
+        gates=Bundle(serving_model(inputs["model"])).gates() if "model" in inputs else {},
         evaluation=evaluation,
         check=check,
-        blessed=_is_blessed(inputs["blessing"]),
-        infra_blessed=_is_blessed(inputs["infra_blessing"]),
+        blessed=_is_blessed(inputs.get("blessing")),
+        infra_blessed=_is_blessed(inputs.get("infra_blessing")),
         version=version,
         lineage=(_own_inputs(inputs),),
         versions=_versions(),
@@ -139,19 +150,24 @@ def refresh(directory: str | Path, finished: Iterable[FinishedStage], run: str, 
     return render(with_stages(data, finished).model_copy(update={"run": run, "lineage": tuple(lineage)}))
 
 
-def _read(artifact: types.Artifact, name: str) -> Json:
+def _read(artifact: types.Artifact | None, name: str) -> Json:
+    if artifact is None:
+        return {}
     found: dict[str, Any] = json.loads((Path(artifact.uri) / name).read_text("utf-8"))
     return found
 
 
-def _is_blessed(blessing: types.Artifact) -> bool:
+def _is_blessed(blessing: types.Artifact | None) -> bool:
+    if blessing is None:
+        return False
     return bool(blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE)
 
 
-def _statistics(artifact: types.Artifact) -> dict[str, Statistics]:
-    return {
-        split: read_statistics(artifact, split) for split in artifact_utils.decode_split_names(artifact.split_names)
-    }
+def _statistics(artifact: types.Artifact | None, dataset: Dataset) -> dict[str, tuple[ColumnStatistics, ...]]:
+    if artifact is None:
+        return {}
+    splits = artifact_utils.decode_split_names(artifact.split_names)
+    return column_statistics({split: read_statistics(artifact, split) for split in splits}, dataset, SPLITS[0])
 
 
 def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, version: str | None) -> tuple[Stage, ...]:

@@ -17,6 +17,7 @@ from pipeline.artifacts import DataVerdict, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.config import ValidateConfig
 from pipeline.data_checks import Statistics, judge
+from pipeline.runs import stopped_folder
 
 STAGE = "validate"
 SCHEMA_FILE = "schema.pbtxt"
@@ -55,7 +56,8 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         schema: the curated schema that the anomalies were measured against.
         anomalies: ExampleValidator's.
         manifest: ingest's.
-        verdict: gets ``verdict.json``: ok, problems, warnings, measured drift.
+        verdict: gets ``verdict.json``: ok, problems, warnings, measured drift. Where it stops the run, it is kept in
+            :func:`pipeline.runs.stopped_folder`.
         previous_statistics: of the previous run, if there was one.
 
     Raises:
@@ -71,7 +73,8 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         {split: _read_anomalies(anomalies, split) for split in _splits(anomalies)},
         read_statistics(previous_statistics, SPLITS[0]) if previous_statistics is not None else None,
     )
-    io_utils.write_string_file(os.path.join(verdict.uri, VERDICT_FILE), found.model_dump_json(indent=2))
+    for folder in [verdict.uri] if found.ok else [verdict.uri, stopped_folder(verdict.uri)]:
+        io_utils.write_string_file(os.path.join(folder, VERDICT_FILE), found.model_dump_json(indent=2))
     report(STAGE, problems=len(found.problems), warnings=len(found.warnings))
     if not found.ok:
         count = f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}"

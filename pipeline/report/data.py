@@ -109,6 +109,8 @@ class ReportData(Frozen):
     """The pushed version, if there is one."""
     run: str = ""
     """Id of the run; empty where only a runner knows it."""
+    error: str | None = None
+    """Why the run stopped before its end."""
     lineage: tuple[Execution, ...] = ()
     """In the order of the run."""
     versions: dict[str, str] = pydantic.Field(default={})
@@ -141,10 +143,16 @@ class FinishedStage(Protocol):
 
 
 def with_stages(data: ReportData, finished: Iterable[FinishedStage]) -> ReportData:
-    """`data` with the times and states that the runner measured; rows and notes that it lacks are kept."""
+    """`data` with the times and states that the runner measured; rows and notes that it lacks are kept.
+
+    Of a failed stage only what was measured is told: why it failed is the error of the run.
+    """
     known = {stage.name: stage for stage in data.stages}
     stages = []
     for result in finished:
+        if result.state == "failed":
+            stages.append(Stage(name=result.name, state="failed", seconds=result.seconds, rows=result.rows))
+            continue
         before = known.get(result.name)
         rows = result.rows if result.rows is not None else (before.rows if before else None)
         note = result.note or (before.note if before else "")

@@ -27,6 +27,7 @@ def log(data: ReportData) -> Markup:
         el("h2", "Data"),
         el("p", _files(data.manifest), class_="lead"),
         el("div", el("h3", "Where the rows went"), _sum(data.manifest), _quarantine(data.manifest), class_="card"),
+        _side_tables(data.manifest),
         el("div", cards, class_="grid2"),
         _verdict(data),
         _columns(data),
@@ -72,6 +73,21 @@ def _quarantine(manifest: Json) -> Markup:
     return table(["Reason", "Column", "Rows", "Share", "First seen", "Value"], rows, numeric=[2, 3])
 
 
+def _side_tables(manifest: Json) -> Markup | None:
+    """The quarantine of each side table that has one."""
+    tables = {name: part for name, part in (manifest.get("tables") or {}).items() if part["quarantined"]["rows"]}
+    if not tables:
+        return None
+    parts = [
+        [
+            el("p", f"{count(part['quarantined']['rows'])} of {count(part['rows_read'])} rows of table {name}"),
+            _quarantine(part),
+        ]
+        for name, part in tables.items()
+    ]
+    return el("div", el("h3", "Side tables’ quarantine"), parts, class_="card")
+
+
 def _labels(data: ReportData) -> Markup:
     splits = [split for split in SPLITS if split in (data.manifest.get("rows_out") or {})]
     tasks: Mapping[str, _Parts] = data.manifest.get("tasks") or {}
@@ -113,7 +129,9 @@ def _inside(part: object, iso: str) -> bool:
     return isinstance(part, list | tuple) and len(part) == 2 and str(part[0]) <= iso <= str(part[1])
 
 
-def _verdict(data: ReportData) -> Markup:
+def _verdict(data: ReportData) -> Markup | None:
+    if not data.verdict:
+        return None
     problems, warnings = data.verdict.get("problems") or [], data.verdict.get("warnings") or []
     unmatched = [(table, rows) for table, rows in (data.manifest.get("unmatched") or {}).items() if rows]
     parts: list[Markup] = []

@@ -22,7 +22,7 @@ def header(data: ReportData) -> Markup:
         el("div", "feedrank training report", class_="eyebrow"),
         el("h1", title),
         el("p", about, class_="quiet"),
-        _banner(data),
+        _banner(data) if data.error is None else _stop(data, data.error),
         el("div", _tiles(data), class_="tiles"),
         class_="top",
     )
@@ -39,6 +39,14 @@ def _banner(data: ReportData) -> Markup:
     return _box(
         "bad", "✕", "Not pushed", [f"The model was {first} and {second}.", el("ul", [el("li", r) for r in reasons])]
     )
+
+
+def _stop(data: ReportData, error: str) -> Markup:
+    """The banner of a run that did not come to its end."""
+    where = next((f"in {stage.name}" for stage in data.stages if stage.state == "failed"), "before its first stage")
+    pushed = f"Version {data.version} had been pushed." if data.version else "Nothing was pushed."
+    more = f"{pushed} The log with the traceback, log.txt, lies beside this page."
+    return _box("bad", "✕", f"Stopped {where.replace('_', ' ')}", [el("p", error, class_="message"), more])
 
 
 def refusals(data: ReportData) -> list[str]:
@@ -66,15 +74,21 @@ def _tiles(data: ReportData) -> Iterable[Markup]:
     tasks = (data.evaluation.get("tasks") or {}).values()
     areas = [task["auc"] for task in tasks if task.get("auc") is not None]
     manifest, training = data.manifest, data.training
-    quarantined = (manifest.get("quarantined") or {}).get("rows")
-    yield _tile("Mean test AUC", number(fmean(areas)) if areas else NOTHING, f"{len(areas)} binary tasks")
-    yield _tile("Rows read", compact(manifest.get("rows_read")), f"{count(quarantined)} quarantined")
-    yield _tile("Test rows", compact(data.evaluation.get("rows")), "never trained on")
-    epochs = len(training.get("epochs") or [])
-    yield _tile("Parameters", compact(training.get("parameters")), f"{epochs} epochs")
-    yield _tile("Whole run", duration(_total(data.stages)), f"{len(data.stages)} stages")
-    worst = data.check.get("max_difference")
-    yield _tile("Serving difference", NOTHING if worst is None else f"{worst:.1e}", _check_rows(data.check))
+    if data.evaluation:
+        yield _tile("Mean test AUC", number(fmean(areas)) if areas else NOTHING, f"{len(areas)} binary tasks")
+    if manifest:
+        quarantined = (manifest.get("quarantined") or {}).get("rows")
+        yield _tile("Rows read", compact(manifest.get("rows_read")), f"{count(quarantined)} quarantined")
+    if data.evaluation:
+        yield _tile("Test rows", compact(data.evaluation.get("rows")), "never trained on")
+    if training:
+        epochs = len(training.get("epochs") or [])
+        yield _tile("Parameters", compact(training.get("parameters")), f"{epochs} epochs")
+    if data.stages:
+        yield _tile("Whole run", duration(_total(data.stages)), f"{len(data.stages)} stages")
+    if data.check:
+        worst = data.check.get("max_difference")
+        yield _tile("Serving difference", NOTHING if worst is None else f"{worst:.1e}", _check_rows(data.check))
 
 
 def _check_rows(check: Mapping[str, Any]) -> str:
@@ -108,7 +122,7 @@ def flow(data: ReportData) -> Markup:
     return el(
         "section",
         el("h2", "Flow"),
-        el("p", "Each stage with its time and the rows it handled.", class_="lead"),
+        el("p", "Each stage with its time and the rows it handled.", _unreached(data), class_="lead"),
         el(
             "div",
             el("ul", [_stage(stage) for stage in data.stages], class_="flow"),
@@ -120,12 +134,18 @@ def flow(data: ReportData) -> Markup:
     )
 
 
+def _unreached(data: ReportData) -> str:
+    return " The stages after the one that failed did not run." if data.error is not None else ""
+
+
 def _stage(stage: Stage) -> Markup:
     rows = None
     if stage.rows is not None:
         speed = f", {compact(stage.rows / stage.seconds)}/s" if stage.seconds and stage.state == "done" else ""
         rows = el("div", f"{compact(stage.rows)} rows{speed}", class_="rows")
-    time = "cached" if stage.state == "cached" else duration(stage.seconds)
+    time = {"cached": "cached", "failed": f"failed, {duration(stage.seconds)}"}.get(
+        stage.state, duration(stage.seconds)
+    )
     return el(
         "li",
         el("div", stage.name.replace("_", " "), class_="stage"),

@@ -24,11 +24,12 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from features import progress
 from features.errors import FeedrankError
-from pipeline import graph
+from pipeline import failures, graph
 from pipeline.components.report import refresh
 from pipeline.config import RunConfig, dump
 from pipeline.lineage import lineage
 from pipeline.lookups import Lookups
+from pipeline.runners import stopped
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
 
 _Execution = metadata_store_pb2.Execution
@@ -113,10 +114,6 @@ def compile_local(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
     return compiled
 
 
-def _store(paths: PipelinePaths) -> mlmd.MetadataStore:
-    return mlmd.MetadataStore(tfx.orchestration.metadata.sqlite_metadata_connection_config(str(paths.metadata)))
-
-
 def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
     """Runs the whole pipeline.
 
@@ -130,7 +127,7 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
 
     Raises:
         FeedrankError: if a stage refuses to go on (bad data, ...). Any other exception of a stage passes through. Either
-            way the record says so, and the traceback is in the folder's log.
+            way the record says so, the report tells how far it came, and the traceback is in the folder's log.
     """
     folder.config.write_text(dump(config))
     paths = PipelinePaths(root=Path(config.directory))
@@ -150,22 +147,40 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
             error=error,
         )
 
+    compiled = None
     try:
-        _launch_all(compile_local(config, folder.run_id), counter, listener, stages)
+        compiled = compile_local(config, folder.run_id)
+        _launch_all(compiled, counter, listener, stages)
     except BaseException as error:
-        with folder.log.open("a") as log:
-            log.write(traceback.format_exc())
-        folder.write_record(record(f"{type(error).__name__}: {error}"))
+        _log_traceback(folder)
+        failed = record(f"{type(error).__name__}: {error}")
+        folder.write_record(failed)
+        _write_stopped_page(config, compiled, folder, failed, failures.message(error))
         raise
     finally:
         progress.LOGGER.removeHandler(counter)
     result = record(None)
     if (report := result.output("report", "report")) is not None:
         # The report stage cannot know how long it and its neighbours took, nor MLMD; the page is made again with both.
-        made = lineage(_store(paths), folder.run_id, paths.root)
+        made = lineage(stopped.metadata_store(paths), folder.run_id, paths.root)
         folder.report.write_text(refresh(report, result.stages, folder.run_id, made), encoding="utf-8")
     folder.write_record(result)
     return result
+
+
+def _log_traceback(folder: RunFolder) -> None:
+    with folder.log.open("a") as log:
+        log.write(traceback.format_exc())
+
+
+def _write_stopped_page(
+    config: RunConfig, compiled: pipeline_pb2.Pipeline | None, folder: RunFolder, failed: RunRecord, error: str
+) -> None:
+    """The page of a run that failed. If it cannot be made the log says why: the user is to hear of the run's own error."""
+    try:
+        folder.report.write_text(stopped.page(config, compiled, failed, error), encoding="utf-8")
+    except Exception:
+        _log_traceback(folder)
 
 
 def _launch_all(

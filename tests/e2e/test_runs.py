@@ -164,6 +164,10 @@ def test_too_many_bad_rows_stop_the_run_and_can_be_looked_at(tmp_path):
     assert pq.read_table(dead)["row"].to_pylist() == list(range(100, 150))
     (record,) = (tmp_path / "runs").rglob("run.json")
     assert '"status": "failed"' in record.read_text()
+    page = html.unescape((record.parent / "report.html").read_text())
+    assert "Stopped in ingest" in page
+    assert str(stopped.value) in page
+    assert "bad_number" in page[page.index("Where the rows went") :]
 
 
 def test_a_log_of_ones_own_needs_yaml_only(tmp_path):

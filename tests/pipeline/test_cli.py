@@ -210,6 +210,20 @@ def test_a_failed_run_says_why_and_names_its_log(
     assert "RuntimeError: bundle 17 failed in executor" in log.read_text()
 
 
+def test_a_failed_run_names_its_page(
+    capfd: pytest.CaptureFixture[str], feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_with_a_page(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
+        folder.report.write_text("why it stopped")
+        raise DataError("1,200 of 5,000 rows are bad")
+
+    use_runner(monkeypatch, fails_with_a_page)
+    with real_streams():
+        assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 1
+    said = capfd.readouterr().err
+    assert Path(re.search(r"report: (\S+)", said)[1]).read_text() == "why it stopped"  # type: ignore[index]
+
+
 # -- messages --------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +306,7 @@ def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytes
     assert feedrank("runs") == 0
     assert re.search(r"20260102T1 +other .* failed in ingest", capsys.readouterr().out)
     assert feedrank("report", "demo") == 1
-    assert "ended before its report" in capsys.readouterr().err
+    assert "left no report" in capsys.readouterr().err
 
 
 # -- the console -----------------------------------------------------------------------------------------------------

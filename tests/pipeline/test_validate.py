@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from tfx.components.example_validator import executor as example_validator
-from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.types import standard_artifacts
 
 from features.errors import DataError
 from features.schema import build_schema
 from features.spec import SPLITS
 from pipeline.artifacts import DataVerdict
+from pipeline.components.statistics import CountingExecutor
 from pipeline.components.validate import DataGate, SpecSchema
-from tests.pipeline.examples import DATASET, make, make_examples, make_manifest, plain_rows
+from tests.pipeline.examples import DATASET, ROWS, make, make_examples, make_manifest, plain_rows
 
 
 def _rows() -> dict[str, dict[str, list[Any]]]:
@@ -30,10 +30,10 @@ def _validate(directory: Path, rows: dict[str, dict[str, list[Any]]]) -> tuple[d
     statistics = make(standard_artifacts.ExampleStatistics, directory / "statistics")
     anomalies = make(standard_artifacts.ExampleAnomalies, directory / "anomalies")
     SpecSchema.test_call(dataset=DATASET.model_dump_json(), schema=schema)
-    context = statistics_gen.Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
-    statistics_gen.Executor(context).Do({"examples": [examples], "schema": [schema]}, {"statistics": [statistics]}, {})
+    context = CountingExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+    CountingExecutor(context).Do({"examples": [examples], "schema": [schema]}, {"statistics": [statistics]}, {})
     example_validator.Executor().Do({"statistics": [statistics], "schema": [schema]}, {"anomalies": [anomalies]}, {})
-    verdict = make(DataVerdict, directory / "verdict")
+    verdict = make(DataVerdict, directory / "validate" / "verdict" / "6")
     message = ""
     try:
         DataGate.test_call(
@@ -48,7 +48,7 @@ def _validate(directory: Path, rows: dict[str, dict[str, list[Any]]]) -> tuple[d
         )
     except DataError as error:
         message = str(error)
-    return json.loads((directory / "verdict" / "verdict.json").read_text()), message
+    return json.loads(Path(verdict.uri, "verdict.json").read_text()), message
 
 
 def test_schema_is_written(tmp_path: Path) -> None:
@@ -59,11 +59,14 @@ def test_schema_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_good_data_passes_without_a_warning(tmp_path: Path) -> None:
-    verdict, message = _validate(tmp_path, _rows())
+def test_good_data_passes_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "feedrank.progress"):
+        verdict, message = _validate(tmp_path, _rows())
+    assert f"statistics rows={len(SPLITS) * ROWS}" in caplog.messages
     assert verdict["ok"]
     assert not message
     assert verdict["problems"] == verdict["warnings"] == []
+    assert not (tmp_path / "validate" / "stopped").exists()
     assert set(verdict["drift"]) == {"tab", "city", "price"}
     assert all(of_column["previous run"] == 0 for of_column in verdict["drift"].values())
 
@@ -79,6 +82,8 @@ def test_bad_data_stops_and_names_each_column(tmp_path: Path) -> None:
     rows["test"]["price"] = [-1.0] * len(rows["test"]["price"])
     verdict, message = _validate(tmp_path, rows)
     assert not verdict["ok"]
+    # TFX deletes what a failed stage put out.
+    assert json.loads((tmp_path / "validate" / "stopped" / "6" / "verdict.json").read_text()) == verdict
     assert all(problem in message for problem in verdict["problems"])
     for expected in (
         "column 'seen': Column dropped",

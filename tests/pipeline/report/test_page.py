@@ -219,6 +219,73 @@ def test_a_blessed_model_that_was_not_pushed_is_no_success():
     assert "Blessed twice, not pushed" in text
 
 
+def test_a_run_that_stopped_says_where_and_why_and_what_is_known():
+    """Validation refused the data: nothing was transformed, trained or judged."""
+    stages = (
+        Stage(name="ingest", seconds=3.2, rows=94_784),
+        Stage(name="statistics", state="cached", seconds=0.1),
+        Stage(name="validate", state="failed", seconds=0.4),
+    )
+    verdict = {"ok": False, "problems": [f"column '{EVIL}' drifts"], "warnings": ["column 'tab' is new"]}
+    unknown = {"training": {}, "gates": {}, "evaluation": {}, "check": {}, "blessed": False, "infra_blessed": False}
+    update = {
+        "error": "2 problems:\n- one\n- two",
+        "stages": stages,
+        "verdict": verdict,
+        "version": None,
+        "truth": None,
+    }
+    text = read(render(sample().model_copy(update={**update, **unknown}))).text
+    assert [name for name in text if name] == ["flow", "data", "lineage", "provenance"]
+    assert "Stopped in validate" in text[""]
+    assert "2 problems:\n- one\n- two" in text[""]
+    assert "Nothing was pushed." in text[""]
+    assert "Mean test AUC" not in text[""]
+    assert "Rows read" in text[""]
+    assert (
+        re.sub(r"\s+", " ", text["flow"])
+        .strip()
+        .startswith(
+            "Flow Each stage with its time and the rows it handled. The stages after the one that failed did not run. "
+            "ingest 3.2 s 94.8k rows, 29.6k/s statistics cached validate failed, 0.4 s"
+        )
+    )
+    assert f"column '{EVIL}' drifts" in text["data"]
+    assert "column 'tab' is new" in text["data"]
+    assert "bad number" in text["data"]
+    assert "No anomaly stopped the run" not in text["data"]
+    assert "user_active_degree" in text["data"]
+
+
+def test_a_run_that_stopped_before_validation_says_nothing_of_it():
+    stages = (Stage(name="ingest", state="failed", seconds=3.2),)
+    known = {"error": "32 rows are bad", "stages": stages, "verdict": {}, "statistics": {}, "evaluation": {}}
+    text = read(render(sample().model_copy(update=known))).text
+    assert "bad number" in text["data"]
+    assert "Validation" not in text["data"].split()
+    assert "passed" not in text["data"]
+
+
+def test_a_run_that_stopped_before_its_first_stage_has_a_page():
+    text = read(render(sample().model_copy(update={"error": "no file", "stages": (), "manifest": {}}))).text
+    assert "Stopped before its first stage" in text[""]
+    assert "flow" not in text
+
+
+def test_rows_of_side_tables_in_quarantine_are_told():
+    bad = {"rows": 2, "reasons": [{"reason": "duplicate key", "column": "user_id", "rows": 2, "example": None}]}
+    good = {"rows": 0, "reasons": []}
+    parts = {
+        "users": {"rows_read": 10, "rows": 8, "quarantined": bad},
+        "videos": {"rows_read": 5, "rows": 5, "quarantined": good},
+    }
+    data = sample()
+    text = read(render(data.model_copy(update={"manifest": data.manifest | {"tables": parts}}))).text["data"]
+    assert "2 of 10 rows of table users" in text
+    assert "duplicate key" in text
+    assert "rows of table videos" not in text
+
+
 def test_a_run_of_which_little_is_known_has_a_page_too():
     reader = read(render(ReportData(name="bare", dataset={}, config={}, created="2022-04-25")))
     assert "provenance" in reader.text
@@ -247,6 +314,11 @@ def test_a_regression_and_undefined_metrics_have_a_page():
 def test_the_page_can_be_made_again_from_its_own_json():
     data = sample()
     assert render(ReportData.model_validate_json(data.model_dump_json())) == render(data)
+
+
+def test_of_a_failed_stage_only_what_was_measured_is_told():
+    [ingest] = with_stages(sample(), [StageResult(name="ingest", state="failed", seconds=2.0, note="boom")]).stages
+    assert ingest == Stage(name="ingest", state="failed", seconds=2.0)
 
 
 def test_measured_times_replace_known_ones_and_keep_rows_and_notes():
