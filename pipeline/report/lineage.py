@@ -175,9 +175,11 @@ def _short(type_name: str) -> str:
 
 
 def _log_readers(data: ReportData) -> Sequence[int]:
-    """The execution that counted the log's files is the one that read them."""
+    """The execution that counted the log's files is the one that read them, also where it then stopped the run."""
+    if not data.manifest.get("files"):
+        return []
     makers = [p for p, e in enumerate(data.lineage) if any(_short(a.type) == "IngestManifest" for a in e.made)]
-    return makers if data.manifest.get("files") else []
+    return makers or [place for place, execution in enumerate(data.lineage) if execution.state == "failed"]
 
 
 def _log(data: ReportData) -> str:

@@ -85,7 +85,11 @@ def _tiles(data: ReportData) -> Iterable[Markup]:
         epochs = len(training.get("epochs") or [])
         yield _tile("Parameters", compact(training.get("parameters")), f"{epochs} epochs")
     if data.stages:
-        yield _tile("Whole run", duration(_total(data.stages)), f"{len(data.stages)} stages")
+        yield _tile(
+            "Whole run",
+            duration(_total(data.stages)),
+            f"{len(data.stages)} {'stage' if len(data.stages) == 1 else 'stages'}",
+        )
     if data.check:
         worst = data.check.get("max_difference")
         yield _tile("Serving difference", NOTHING if worst is None else f"{worst:.1e}", _check_rows(data.check))
@@ -143,14 +147,13 @@ def _stage(stage: Stage) -> Markup:
     if stage.rows is not None:
         speed = f", {compact(stage.rows / stage.seconds)}/s" if stage.seconds and stage.state == "done" else ""
         rows = el("div", f"{compact(stage.rows)} rows{speed}", class_="rows")
-    time = {"cached": "cached", "failed": f"failed, {duration(stage.seconds)}"}.get(
-        stage.state, duration(stage.seconds)
-    )
+    time = "cached" if stage.state == "cached" else duration(stage.seconds)
+    note = "failed" if stage.state == "failed" else stage.note
     return el(
         "li",
         el("div", stage.name.replace("_", " "), class_="stage"),
         el("div", time, class_="time"),
         rows,
-        el("div", stage.note, class_="note") if stage.note else None,
+        el("div", note, class_="note") if note else None,
         class_=stage.state,
     )

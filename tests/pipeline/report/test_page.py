@@ -247,7 +247,7 @@ def test_a_run_that_stopped_says_where_and_why_and_what_is_known():
         .strip()
         .startswith(
             "Flow Each stage with its time and the rows it handled. The stages after the one that failed did not run. "
-            "ingest 3.2 s 94.8k rows, 29.6k/s statistics cached validate failed, 0.4 s"
+            "ingest 3.2 s 94.8k rows, 29.6k/s statistics cached validate 0.4 s failed"
         )
     )
     assert f"column '{EVIL}' drifts" in text["data"]

@@ -78,7 +78,7 @@ def test_validation_that_stopped_a_run_is_told_with_what_ingest_made(config: Run
     assert "Stopped in validate" in page
     assert "the data is &lt;not&gt; fit" in page
     assert "1 min 17 s" in text(page, "flow")
-    assert "failed, 1.5 s" in text(page, "flow")
+    assert "1.5 s failed" in text(page, "flow")
     assert "problem column 'tab' drifts".replace("'", "&#x27;") in text(page, "data")
     assert "32 quarantined" in text(page, "data")
     assert "bad number" in text(page, "data")
@@ -96,6 +96,7 @@ def test_an_exceeded_budget_is_told_with_the_quarantine_that_ingest_kept(config:
     page = stopped.page(config, graph(), record(failed("ingest")), "32 of 94,784 rows are bad")
     assert "bad number" in text(page, "data")
     assert "Validation" not in text(page, "data")
+    assert f"ingest failed #{ingest} run r1 log files" in text(page, "lineage")
 
 
 def test_a_stage_keeps_what_explains_a_stop_where_the_page_looks_for_it() -> None:
