@@ -65,17 +65,19 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         ConfigError: if the config ignores the drift of an unknown column.
     """
     del schema  # an arrow of the graph: the anomalies below are against it
+    ingested = json.loads(io_utils.read_string_file(os.path.join(manifest.uri, "manifest.json")))
     found = judge(
         Dataset.model_validate_json(dataset),
         ValidateConfig.model_validate_json(validate),
-        json.loads(io_utils.read_string_file(os.path.join(manifest.uri, "manifest.json"))),
+        ingested,
         {split: read_statistics(statistics, split) for split in _splits(statistics)},
         {split: _read_anomalies(anomalies, split) for split in _splits(anomalies)},
         read_statistics(previous_statistics, SPLITS[0]) if previous_statistics is not None else None,
     )
     for folder in [verdict.uri] if found.ok else [verdict.uri, stopped_folder(verdict.uri)]:
         io_utils.write_string_file(os.path.join(folder, VERDICT_FILE), found.model_dump_json(indent=2))
-    report(STAGE, problems=len(found.problems), warnings=len(found.warnings))
+    rows = sum(ingested["rows_out"].values())
+    report(STAGE, rows=rows, problems=len(found.problems), warnings=len(found.warnings))
     if not found.ok:
         count = f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}"
         lines = "\n".join(f"- {problem}" for problem in found.problems)
