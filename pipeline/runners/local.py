@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,7 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
 
     Raises:
         FeedrankError: if a stage refuses to go on (bad data, ...). Any other exception of a stage passes through. Either
-            way the record says so, the report tells how far it came, and the traceback is in the folder's log.
+            way the record says so and the report tells how far it came.
     """
     folder.config.write_text(dump(config))
     paths = PipelinePaths(root=Path(config.directory))
@@ -152,7 +151,6 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
         compiled = compile_local(config, folder.run_id)
         _launch_all(compiled, counter, listener, stages)
     except BaseException as error:
-        _log_traceback(folder)
         failed = record(f"{type(error).__name__}: {error}")
         folder.write_record(failed)
         _write_stopped_page(config, compiled, folder, failed, failures.message(error))
@@ -168,11 +166,6 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
     return result
 
 
-def _log_traceback(folder: RunFolder) -> None:
-    with folder.log.open("a") as log:
-        log.write(traceback.format_exc())
-
-
 def _write_stopped_page(
     config: RunConfig, compiled: pipeline_pb2.Pipeline | None, folder: RunFolder, failed: RunRecord, error: str
 ) -> None:
@@ -180,7 +173,7 @@ def _write_stopped_page(
     try:
         folder.report.write_text(stopped.page(config, compiled, failed, error), encoding="utf-8")
     except Exception:
-        _log_traceback(folder)
+        logging.getLogger(__name__).exception("the page of the failed run could not be made")
 
 
 def _launch_all(

@@ -129,7 +129,7 @@ def test_a_run_that_fails_before_its_first_stage_leaves_a_page(
 
 
 def test_a_page_that_cannot_be_made_never_hides_why_the_run_failed(
-    config: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def no_data(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
         raise DataError("no file matches 'log.csv'")
@@ -142,5 +142,5 @@ def test_a_page_that_cannot_be_made_never_hides_why_the_run_failed(
     with pytest.raises(DataError, match="no file matches"):
         local.run(config, folder, Listener())
     assert not folder.report.exists()
-    assert "ink is out" in folder.log.read_text()
+    assert "ink is out" in caplog.text
     assert folder.read_record().error == "DataError: no file matches 'log.csv'"
