@@ -22,6 +22,13 @@ class Vocabulary(Frozen):
     oov_buckets: int = pydantic.Field(default=1, ge=1)
 
 
+class IdVocabulary(Vocabulary):
+    """A vocabulary of identifiers: most are rare, and new ones come every day."""
+
+    min_count: int = pydantic.Field(default=2, ge=1)
+    oov_buckets: int = pydantic.Field(default=8, ge=1)
+
+
 class _Reads(Frozen):
     column: str | None = None
     """The column read; by default the one with the feature's own name."""
@@ -46,7 +53,7 @@ class Id(Tokens):
     """A high-cardinality identifier (user, item, author): int64 or string."""
 
     kind: Literal["id"] = "id"
-    vocabulary: Vocabulary = Vocabulary(min_count=2, oov_buckets=8)
+    vocabulary: IdVocabulary = IdVocabulary()
 
 
 class Categorical(Tokens):

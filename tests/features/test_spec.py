@@ -260,6 +260,21 @@ def test_nonsense_is_refused_in_words(key: str, value: Any) -> None:
         assert error.error_count() >= 1  # noqa: PT017
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({}, (2, None, 8)),
+        ({"min_count": 5, "top_k": 100_000}, (5, 100_000, 8)),
+        ({"oov_buckets": 16}, (2, None, 16)),
+    ],
+)
+def test_a_key_of_an_ids_vocabulary_leaves_the_others(given: dict[str, int], meant: tuple[int, int | None, int]) -> None:
+    dataset = Dataset.model_validate(own_log(features={"user": {"kind": "id", "vocabulary": given}}))
+    user = Dataset.model_validate_json(dataset.model_dump_json()).features["user"]
+    assert isinstance(user, Id)
+    assert (user.vocabulary.min_count, user.vocabulary.top_k, user.vocabulary.oov_buckets) == meant
+
+
 def test_closed_domains_are_of_one_type() -> None:
     assert Categorical(values=("a", "b")).values == ("a", "b")
     assert Categorical(values=(1, 2)).values == (1, 2)
