@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from features import progress
 from features.errors import DataError, ModelError
-from features.logs import Counts, LogBatch, Tables, load_saved_tables, load_tables, read_log, resolve
+from features.logs import Counts, LogBatch, Tables, count_tables, load_saved_tables, load_tables, read_log, resolve
+from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_local
 from features.spec import Dataset
 from serving.bundle import Bundle
@@ -44,10 +45,13 @@ class ModelLog:
         self._labels = labels
         self._stage = stage
         self.counts = Counts()
+        self.table_counts = count_tables(self._side_tables)
 
     def batches(self, refused: BatchWriter | None, files: Sequence[str] | None = None) -> Iterator[LogBatch]:
-        """Batches of the log; rows left out go to `refused`."""
+        """Batches of the log; rows left out of it and of its side tables go to `refused`."""
         files = self.files if files is None else files
+        if refused is not None and self._side_tables.rejects:
+            refused.write(to_batch(self._side_tables.rejects))
         for batch in read_log(self.dataset, self._root, self._side_tables, files, labels=self._labels, split=False):
             self.counts.merge(Counts.of(batch, self.dataset))
             if refused is not None and batch.quarantined.num_rows:
@@ -93,11 +97,23 @@ def _format_of(files: Sequence[str]) -> str | None:
 
 
 def _tables(bundle: Bundle, dataset: Dataset, folder: str | None) -> Tables:
-    """Side tables that came with the model, or read anew from `folder`."""
+    """Side tables that came with the model, or read anew from `folder`.
+
+    Raises:
+        DataError: if a file is damaged: rows of the log would silently find nothing in what is lost of it.
+        ModelError: if tables are needed and none came with the model.
+    """
     if not dataset.tables:
         return Tables()
     if folder is not None:
-        return load_tables(dataset, folder)
+        read = load_tables(dataset, folder)
+        for name, table in read.tables.items():
+            for reject in table.rejects:
+                if reject.damages_file:
+                    raise DataError(
+                        f"table '{name}': {reject.file}: {REASONS[reject.reason]}; allowed: undamaged files"
+                    )
+        return read
     found = load_saved_tables(str(bundle.directory / "tables"))
     if absent := [name for name in dataset.tables if name not in found.tables]:
         raise ModelError(

@@ -32,7 +32,13 @@ _SUFFIXES = (".parquet", ".csv")
 
 @dataclasses.dataclass(frozen=True)
 class ScoreResult:
-    """What scoring did. `quarantined` is ingest's summary: ``{"rows", "reasons": [...]}``."""
+    """What scoring did.
+
+    Attributes:
+        quarantined: of the log, as ingest sums it up: ``{"rows", "reasons": [...]}``.
+        tables: by side table, ``{"rows_read", "rows", "quarantined"}``.
+        unmatched: rows of the log that found nothing in a side table, by table.
+    """
 
     model: Path
     output: Path
@@ -41,6 +47,7 @@ class ScoreResult:
     rows: int
     quarantined: dict[str, Any]
     quarantine: Path | None
+    tables: dict[str, dict[str, Any]]
     unmatched: dict[str, int]
     seconds: float
 
@@ -67,7 +74,7 @@ def score(model: str | Path, data: str, output: str, options: LogOptions | None 
         options: side tables and quarantine.
 
     Raises:
-        DataError: if there is no file, or a file lacks a column that the model needs.
+        DataError: if there is no file, a file lacks a column that the model needs, or a side table's file is damaged.
         ModelError: if the model cannot be loaded.
         ConfigError: if `output` has another suffix.
     """
@@ -94,6 +101,7 @@ def score(model: str | Path, data: str, output: str, options: LogOptions | None 
         rows=scores.rows,
         quarantined=log.counts.quarantine_summary(),
         quarantine=quarantine if refused.rows else None,
+        tables=log.table_counts,
         unmatched=log.counts.unmatched,
         seconds=time.monotonic() - started,
     )
@@ -117,10 +125,10 @@ def evaluate(
 
     Returns:
         What ``evaluation.json`` holds, without a verdict: ``{"tasks": {NAME: {"auc", "gauc", ...}}, ...}``, and ``rows_read``,
-        ``quarantined``, ``unmatched``, ``model``, ``seconds``.
+        ``quarantined``, ``tables``, ``unmatched``, ``model``, ``seconds`` (see `ScoreResult`).
 
     Raises:
-        DataError: if no row is left, or a file lacks a column that features or labels need.
+        DataError: if no row is left, a file lacks a column that features or labels need, or a side table's file is damaged.
         ModelError: if the model cannot be loaded.
     """
     started = time.monotonic()
@@ -135,6 +143,7 @@ def evaluate(
         "model": str(model),
         "rows_read": log.counts.rows_read,
         "quarantined": log.counts.quarantine_summary(),
+        "tables": log.table_counts,
         "unmatched": log.counts.unmatched,
         "seconds": time.monotonic() - started,
     }

@@ -106,17 +106,29 @@ def show_scored(console: Console, result: Any) -> None:
     """What scoring did, a `pipeline.scoring.ScoreResult`."""
     rate = result.rows / max(result.seconds, 1e-3)
     console.print(f"{result.rows:,} rows scored in {result.seconds:.1f} s ({rate:,.0f} rows/s): {result.output}")
-    _show_quarantined(console, result.quarantined)
+    _show_lost(console, result.quarantined, result.tables, result.unmatched)
     if result.quarantine is not None:
         console.print(f"kept apart: {result.quarantine}")
 
 
-def _show_quarantined(console: Console, quarantined: Mapping[str, Any]) -> None:
+def _show_lost(
+    console: Console, log: Mapping[str, Any], side_tables: Mapping[str, Any], unmatched: Mapping[str, int]
+) -> None:
+    """Rows left out of the log and of its side tables, and rows of the log that a table knows nothing about."""
+    _show_quarantined(console, "", log)
+    for name, counts in side_tables.items():
+        _show_quarantined(console, f"table {name}: ", counts["quarantined"])
+    for name, rows in unmatched.items():
+        if rows:
+            console.print(f"{rows:,} rows of the log find nothing in table {name}", soft_wrap=True)
+
+
+def _show_quarantined(console: Console, where: str, quarantined: Mapping[str, Any]) -> None:
     if quarantined["rows"]:
         reasons = "; ".join(
             f"{r['reason']} in {r['column'] or 'the row'}: {r['rows']:,}" for r in quarantined["reasons"]
         )
-        console.print(f"{quarantined['rows']:,} rows quarantined: {plain(reasons)}", soft_wrap=True)
+        console.print(f"{where}{quarantined['rows']:,} rows quarantined: {plain(reasons)}", soft_wrap=True)
 
 
 def show_evaluation(
@@ -127,7 +139,7 @@ def show_evaluation(
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    _show_quarantined(console, evaluation["quarantined"])
+    _show_lost(console, evaluation["quarantined"], evaluation["tables"], evaluation["unmatched"])
 
 
 def show_datasets(console: Console, datasets: Iterable[Dataset]) -> None:

@@ -1,6 +1,6 @@
 """Reading feed logs: files of any health in, typed Arrow batches and dead letters out. No Beam, no TensorFlow."""
 
-from features.logs.counts import Counts, check_budget
+from features.logs.counts import Counts, check_budget, count_tables
 from features.logs.files import fingerprint, resolve
 from features.logs.reader import LogBatch, read_log
 from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables
@@ -10,6 +10,7 @@ __all__ = [
     "LogBatch",
     "Tables",
     "check_budget",
+    "count_tables",
     "fingerprint",
     "load_saved_tables",
     "load_tables",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from features.errors import DataError
 from features.logs.quarantine import REASONS, Reject
 from features.logs.reader import LogBatch
+from features.logs.tables import Tables
 from features.spec import DAY, SPLITS, Dataset, label_column, mask_column
 
 K = TypeVar("K")
@@ -154,6 +155,19 @@ class Counts:
 def _add(mine: dict[K, int], theirs: Mapping[K, int]) -> None:
     for key, rows in theirs.items():
         mine[key] = mine.get(key, 0) + rows
+
+
+def count_tables(tables: Tables) -> dict[str, dict[str, Any]]:
+    """What became of the rows of each side table: ``{table: {"rows_read", "rows", "quarantined": summary}}``."""
+    counts: dict[str, dict[str, Any]] = {}
+    for name, table in tables.tables.items():
+        of_table = Counts.of_rejects(table.rejects, table.rows_read or table.data.num_rows)
+        counts[name] = {
+            "rows_read": of_table.rows_read,
+            "rows": table.data.num_rows,
+            "quarantined": of_table.quarantine_summary(),
+        }
+    return counts
 
 
 class Limits(Protocol):

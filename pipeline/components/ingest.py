@@ -22,7 +22,16 @@ from tfx.types import artifact_utils, standard_artifacts
 from features import progress
 from features.columns import list_schema, to_lists
 from features.errors import DataError
-from features.logs import Counts, check_budget, load_saved_tables, load_tables, read_log, resolve, save_tables
+from features.logs import (
+    Counts,
+    check_budget,
+    count_tables,
+    load_saved_tables,
+    load_tables,
+    read_log,
+    resolve,
+    save_tables,
+)
 from features.logs.files import name_of, size_of
 from features.logs.quarantine import SCHEMA, to_batch
 from features.logs.row_ids import check_disjoint
@@ -138,15 +147,7 @@ def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dic
     if tables.rejects:
         refused = pa.Table.from_batches([to_batch(tables.rejects)])
         pq.write_table(refused, os.path.join(folders.quarantine, "tables.parquet"))
-    counts: dict[str, Any] = {}
-    for name, table in tables.tables.items():
-        of_table = Counts.of_rejects(table.rejects, table.rows_read or table.data.num_rows)
-        counts[name] = {
-            "rows_read": of_table.rows_read,
-            "rows": table.data.num_rows,
-            "quarantined": of_table.quarantine_summary(),
-        }
-    return counts
+    return count_tables(tables)
 
 
 def _manifest(counted: str, files: Iterable[str], path: str) -> dict[str, Any]:

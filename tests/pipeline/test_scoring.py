@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import pyarrow as pa
@@ -65,6 +66,63 @@ def test_a_log_in_the_other_format_is_read_by_its_suffix(model, tmp_path):
     pq.write_table(pa.table({"user": [1], "item": ["a"], "score": [0.5]}), tmp_path / "new.parquet")
     found = scoring.score(model, str(tmp_path / "*.parquet"), str(tmp_path / "out" / "scores.parquet"))
     assert pq.read_table(found.output)["click"].to_pylist() == [0.5]
+
+
+USERS = {"source": "users.csv*", "on": "user", "columns": {"user": "int64", "age": "float32"}}
+
+
+@pytest.fixture(scope="module")
+def joining(tmp_path_factory):
+    """A model whose log has a side table."""
+    return toy.export(tmp_path_factory.mktemp("joining") / "7", spec=toy.dataset(tables={"users": USERS}))
+
+
+@pytest.fixture
+def users(tmp_path):
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "users.csv").write_text("user,age\n1,20\n2,abc\n")
+    return folder
+
+
+def said(show, *arguments):
+    console = Console(record=True, width=160, file=io.StringIO())
+    show(console, *arguments)
+    return console.export_text()
+
+
+def test_bad_rows_of_a_side_table_are_counted_and_kept(joining, log, users, tmp_path):
+    found = scoring.score(joining, str(log), str(tmp_path / "scores.parquet"), LogOptions(tables=str(users)))
+    assert (found.rows_read, found.rows, found.quarantined["rows"]) == (8, 6, 2)
+    counts = found.tables["users"]
+    assert (counts["rows_read"], counts["rows"], counts["quarantined"]["rows"]) == (2, 1, 1)
+    # Users 2, 2 and nobody.
+    assert found.unmatched == {"users": 3}
+    dead = pq.read_table(found.quarantine)
+    assert sorted(zip(dead["file"].to_pylist(), dead["row"].to_pylist(), strict=True)) == [
+        ("day.csv", 2),
+        ("day.csv", 8),
+        ("users.csv", 2),
+    ]
+    text = said(tables.show_scored, found)
+    assert "table users: 1 rows quarantined: bad_number in age: 1" in text
+    assert "3 rows of the log find nothing in table users" in text
+
+
+def test_an_evaluation_tells_bad_rows_of_a_side_table(joining, log, users):
+    found = scoring.evaluate(joining, str(log), LogOptions(tables=str(users)))
+    assert found["tables"]["users"]["quarantined"]["rows"] == 1
+    text = said(tables.show_evaluation, found, *scoring.evaluation_table(found))
+    assert "table users: 1 rows quarantined: bad_number in age: 1" in text
+    assert "3 rows of the log find nothing in table users" in text
+
+
+def test_a_damaged_side_table_is_refused(joining, log, users, tmp_path):
+    whole = gzip.compress((users / "users.csv").read_bytes() + b"".join(b"%d,%d\n" % (n, n) for n in range(3, 999)))
+    (users / "users.csv").unlink()
+    (users / "users.csv.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"table 'users': users\.csv\.gz: the compressed file ends too early"):
+        scoring.score(joining, str(log), str(tmp_path / "scores.parquet"), LogOptions(tables=str(users)))
 
 
 def test_a_later_log_is_evaluated_whatever_its_split(model, log, tmp_path):
