@@ -48,6 +48,17 @@ class Tokens(Embedded):
     vocabulary_of: str | None = None
     """Another feature whose vocabulary and embedding table this one shares."""
 
+    @pydantic.model_validator(mode="after")
+    def _check_shared(self) -> Tokens:
+        # By value: a spec that was saved as JSON gives every key, defaults included.
+        given = [key for key in ("dim", "vocabulary") if getattr(self, key) != type(self).model_fields[key].default]
+        if self.vocabulary_of is not None and given:
+            raise SpecError(
+                f"`{'` and `'.join(given)}` beside `vocabulary_of: {self.vocabulary_of}` would go unused, as the table is "
+                f"shared; give them to '{self.vocabulary_of}', allowed here: neither of dim, vocabulary"
+            )
+        return self
+
 
 class Id(Tokens):
     """A high-cardinality identifier (user, item, author): int64 or string."""

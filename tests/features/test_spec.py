@@ -79,8 +79,9 @@ def test_what_the_house_asks() -> None:
 
 
 def test_travels_as_json() -> None:
-    dataset = Dataset.model_validate(own_log())
-    assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
+    shared = {"user": "id", "item": {"kind": "id", "vocabulary_of": "user"}}
+    for dataset in (Dataset.model_validate(own_log()), Dataset.model_validate(own_log(features=shared))):
+        assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
 
 
 def test_is_frozen() -> None:
@@ -111,6 +112,14 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
         (
             {"features": {"item": "id", "tags": {"kind": "bag", "vocabulary_of": "item"}}},
             ["must be", "string", "int64"],
+        ),
+        (
+            {"features": {"user": "id", "item": {"kind": "id", "vocabulary_of": "user", "dim": 4}}},
+            ["`dim` beside `vocabulary_of: user` would go unused", "give them to 'user'"],
+        ),
+        (
+            {"features": {"user": "id", "item": {"kind": "id", "vocabulary_of": "user", "vocabulary": {"top_k": 9}}}},
+            ["`vocabulary` beside `vocabulary_of: user`"],
         ),
         ({"features": {"age": {"kind": "bucketized", "boundaries": [1, 1]}}}, ["boundaries must increase"]),
         ({"group": "nobody"}, ["group names column 'nobody'"]),
@@ -268,7 +277,9 @@ def test_nonsense_is_refused_in_words(key: str, value: Any) -> None:
         ({"oov_buckets": 16}, (2, None, 16)),
     ],
 )
-def test_a_key_of_an_ids_vocabulary_leaves_the_others(given: dict[str, int], meant: tuple[int, int | None, int]) -> None:
+def test_a_key_of_an_ids_vocabulary_leaves_the_others(
+    given: dict[str, int], meant: tuple[int, int | None, int]
+) -> None:
     dataset = Dataset.model_validate(own_log(features={"user": {"kind": "id", "vocabulary": given}}))
     user = Dataset.model_validate_json(dataset.model_dump_json()).features["user"]
     assert isinstance(user, Id)
