@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from features.frozen import SpecError
-from features.kinds import Numeric, Tokens, missing_input
-from features.sources import DAY, ROW_ID, Columns, DerivedTable
+from features.kinds import Categorical, Numeric, Tokens, missing_input
+from features.sources import DAY, ROW_ID, Column, Columns, DerivedTable
 from features.splits import SPLITS, RandomSplit
 from features.tasks import METRICS, Task, label_column, mask_column
 
@@ -186,6 +186,8 @@ def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
                 f"feature '{name}' of kind {feature.kind} reads column '{dataset.feature_column(name)}' of type "
                 f"{column.type}; allowed types: {', '.join(allowed)}"
             )
+        if isinstance(feature, Categorical):
+            _check_values(name, feature, dataset.feature_column(name), column)
         owner = dataset.vocabulary_owner(name)
         if owner != name:
             owned = dataset.features[owner]
@@ -197,6 +199,16 @@ def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
                 )
     if not dataset.features:
         raise SpecError("a dataset needs at least one feature; got none")
+
+
+def _check_values(name: str, feature: Categorical, column_name: str, column: Column) -> None:
+    """A domain of another type would hold for no value, or be checked for none."""
+    expected = int if column.type == "int64" else str
+    if not all(isinstance(value, expected) for value in feature.values or ()):
+        raise SpecError(
+            f"feature '{name}' has values {', '.join(map(repr, feature.values or ()))}, but its column '{column_name}' is "
+            f"{column.type}; allowed: {column.type} values (in YAML 1 is a number, '1' a text)"
+        )
 
 
 def _check_tasks(dataset: Dataset, columns: Columns) -> None:

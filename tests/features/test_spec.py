@@ -163,6 +163,26 @@ def test_contradictions_say_what_and_what_is_allowed(changes: dict[str, Any], sa
     assert [part for part in said if part not in message] == []
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("int64", ["1", "2"], "feature 'x' has values '1', '2', but its column 'tab' is int64; allowed: int64 values"),
+        ("string", [1, 2], "feature 'x' has values 1, 2, but its column 'tab' is string; allowed: string values"),
+        ("int64", [1, 2], None),
+        ("string", ["1", "2"], None),
+    ],
+)
+def test_values_are_of_their_columns_type(column: str, values: list[Any], said: str | None) -> None:
+    changes = {
+        "columns": own_log()["columns"] | {"tab": column},
+        "features": {"x": {"kind": "categorical", "column": "tab", "values": values}},
+    }
+    if said is None:
+        assert Dataset.model_validate(own_log(**changes))
+    else:
+        assert said in problem(**changes)
+
+
 def test_what_is_made_from_an_answer_is_one() -> None:
     derived = [
         {"function": "m:a", "inputs": ["seconds"], "outputs": {"long": "int64"}},
