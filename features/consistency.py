@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RESERVED_OUTPUTS = ("up", "file", "row", "rank", ROW_ID)
 """Beside a task's scores: DLEN's latent preference, and what says where a scored row comes from."""
 
+NUMBERS = ("int64", "float32")
+SCALARS = (*NUMBERS, "string")
+"""Types of columns with one value a row."""
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """Of a feature or a task."""
@@ -109,10 +112,16 @@ def _require(what: str, name: str, known: Iterable[str], kind: str = "column") -
         raise SpecError(f"{what} names {kind} '{name}', which does not exist; {kind}s: {_names(known)}")
 
 
+def _require_type(what: str, name: str, column: Column, allowed: tuple[str, ...]) -> None:
+    if column.type not in allowed:
+        raise SpecError(f"{what} '{name}' is {column.type}; allowed: {', '.join(allowed)}")
+
+
 def _check_references(dataset: Dataset, columns: Columns) -> None:
     for what in ("group", "item", "position"):
         if (name := getattr(dataset, what)) is not None:
             _require(what, name, columns)
+            _require_type(what, name, columns[name], SCALARS)
     if dataset.time is not None:
         _require("time", dataset.time.column, dataset.columns)
     known = dict(dataset.columns)
@@ -178,8 +187,8 @@ def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
         allowed = {
             "bag": ("list<int64>", "list<string>"),
             "sequence": ("list<int64>", "list<string>"),
-            "numeric": ("int64", "float32"),
-            "bucketized": ("int64", "float32"),
+            "numeric": NUMBERS,
+            "bucketized": NUMBERS,
         }.get(feature.kind, ("int64", "string"))
         if column.type not in allowed:
             raise SpecError(
@@ -221,11 +230,13 @@ def _check_tasks(dataset: Dataset, columns: Columns) -> None:
                 f"columns: {_names(columns)}"
             )
         column = columns[task.label]
+        _require_type(f"task '{name}': label", task.label, column, SCALARS)
         if task.mask is not None:
             _require(f"task '{name}': mask", task.mask, columns)
+            _require_type(f"task '{name}': mask", task.mask, columns[task.mask], NUMBERS)
         if task.parent is not None:
             _require(f"task '{name}': parent", task.parent, set(dataset.tasks) - {name}, "other task")
-        if task.positive is None and column.type not in ("int64", "float32"):
+        if task.positive is None and column.type not in NUMBERS:
             raise SpecError(
                 f"task '{name}': label '{task.label}' is {column.type}; allowed: int64 or float32, or give `positive`, "
                 f"the values that count as 1"

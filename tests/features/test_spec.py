@@ -132,7 +132,7 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
         ),
         ({"tasks": {"click": {"label": "clicked", "metrics": ["mse"]}}}, ["metric 'mse'", "auc, calibration"]),
         (
-            {"tasks": {"t": {"label": "tags"}}, "features": {"user": "id"}},
+            {"tasks": {"t": {"label": "city"}}, "tables": {"users": USERS}},
             ["allowed: int64 or float32, or give `positive`"],
         ),
         (
@@ -140,6 +140,20 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
             ["task 't' is a regression; `positive` is for binary tasks only"],
         ),
         ({"tasks": {"click": {"label": "clicked", "mask": "seen"}}}, ["mask names column 'seen'"]),
+        (
+            {"tasks": {"t": {"label": "tags", "positive": ["a"]}}, "features": {"user": "id"}},
+            ["task 't': label 'tags' is list<string>; allowed: int64, float32, string"],
+        ),
+        (
+            {"tasks": {"click": {"label": "clicked", "mask": "city"}}, "tables": {"users": USERS}},
+            ["task 'click': mask 'city' is string; allowed: int64, float32"],
+        ),
+        ({"group": "tags"}, ["group 'tags' is list<string>; allowed: int64, float32, string"]),
+        ({"item": "tags"}, ["item 'tags' is list<string>; allowed: int64, float32, string"]),
+        (
+            {"position": "tags", "features": {"user": "id"}},
+            ["position 'tags' is list<string>; allowed: int64, float32"],
+        ),
         (
             {"split": {"train": ["2026-01-09", "2026-01-05"], "validation": "2026-01-10", "test": "2026-01-11"}},
             ["empty"],
