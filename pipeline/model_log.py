@@ -128,7 +128,7 @@ class BatchWriter:
 
     Args:
         path: the file; replaced only when all went well.
-        lazy: no file if there is no batch.
+        lazy: no file if there is no batch, not even an earlier one.
     """
 
     def __init__(self, path: Path, lazy: bool = False) -> None:
@@ -154,6 +154,8 @@ class BatchWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._writer is None:
+            if self._lazy and kind is None:
+                self._path.unlink(missing_ok=True)
             return
         self._writer.close()
         if kind is None or self._lazy:

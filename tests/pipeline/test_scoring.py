@@ -62,6 +62,16 @@ def test_rows_without_labels_can_be_scored_and_written_as_csv(model, tmp_path):
     assert not list(tmp_path.glob("*.quarantine.*"))
 
 
+def test_the_quarantine_of_an_earlier_run_does_not_stay(model, log, tmp_path):
+    earlier = scoring.score(model, str(log), str(tmp_path / "scores.parquet")).quarantine
+    log.write_text(HEADER + "\n".join(GOOD) + "\n")
+    with pytest.raises(DataError):
+        scoring.score(model, str(tmp_path / "nothing.csv"), str(tmp_path / "scores.parquet"))
+    assert earlier.exists()
+    assert scoring.score(model, str(log), str(tmp_path / "scores.parquet")).quarantine is None
+    assert not earlier.exists()
+
+
 def test_a_log_in_the_other_format_is_read_by_its_suffix(model, tmp_path):
     pq.write_table(pa.table({"user": [1], "item": ["a"], "score": [0.5]}), tmp_path / "new.parquet")
     found = scoring.score(model, str(tmp_path / "*.parquet"), str(tmp_path / "out" / "scores.parquet"))
