@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import pydantic
 import pydantic_core
@@ -75,14 +76,19 @@ class BareKind:
     def __init__(self, key: str = "kind") -> None:
         self._key = key
 
-    def _expand(self, value: Any) -> Any:
-        return {self._key: value} if isinstance(value, str) else value
+    def _expand(self, value: Any, kinds: Iterable[str]) -> Any:
+        value = {self._key: value} if isinstance(value, str) else value
+        if isinstance(value, Mapping) and self._key not in value:
+            raise SpecError(f"no {self._key}; {self._key}s: {', '.join(kinds)}")
+        return value
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: pydantic.GetCoreSchemaHandler
     ) -> pydantic_core.CoreSchema:
         """Expands a string before the union sees it."""
-        return pydantic_core.core_schema.no_info_before_validator_function(self._expand, handler(source))
+        kinds = [variant.model_fields[self._key].default for variant in get_args(source)]
+        expand = functools.partial(self._expand, kinds=kinds)
+        return pydantic_core.core_schema.no_info_before_validator_function(expand, handler(source))
 
     def __get_pydantic_json_schema__(
         self, core_schema: pydantic_core.CoreSchema, handler: pydantic.GetJsonSchemaHandler

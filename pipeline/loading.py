@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pydantic
 import pydantic_core
 import yaml
+from pydantic.fields import FieldInfo
 
 from features import catalog
 from features.catalog import synthetic
@@ -25,20 +27,6 @@ BASE = CONFIGS / "base.yaml"
 
 _VARIANT_KEYS = ("kind", "by", "preset", "extends")
 """A mapping that chooses another variant replaces the one below it instead of mixing with it; but see `_beneath`."""
-
-_SHORTHANDS: Mapping[tuple[str, ...], str] = {
-    ("model",): "preset",
-    ("dataset",): "extends",
-    ("dataset", "source"): "files",
-    ("dataset", "time"): "column",
-    ("dataset", "split"): "by",
-    ("dataset", "columns", "*"): "type",
-    ("dataset", "features", "*"): "kind",
-    ("dataset", "tasks", "*"): "label",
-    ("dataset", "tables", "*", "source"): "files",
-    ("dataset", "tables", "*", "columns", "*"): "type",
-}
-"""Where a bare value stands for a mapping with this one key, so that more can be laid over it."""
 
 _REMOVABLE = ("columns", "features", "tables", "tasks")
 """In these mappings of a dataset, ``name: null`` takes the catalog's entry out."""
@@ -165,13 +153,45 @@ def _beneath(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str
 
 
 def _as_mapping(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
+    """What a configuration says at `path`, a bare value written out, so that more can be laid over it."""
     if isinstance(value, Mapping):
         return value
-    for pattern, key in _SHORTHANDS.items():
-        matches = len(pattern) == len(path) and all(p in ("*", part) for p, part in zip(pattern, path, strict=True))
-        if matches and value is not None:
-            return {key: value}
-    return {}
+    if value is None:
+        return {}
+    if key := _shorthand(path):
+        return {key: value}
+    raise ConfigError(f"{'.'.join(path)} holds {value!r}, which has no keys; give the whole value")
+
+
+def _shorthand(path: tuple[str, ...]) -> str | None:
+    """The key that a bare value at `path` stands for, as the configuration's classes declare it."""
+    if path == ("dataset",):
+        return "extends"
+    parts: list[Any] = [RunConfig]
+    for key in path:
+        parts = [part for above in parts for part in _below(above, key)]
+    keys = (part.discriminator if isinstance(part, FieldInfo) else getattr(part, "SHORTHAND", None) for part in parts)
+    return next((key for key in keys if isinstance(key, str)), None)
+
+
+def _below(part: Any, key: str) -> Iterator[Any]:
+    """What the class or mapping `part` allows at `key`."""
+    if get_origin(part) is dict:
+        yield from _parts(get_args(part)[1])
+    elif isinstance(part, type) and issubclass(part, Frozen):
+        for name, field in part.model_fields.items():
+            if key == (field.alias or name):
+                yield field
+                yield from _parts(field.annotation)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """The classes of an annotation, and what it tells pydantic."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        for part in get_args(annotation):
+            yield from _parts(part)
+    else:
+        yield annotation
 
 
 def _is_other_variant(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from features.errors import ConfigError
 from features.spec import Id
-from models.config import ALIASES, PRESETS, MmoeTrunk, ModelConfig
+from models.config import (
+    ALIASES,
+    PRESETS,
+    Adagrad,
+    Adam,
+    DlenHead,
+    LazyAdam,
+    MmoeTrunk,
+    ModelConfig,
+    PiecewiseLinearNumbers,
+    PleTrunk,
+)
 from pipeline import loading
 from pipeline.config import RunConfig, dump
 from pipeline.loading import CONFIGS, load
@@ -160,6 +171,25 @@ def test_shorthands_can_be_laid_over(write: Write) -> None:
     assert (dataset.columns["age"].type, dataset.columns["age"].minimum) == ("float32", 0)
 
 
+def test_the_bare_kinds_of_a_model_can_be_laid_over(write: Write) -> None:
+    file = write(model={"trunk": "ple", "head": "dlen", "numbers": "piecewise_linear"})
+    sets = ["model.trunk.units=[32]", "model.head.tower_units=[16]", "model.numbers.bins=8"]
+    model = load(file, sets).model
+    assert model.trunk == PleTrunk(units=(32,))
+    assert model.head == DlenHead(tower_units=(16,))
+    assert model.numbers == PiecewiseLinearNumbers(bins=8)
+
+
+def test_optimizers_can_be_laid_over(write: Write) -> None:
+    sets = ["train.dense_optimizer.learning_rate=0.5", "train.embedding_optimizer.learning_rate=0.25"]
+    train = load(write(), sets).train
+    assert (train.dense_optimizer, train.embedding_optimizer) == (Adam(learning_rate=0.5), Adagrad(learning_rate=0.25))
+    others = {"dense_optimizer": "adagrad", "embedding_optimizer": "lazy_adam"}
+    train = load(write(train=others), sets).train
+    assert train.dense_optimizer == Adagrad(learning_rate=0.5)
+    assert train.embedding_optimizer == LazyAdam(learning_rate=0.25)
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -186,6 +216,9 @@ def test_shorthands_can_be_laid_over(write: Write) -> None:
         (["beam.args=[--direct_num_workers=2]"], "name Beam's runner"),
         (["beam.args=[--runner=DaskRunner]"], "DaskRunner loses rows silently"),
         (["data.synthesize.row=5"], "unknown key 'row'; did you mean 'rows'?"),
+        (["train.epochs.x=3"], "train.epochs holds 10, which has no keys"),
+        (["evaluate.slices.x=3"], "evaluate.slices holds [], which has no keys"),
+        (["model.numbers.bins=8"], "model.numbers: no kind; kinds: identity, piecewise_linear, periodic"),
         (["train.epochs"], "--set wants KEY=VALUE"),
         (["=3"], "--set wants KEY=VALUE"),
         (["train.epochs=[1"], "the value is no valid YAML"),
