@@ -35,6 +35,7 @@ Data = Annotated[str, typer.Option("--data", help="A file, a glob, or a folder w
 SideTables = Annotated[
     str | None, typer.Option("--tables", help="Folder of the side tables' files; by default those the model brings.")
 ]
+ModelRuns = Annotated[Path, typer.Option("--runs", help="Folder of the pipelines, where MODEL names one or a run.")]
 
 
 def main() -> None:
@@ -89,25 +90,27 @@ def report(
 
 
 @app.command()
-def score(
+def score(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     model: Model,
     data: Data,
     output: Annotated[Path, typer.Option(help="File to (over)write: .parquet or .csv.")] = Path("scores.parquet"),
     top: Annotated[int | None, typer.Option(help="Show one user's best items instead of writing all scores.")] = None,
     user: Annotated[str | None, typer.Option(help="With --top: whose; by default one with many rows.")] = None,
     side_tables: SideTables = None,
+    runs: ModelRuns = Path("runs"),
 ) -> None:
     """Score the rows of a log with a model."""
-    from pipeline import commands
+    from pipeline import commands, pushed
 
+    found = pushed.find_model(model, runs)
     if top is None:
-        commands.score(model, data, output, side_tables)
+        commands.score(found, data, output, side_tables)
     else:
-        commands.top(model, data, user, top, side_tables)
+        commands.top(found, data, user, top, side_tables)
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     model: Model,
     data: Data,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON, too: the table goes to stderr.")] = False,
@@ -116,11 +119,12 @@ def evaluate(
     ] = Path("evaluation.json"),
     slices: Annotated[list[str] | None, typer.Option("--slice", help="Also by the values of this column.")] = None,
     side_tables: SideTables = None,
+    runs: ModelRuns = Path("runs"),
 ) -> None:
     """Evaluate a model on a log with labels."""
-    from pipeline import commands
+    from pipeline import commands, pushed
 
-    evaluation = commands.evaluate(model, data, output, slices or (), side_tables)
+    evaluation = commands.evaluate(pushed.find_model(model, runs), data, output, slices or (), side_tables)
     if as_json:
         typer.echo(evaluation)
 

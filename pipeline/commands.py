@@ -20,7 +20,7 @@ from features.paths import check_local
 from features.synthesis import synthesize
 from models.config import ALIASES, PRESETS
 from pipeline import doctor as examination
-from pipeline import failures, history, loading, pushed, tables
+from pipeline import failures, history, loading, tables
 from pipeline.config import RunConfig
 from pipeline.console import RunConsole, Screens, captured_output
 from pipeline.failures import RunError
@@ -169,35 +169,32 @@ def _quiet() -> Iterator[Screens]:
     log.unlink()
 
 
-def score(model: str, data: str, output: Path, side_tables: str | None) -> None:
+def score(model: Path, data: str, output: Path, side_tables: str | None) -> None:
     """Scores all rows of a log into a file."""
     check_local("--output", str(output))
-    found = pushed.find_model(model)
     with _asking("score") as asking:
-        result = asking.scoring.score(found, data, str(output), asking.model_log.LogOptions(tables=side_tables))
+        result = asking.scoring.score(model, data, str(output), asking.model_log.LogOptions(tables=side_tables))
     tables.show_scored(tables.screen(), result)
 
 
-def top(model: str, data: str, user: str | None, items: int, side_tables: str | None) -> None:
+def top(model: Path, data: str, user: str | None, items: int, side_tables: str | None) -> None:
     """Shows one user's best items."""
-    found = pushed.find_model(model)
     with _asking("score") as asking:
-        best = asking.scoring.top_items(found, data, user, items, asking.model_log.LogOptions(tables=side_tables))
+        best = asking.scoring.top_items(model, data, user, items, asking.model_log.LogOptions(tables=side_tables))
     tables.show_top_items(tables.screen(), best)
 
 
-def evaluate(model: str, data: str, output: Path, slices: Sequence[str], side_tables: str | None) -> str:
+def evaluate(model: Path, data: str, output: Path, slices: Sequence[str], side_tables: str | None) -> str:
     """Evaluates a model on a log with labels, and saves the evaluation.
 
     Returns:
         The evaluation as JSON.
     """
     check_local("--output", str(output))
-    found = pushed.find_model(model)
     refused = str(output.with_suffix(".quarantine.parquet"))
     with _asking("evaluate") as asking:
         options = asking.model_log.LogOptions(tables=side_tables, quarantine=refused)
-        evaluation = asking.scoring.evaluate(found, data, options, slices)
+        evaluation = asking.scoring.evaluate(model, data, options, slices)
         titles, rows = asking.scoring.evaluation_table(evaluation)
     text = json.dumps(evaluation, indent=2)
     output.parent.mkdir(parents=True, exist_ok=True)

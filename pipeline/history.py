@@ -39,8 +39,13 @@ def folders(output: str | Path) -> list[RunFolder]:
     return sorted(found, key=lambda folder: folder.run_id)
 
 
-def find(output: str | Path, run: str) -> RunFolder:
+def find(output: str | Path, run: str, option: str = "--output") -> RunFolder:
     """The run that `run` names: its id, the beginning of it, ``latest``, or a pipeline's name for its latest run.
+
+    Args:
+        output: the folder of the pipelines.
+        run: see above.
+        option: by which a user names that folder, for the message.
 
     Raises:
         ConfigError: if there is no such run, or several.
@@ -48,7 +53,7 @@ def find(output: str | Path, run: str) -> RunFolder:
     known = folders(output)
     if not known:
         raise ConfigError(
-            f"no runs in '{output}'; make one with: feedrank run CONFIG (or name the folder with --output)"
+            f"no runs in '{output}'; make one with: feedrank run CONFIG (or name the folder with {option})"
         )
     if run == "latest":
         return known[-1]

@@ -8,13 +8,13 @@ from features.errors import ConfigError, ModelError
 from pipeline import history
 
 
-def find_model(model: str, output: str | Path = "runs") -> Path:
+def find_model(model: str, runs: str | Path = "runs") -> Path:
     """The folder of the SavedModel that `model` names.
 
     Args:
         model: a version's folder, TF Serving's folder of versions (the highest number counts), a pipeline's folder or name
             (its latest run that pushed), or a run's id.
-        output: the folder of the pipelines.
+        runs: the folder of the pipelines.
 
     Raises:
         ModelError: if it names no model; says what was looked for.
@@ -24,9 +24,9 @@ def find_model(model: str, output: str | Path = "runs") -> Path:
         for folder in (path, path / "serving"):
             if found := _latest_version(folder):
                 return found
-        output, model = path.resolve().parent, path.resolve().name
+        runs, model = path.resolve().parent, path.resolve().name
     try:
-        run = history.find(output, model)
+        run = history.find(runs, model, option="--runs")
     except ConfigError as error:
         raise ModelError(
             f"'{model}' names no model; allowed: a folder with saved_model.pb, a folder of numbered versions, a pipeline's "
@@ -34,7 +34,7 @@ def find_model(model: str, output: str | Path = "runs") -> Path:
         ) from error
     candidates = [run]
     if run.directory.parents[1].name == model:
-        candidates = [folder for folder in history.folders(output) if folder.directory.parents[1].name == model]
+        candidates = [folder for folder in history.folders(runs) if folder.directory.parents[1].name == model]
     for candidate in reversed(candidates):
         pushed = candidate.read_record().output("push", "pushed_model")
         if pushed is not None and (found := _latest_version(pushed)):

@@ -253,6 +253,8 @@ def test_a_model_is_found_by_its_pipeline_or_its_run(tmp_path):
         find_model("20220102", tmp_path)
     with pytest.raises(ModelError, match="'nowhere' names no model"):
         find_model("nowhere", tmp_path)
+    with pytest.raises(ModelError, match=r"no runs in '.*none'.*name the folder with --runs\)"):
+        find_model("feed", tmp_path / "none")
 
 
 def test_the_best_items_can_be_shown(model, log):
