@@ -28,7 +28,8 @@ def measure(rows: EvaluatedRows, dataset: Dataset, up_interactions: Sequence[str
 
     Args:
         rows: labels and predictions.
-        dataset: names the tasks and the metrics of each (by default all of its kind; a binary task's AUC always).
+        dataset: names the tasks and the metrics of each (by default all of its kind; a binary task's AUC and a regression's MSE always,
+            for the gate compares models by them).
         up_interactions: tasks that count as an interaction when `up` is judged; by default all binary ones.
 
     Returns:
@@ -133,7 +134,7 @@ def _gauc(labels: Column, predictions: Column, groups: Column | None) -> Numbers
 def _regression(labels: Column, predictions: Column, _: Column | None, task: Task) -> tuple[Numbers, list[str]]:
     """Metrics of a regression task and why some are None."""
     numbers: Numbers = {"rows": len(labels)}
-    wanted = task.metrics or METRICS["regression"]
+    wanted = dict.fromkeys(["mse", *(task.metrics or METRICS["regression"])])
     why = _unusable(predictions) or (None if len(labels) else "no rows")
     if why:
         return numbers | dict.fromkeys(wanted), [why]

@@ -105,6 +105,20 @@ def test_only_the_tasks_own_metrics_and_the_auc():
     assert not {"gauc", "calibration", "normalized_entropy"} & set(found)
 
 
+def test_a_regression_has_its_own_metrics_and_the_mse_by_which_the_gate_compares():
+    tasks = {"dwell": {"label": "seconds", "kind": "regression", "metrics": ["mae"]}}
+    rows = collected(tasks=tasks)
+    found = measure(rows, toy.dataset(tasks=tasks))["tasks"]["dwell"]
+    errors = np.array(toy.SCORES) - [1, 0, 0, 1, 0, 0]
+    assert (found["mae"], found["mse"]) == (
+        pytest.approx(np.abs(errors).mean()),
+        pytest.approx((errors**2).mean()),
+    )
+    broken = EvaluatedRows(**{**vars(rows), "predictions": {"dwell": np.full(6, np.nan)}})
+    found = measure(broken, toy.dataset(tasks=tasks))["tasks"]["dwell"]
+    assert {name: found[name] for name in ("mse", "mae")} == {"mse": None, "mae": None}
+
+
 def test_json_knows_no_nan():
     assert json.loads(json.dumps(without_nan({"a": [float("nan"), 1.0], "b": (float("inf"),)}), allow_nan=False)) == {
         "a": [None, 1.0],
