@@ -24,6 +24,10 @@ SCALARS = (*NUMBERS, "string")
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """Of a feature or a task."""
+INPUT_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_./-]*[A-Za-z0-9_.-])?")
+"""Of a column that a feature reads: TensorFlow takes it for an input of the exported model."""
+
+_RENAME = "rename the column in the files, or copy it to one of another name by a `derived` function"
 
 
 def check(dataset: Dataset) -> None:
@@ -35,6 +39,7 @@ def check(dataset: Dataset) -> None:
     columns = dataset.all_columns()
     _check_patterns(dataset)
     _check_references(dataset, columns)
+    _check_input_names(dataset)
     _check_names_are_unique(dataset)
     _check_leakage(dataset, columns)
     _check_feature_types(dataset, columns)
@@ -143,6 +148,25 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
         _require(f"feature '{name}'", feature.column or name, columns)
         if (owner := getattr(feature, "vocabulary_of", None)) is not None:
             _require(f"feature '{name}': vocabulary_of", owner, dataset.features, "feature")
+
+
+def _check_input_names(dataset: Dataset) -> None:
+    """Each column that features read becomes an input of the exported model, which would fail after the training."""
+    inputs: dict[str, str] = {}
+    for name in dataset.features:
+        column = dataset.feature_column(name)
+        if not INPUT_NAME.fullmatch(column):
+            raise SpecError(
+                f"feature '{name}' reads column '{column}', which cannot name an input of the exported model; allowed: a "
+                f"letter or digit, then letters, digits and _ . - / (not at the end), of a-z, A-Z and 0-9; {_RENAME}"
+            )
+        # TensorFlow's names of inputs: only these signs, and upper and lower case are one.
+        other = inputs.setdefault(re.sub(r"[^a-z0-9]", "_", column.lower()), column)
+        if other != column:
+            raise SpecError(
+                f"columns '{other}' and '{column}' of features would be one input of the exported model; allowed: names "
+                f"that differ in more than case and the signs _ . - /; {_RENAME}"
+            )
 
 
 def _check_leakage(dataset: Dataset, columns: Columns) -> None:

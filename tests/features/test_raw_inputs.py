@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,3 +122,19 @@ def test_errors_name_the_column() -> None:
     arrays[0] = pa.array([[1, 2], None, [3]], pa.list_(pa.int64()))
     with pytest.raises(DataError, match=r"'user' is a scalar.*2 values"):
         arrow_to_dense(pa.RecordBatch.from_arrays(arrays, list(ROWS)), _dataset())
+
+
+def test_inputs_of_all_allowed_names_can_be_exported(tmp_path: Path) -> None:
+    names = ["user-id", "user.id2", "a/b", "2x", "x-", "y.", "If", "a_1"]
+    spec = {
+        "columns": dict.fromkeys([*names, "click"], "int64"),
+        "features": {f"f_{place}": {"kind": "numeric", "column": name} for place, name in enumerate(names)},
+    }
+    dataset = Dataset.model_validate(_dataset().model_dump(mode="json") | spec)
+    raw = tf.function(lambda inputs: {"sum": tf.add_n([inputs[name] for name in names])}, autograph=False)
+    tf.saved_model.save(
+        tf.Module(), str(tmp_path), signatures={"raw": raw.get_concrete_function(raw_input_specs(dataset))}
+    )
+    exported = tf.saved_model.load(str(tmp_path)).signatures["raw"]
+    answers = exported(**{name: tf.constant([2**place], tf.int64) for place, name in enumerate(names)})
+    assert answers["sum"].numpy().tolist() == [255]

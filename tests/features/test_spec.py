@@ -197,6 +197,31 @@ def test_values_are_of_their_columns_type(column: str, values: list[Any], said: 
         assert said in problem(**changes)
 
 
+def _reading(*names: str) -> dict[str, Any]:
+    """A log with these columns, and a feature of each."""
+    features = {f"f_{place}": {"kind": "id", "column": name} for place, name in enumerate(names)}
+    return {"columns": own_log()["columns"] | dict.fromkeys(names, "int64"), "features": features}
+
+
+@pytest.mark.parametrize("name", ["user id", "_x", "user:id", "preço", "/a", "a/", "a@b"])
+def test_a_column_that_cannot_be_an_input_of_the_export_is_refused(name: str) -> None:
+    message = problem(**_reading(name))
+    assert f"feature 'f_0' reads column '{name}', which cannot name an input of the exported model; allowed:" in message
+    assert "`derived` function" in message
+    unread = {"columns": own_log()["columns"] | {name: "int64"}}
+    assert Dataset.model_validate(own_log(**unread))
+
+
+@pytest.mark.parametrize("names", [("Age", "age"), ("user-id", "user_id"), ("a/b", "A.b")])
+def test_columns_that_are_one_input_of_the_export_are_refused(names: tuple[str, str]) -> None:
+    assert f"columns '{names[0]}' and '{names[1]}' of features would be one input" in problem(**_reading(*names))
+
+
+@pytest.mark.parametrize("names", [("user-id", "user.id2", "a/b", "2x", "x-", "y."), ("a", "a_1", "x/a")])
+def test_columns_may_have_other_signs(names: tuple[str, ...]) -> None:
+    assert Dataset.model_validate(own_log(**_reading(*names))).feature_columns() == names
+
+
 def test_what_is_made_from_an_answer_is_one() -> None:
     derived = [
         {"function": "m:a", "inputs": ["seconds"], "outputs": {"long": "int64"}},
