@@ -92,11 +92,12 @@ class Sequence(Tokens):
 
 
 class Numeric(_Reads):
-    """A number, scaled with moments of the training split; missing becomes the mean (0 after scaling)."""
+    """A number, scaled with what the training split shows; `scaling` says what stands for a missing one."""
 
     kind: Literal["numeric"] = "numeric"
     scaling: Literal["none", "zscore", "log_zscore", "quantile"] = "zscore"
-    """``log_zscore``: z-score of sign(x) log(1 + |x|). ``quantile``: position among the training quantiles, in [0, 1]."""
+    """``none``: as it is; missing becomes the mean. ``zscore``, and ``log_zscore``, that of sign(x) log(1 + |x|): missing
+    becomes 0, the mean. ``quantile``: position among the training quantiles, in [0, 1]; missing becomes 0.5, the median."""
     missing_indicator: bool = False
     """Adds a second input that is 1 where the value is missing."""
 

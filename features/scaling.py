@@ -26,7 +26,8 @@ def scale(numbers: tf.Tensor, scaling: str) -> tf.Tensor:
         scaling: one of ``Numeric.scaling``.
 
     Returns:
-        float32 ``(batch, columns)``; a missing value becomes the mean of the scaled ones.
+        float32 ``(batch, columns)``; a missing value becomes the column's mean (``none``), 0 (``zscore``,
+        ``log_zscore``) or 0.5 (``quantile``).
     """
     scaled, mean = _SCALINGS[scaling](numbers)
     return tf.cast(tf.where(tf.math.is_nan(numbers), mean, scaled), tf.float32)
