@@ -112,6 +112,7 @@ def check_export(model: str, split: str, dataset: Dataset, config: CheckServingC
         found["signatures"] = {
             name: compare(expected, table) for name, table in answers.tables.items() if _comparable(expected, table)
         }
+        reasons += _uncompared_reasons(expected, answers)
         reasons += _difference_reasons(found["signatures"], expected.num_rows, config.tolerance)
         found["max_difference"] = _worst(found["signatures"])
     found |= {"seconds": time.monotonic() - started, "verdict": {"blessed": not reasons, "reasons": reasons}}
@@ -279,6 +280,25 @@ def _interface_reasons(dataset: Dataset, expected: pa.Table, answers: Answers) -
                 f"signature '{name}' answers {_described(found)}; the trainer predicts {_described(outputs)}"
             )
     return reasons
+
+
+def _uncompared_reasons(expected: pa.Table, answers: Answers) -> list[str]:
+    """One sentence for each signature that is there and whose answers cannot be set beside the trainer's."""
+    reasons = []
+    for name in ASKED:
+        table = answers.tables.get(name)
+        if name not in answers.signatures or (table is not None and _comparable(expected, table)):
+            continue
+        answered = (
+            "nothing" if table is None else f"about {_contents(table)}; allowed: {_contents(expected)}, the same ids"
+        )
+        reasons.append(f"signature '{name}' was not compared with the trainer: it answered {answered}")
+    return reasons
+
+
+def _contents(predictions: pa.Table) -> str:
+    outputs = ", ".join(sorted(set(predictions.schema.names) - {ROW_ID}))
+    return f"{predictions.num_rows} rows with {outputs or 'no output'}"
 
 
 def _described(tensors: Numbers) -> str:

@@ -91,7 +91,7 @@ class ReportData(Frozen):
     """The spec."""
     config: Json
     created: str
-    """When the page was made, ISO 8601."""
+    """When the page was made: date, time and time zone, for people."""
     stages: tuple[Stage, ...] = ()
     manifest: Json = pydantic.Field(default={})
     statistics: dict[str, tuple[ColumnStatistics, ...]] = pydantic.Field(default={})

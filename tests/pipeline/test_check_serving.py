@@ -152,6 +152,40 @@ def test_a_value_that_is_no_number_is_refused(model: Path, split: Path, tmp_path
     assert read_check(blessing.uri) == found
 
 
+def test_a_signature_that_was_not_compared_is_refused(
+    export: Export, split: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def answer(model: str, rows: pa.Table) -> Answers:
+        ask.ask(Path(model), rows, tmp_path)
+        raw, served = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("raw", "serving_default"))
+        others = pa.array(range(raw.num_rows), pa.int64())
+        tables = {"raw": raw.set_column(0, ROW_ID, others), "serving_default": served}
+        return Answers(json.loads((tmp_path / ask.SIGNATURES_FILE).read_text()), tables)
+
+    monkeypatch.setattr(check_serving, "ask_in_fresh_process", answer)
+    found = check_export(str(export.directory), str(split), DATASET, CONFIG)
+    assert set(found["signatures"]) == {"serving_default"}
+    (reason,) = found["verdict"]["reasons"]
+    assert reason.startswith("signature 'raw' was not compared with the trainer: it answered about 4 rows")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_signature_that_answered_nothing_is_refused(
+    export: Export, split: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process = check_serving.ask_in_fresh_process
+
+    def answer(model: str, rows: pa.Table) -> Answers:
+        answers = in_process(model, rows)
+        return Answers(answers.signatures, {"raw": answers.tables["raw"]})
+
+    monkeypatch.setattr(check_serving, "ask_in_fresh_process", answer)
+    found = check_export(str(export.directory), str(split), DATASET, CONFIG)
+    assert found["verdict"]["reasons"] == [
+        "signature 'serving_default' was not compared with the trainer: it answered nothing"
+    ]
+
+
 def test_predictions_about_other_rows_are_refused(model: Path, split: Path) -> None:
     others = pa.array(range(ROWS.num_rows), pa.int64())
     _rewrite_predictions(model, lambda table: table.set_column(0, ROW_ID, others))
