@@ -112,16 +112,17 @@ def evaluate(
     data: str,
     options: LogOptions | None = None,
     slices: Sequence[str] = (),
-    up_interactions: Sequence[str] | None = None,
 ) -> Numbers:
     """The same evaluation as the pipeline's, on any log with labels; all its rows count, whatever their day.
+
+    `up` is judged against any positive of all binary tasks: a model does not know the run's ``evaluate.up_interactions``,
+    since another choice of them makes no other model.
 
     Args:
         model: folder of the SavedModel (see `pipeline.pushed.find_model`).
         data: a file, a glob, or a folder that holds the files the spec names.
         options: side tables and quarantine.
         slices: columns for whose values the metrics are also computed.
-        up_interactions: tasks that count as an interaction when `up` is judged; all binary ones by default.
 
     Returns:
         What ``evaluation.json`` holds, without a verdict: ``{"tasks": {NAME: {"auc", "gauc", ...}}, ...}``, and ``rows_read``,
@@ -138,7 +139,7 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         refused = stack.enter_context(BatchWriter(Path(options.quarantine), lazy=True)) if options.quarantine else None
         rows = collect((batch.rows for batch in log.batches(refused)), log.dataset, predictor, slices)
-    found = measure(rows, log.dataset, up_interactions)
+    found = measure(rows, log.dataset)
     return found | {
         "model": str(model),
         "rows_read": log.counts.rows_read,
