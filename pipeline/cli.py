@@ -134,12 +134,15 @@ def compile_(
     config: ConfigFile,
     target: Annotated[str, typer.Option(help="Orchestrator: kubeflow.")] = "kubeflow",
     output: Annotated[Path | None, typer.Option(help="File to write; by default <name>.<target>.yaml.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Container image of the workers; by default feedrank:<version>, which you build.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Write the same graph as another orchestrator's pipeline."""
     from pipeline import commands
 
-    commands.compile_pipeline(config, target, output, overrides or ())
+    commands.compile_pipeline(config, target, output, image, overrides or ())
 
 
 @data_app.command()

@@ -119,7 +119,7 @@ def report(run_name: str, output: Path, browser: bool) -> None:
         webbrowser.open(folder.report.resolve().as_uri())
 
 
-def compile_pipeline(file: Path, target: str, output: Path | None, overrides: Sequence[str]) -> None:
+def compile_pipeline(file: Path, target: str, output: Path | None, image: str | None, overrides: Sequence[str]) -> None:
     """Writes the same graph for another orchestrator."""
     if target not in TARGETS:
         raise ConfigError(f"unknown target '{target}'; targets: {', '.join(TARGETS)}")
@@ -128,7 +128,7 @@ def compile_pipeline(file: Path, target: str, output: Path | None, overrides: Se
     with _quiet():
         from pipeline.runners import kubeflow
 
-        kubeflow.compile_pipeline(config, str(written))
+        kubeflow.compile_pipeline(config, str(written), image)
     print(written)
 
 

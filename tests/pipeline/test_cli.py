@@ -156,6 +156,17 @@ def test_unforeseen_failures_name_their_traceback(
 # -- a run -----------------------------------------------------------------------------------------------------------
 
 
+def test_the_workers_image_can_be_named(feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = type(sys)("pipeline.runners.kubeflow")
+    images: list[str | None] = []
+    module.compile_pipeline = lambda config, output, image: images.append(image)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pipeline.runners.kubeflow", module)
+    monkeypatch.setattr("pipeline.runners.kubeflow", module, raising=False)
+    assert feedrank("compile", str(CONFIGS / "demo.yaml")) == 0
+    assert feedrank("compile", str(CONFIGS / "demo.yaml"), "--image", "registry/feedrank:1") == 0
+    assert images == [None, "registry/feedrank:1"]
+
+
 def use_runner(monkeypatch: pytest.MonkeyPatch, run: Callable[..., RunRecord]) -> None:
     """Puts `run` in the place of `pipeline.runners.local.run`, without loading TFX."""
     module = type(sys)("pipeline.runners.local")
