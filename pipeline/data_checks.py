@@ -78,7 +78,7 @@ def _days(first: datetime.date, last: datetime.date) -> Iterator[datetime.date]:
 
 
 def check_labels(findings: Findings, dataset: Dataset, manifest: Manifest) -> None:
-    """Every task has rows in every split, and every binary task a positive one."""
+    """Every task has rows in every split, every binary task a positive one and, where it is trained, a negative one."""
     for name, task in dataset.tasks.items():
         what = f"task '{name}' (label '{task.label}')"
         for split in SPLITS:
@@ -92,7 +92,8 @@ def check_labels(findings: Findings, dataset: Dataset, manifest: Manifest) -> No
             elif task.kind == "binary" and not counts["positives"]:
                 findings.add(f"{what} has no positive among the {counts['rows']} rows of split '{split}'")
             elif task.kind == "binary" and counts["positives"] == counts["rows"]:
-                findings.add(f"{what} has no negative among the {counts['rows']} rows of split '{split}'", stops=False)
+                text = f"{what} has no negative among the {counts['rows']} rows of split '{split}'"
+                findings.add(text, stops=split == SPLITS[0])
 
 
 def check_anomalies(findings: Findings, anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> None:

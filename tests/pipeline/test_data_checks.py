@@ -109,13 +109,12 @@ def test_a_label_without_a_positive_stops(split: str) -> None:
     assert not warnings
 
 
-def test_a_label_without_a_negative_warns() -> None:
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_label_without_a_negative_stops_in_train_and_warns_elsewhere(split: str) -> None:
     manifest = _manifest()
-    manifest["tasks"]["click"]["test"] = {"rows": 10, "positives": 10, "sum": 10.0}
-    assert _judge(manifest=manifest) == (
-        [],
-        ["task 'click' (label 'click') has no negative among the 10 rows of split 'test'"],
-    )
+    manifest["tasks"]["click"][split] = {"rows": 10, "positives": 10, "sum": 10.0}
+    said = [f"task 'click' (label 'click') has no negative among the 10 rows of split '{split}'"]
+    assert _judge(manifest=manifest) == ((said, []) if split == "train" else ([], said))
 
 
 def test_a_task_without_rows_stops() -> None:
