@@ -90,14 +90,11 @@ class Source(Frozen):
         return (self.files,) if isinstance(self.files, str) else self.files
 
 
-class SideTable(Frozen):
-    """A table joined to the log by key: each row of the log finds at most one row of the table."""
+class JoinedTable(Frozen):
+    """What is joined to the log by key."""
 
-    source: Source
     on: tuple[str, ...] | str
     """Key columns: they have the same names in the log (or an earlier table) and in this table."""
-    columns: Columns
-    """All columns that are read, the key among them."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -105,7 +102,15 @@ class SideTable(Frozen):
         return (self.on,) if isinstance(self.on, str) else self.on
 
 
-class DerivedTable(Frozen):
+class SideTable(JoinedTable):
+    """A table joined to the log by key: each row of the log finds at most one row of the table."""
+
+    source: Source
+    columns: Columns
+    """All columns that are read, the key among them."""
+
+
+class DerivedTable(JoinedTable):
     """A side table computed once from other side tables by a pure Arrow function.
 
     The function, named ``package.module:function``, maps ``{table name: pyarrow.Table}`` to a ``pyarrow.Table``
@@ -114,13 +119,7 @@ class DerivedTable(Frozen):
 
     function: str
     inputs: tuple[str, ...]
-    on: tuple[str, ...] | str
     columns: Columns
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """`on` as a tuple."""
-        return (self.on,) if isinstance(self.on, str) else self.on
 
 
 def _kind_of_table(table: Any) -> str:
@@ -154,6 +153,7 @@ class TimeColumn(Frozen):
 
     column: str
     unit: Literal["s", "ms", "us", "yyyymmdd", "iso8601"] = "ms"
-    """``s``/``ms``/``us`` since 1970-01-01 UTC, an integer like 20220425, or ISO 8601 text."""
+    """``s``/``ms``/``us`` since 1970-01-01 UTC, an integer like 20220425, or ISO 8601 text. Parquet: a
+    timestamp is read by ``s``, ``ms``, ``us`` and ``iso8601``, a date by ``yyyymmdd`` and ``iso8601``."""
     utc_offset_hours: float = 0.0
     """Added before the day is taken (8 for Beijing)."""

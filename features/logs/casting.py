@@ -21,6 +21,8 @@ from features.spec import Column, Source
 
 INT64_MIN = -(2**63)
 """Stands for a missing int64 in the served model's inputs, so it is no value."""
+_DATE_UNITS = ("yyyymmdd", "iso8601")
+_TIMESTAMP_UNITS = ("s", "ms", "us", "iso8601")
 _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
 _FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -46,19 +48,19 @@ def cast_column(
         values: binary as written in CSV, or the native column of a Parquet file.
         source: which texts mean *missing*, whether blanks around values count.
         faults: gets ``bad_utf8``, ``bad_number``, ``out_of_bounds``, ``oversized_field`` and ``missing_value``.
-        time_unit: ``s``, ``ms`` or ``us`` if an Arrow timestamp shall become a number of these.
+        time_unit: of the column that is the dataset's time; Arrow dates and timestamps are read as it says.
 
     Returns:
         an array of the spec's type; null where the value is missing (or bad). An empty text is always missing.
 
     Raises:
-        DataError: if values of this type can never become the spec's type.
+        DataError: if values of this type can never become the spec's type or time unit.
     """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     _mark_oversized(name, values, source, faults)
     if not column.is_list:
-        cast = _cast_values(name, column, _timestamps_as_numbers(values, time_unit), source)
+        cast = _cast_values(name, column, _in_unit(name, values, time_unit), source)
         typed = cast.values
         for reason, bad in cast.faults:
             faults.mark(bad, reason, name, values)
@@ -96,10 +98,23 @@ def _mark_oversized(name: str, values: pa.Array, source: Source, faults: Faults)
         )
 
 
-def _timestamps_as_numbers(values: pa.Array, unit: str | None) -> pa.Array:
-    if unit in ("s", "ms", "us") and pa.types.is_timestamp(values.type):
-        return values.cast(pa.timestamp(unit, values.type.tz), safe=False).cast(pa.int64())
-    return values
+def _in_unit(name: str, values: pa.Array, unit: str | None) -> pa.Array:
+    """Dates and timestamps as the spec's time unit writes them; all else as it is."""
+    is_date, is_timestamp = pa.types.is_date(values.type), pa.types.is_timestamp(values.type)
+    if unit is None or not (is_date or is_timestamp):
+        return values
+    allowed = _DATE_UNITS if is_date else _TIMESTAMP_UNITS
+    if unit not in allowed:
+        raise DataError(
+            f"time column '{name}' is {values.type} in the file, which is not read by unit {unit}; "
+            f"allowed: {', '.join(allowed)}"
+        )
+    if unit == "yyyymmdd":
+        return pc.add(pc.add(pc.multiply(pc.year(values), 10_000), pc.multiply(pc.month(values), 100)), pc.day(values))
+    if unit == "iso8601":
+        # Without its zone a timestamp is in UTC, as a text without one.
+        return values.cast(pa.date32() if is_date else pa.timestamp("us"), safe=False).cast(pa.string())
+    return values.cast(pa.timestamp(unit, values.type.tz), safe=False).cast(pa.int64())
 
 
 # -- lists ------------------------------------------------------------------------------------------------------

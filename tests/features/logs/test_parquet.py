@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from features.errors import DataError
 from features.logs.parquet_reader import check_parquet, read_parquet
-from features.spec import DAY, Column, Source, TimeColumn
+from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
 from tests.features.logs.small_log import COLUMNS, dataset, read
 
 PARQUET = Source(files="*.parquet", format="parquet")
@@ -124,6 +124,45 @@ def test_timestamps(tmp_path: Path, unit: str, stored: str) -> None:
     rows, bad = read(spec, _write(tmp_path, day=pa.array([moment] * 4, pa.timestamp(stored))))
     assert bad == []
     assert rows[DAY].to_pylist() == [20240101] * 4
+
+
+DATES = [datetime.date(2024, 2, 29), None, datetime.date(2024, 1, 2), datetime.date(2023, 12, 31)]
+
+
+def _timed(unit: str) -> Dataset:
+    kind = "string" if unit == "iso8601" else "int64"
+    return dataset(
+        source=PARQUET, columns=COLUMNS | {"day": Column(type=kind)}, time=TimeColumn(column="day", unit=unit)
+    )
+
+
+@pytest.mark.parametrize("unit", ["yyyymmdd", "iso8601"])
+@pytest.mark.parametrize("stored", [pa.date32(), pa.date64()])
+def test_dates(tmp_path: Path, unit: str, stored: pa.DataType) -> None:
+    spec = _timed(unit).model_copy(update={"split": RandomSplit()})
+    rows, bad = read(spec, _write(tmp_path, day=pa.array(DATES, stored)))
+    assert rows[DAY].to_pylist() == [20240229, 20240102, 20231231]
+    assert [(b["row"], b["reason"]) for b in bad] == [(2, "bad_time")]
+
+
+@pytest.mark.parametrize("stored", [pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("ms", "Asia/Shanghai")])
+def test_timestamps_as_iso8601(tmp_path: Path, stored: pa.DataType) -> None:
+    moment = datetime.datetime(2024, 1, 1, 23, 59, 59, tzinfo=datetime.timezone.utc)
+    rows, bad = read(_timed("iso8601"), _write(tmp_path, day=pa.array([moment] * 4, stored)))
+    assert bad == []
+    assert rows[DAY].to_pylist() == [20240101] * 4
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "said"),
+    [
+        ("ms", pa.array(DATES), "time column 'day' is date32.* in the file, .* by unit ms; allowed: yyyymmdd, iso8601"),
+        ("yyyymmdd", pa.nulls(4, pa.timestamp("ms")), "is timestamp.* by unit yyyymmdd; allowed: s, ms, us, iso8601"),
+    ],
+)
+def test_a_time_of_another_unit_names_those_that_work(tmp_path: Path, unit: str, values: pa.Array, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read(_timed(unit), _write(tmp_path, day=values))
 
 
 def test_a_truncated_and_an_empty_file_are_one_dead_letter_each(tmp_path: Path) -> None:
