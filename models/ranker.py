@@ -145,10 +145,6 @@ class Ranker(tfrs.Model):
         """{"layer/task": the names of its experts} in the order of `gate_weights`."""
         return self.trunk.expert_names()
 
-    def prediction_names(self) -> tuple[str, ...]:
-        """Names of all outputs, the tasks first."""
-        return type(self.head).output_names(self.tasks)
-
     # -- variables -----------------------------------------------------------------------------------------------------
 
     @property

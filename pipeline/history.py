@@ -75,8 +75,8 @@ def outcome(folder: RunFolder, record: RunRecord, push_directory: str) -> Outcom
         record: its record.
         push_directory: where models are pushed to.
     """
-    evaluation = _read_json(record.output("evaluate", "evaluation"), "evaluation.json")
-    check = _read_json(record.output("check_serving", "blessing"), "check.json")
+    evaluation = read_json(record.output("evaluate", "evaluation"), "evaluation.json")
+    check = read_json(record.output("check_serving", "blessing"), "check.json")
     tasks = evaluation.get("tasks", {})
     verdicts = [found["verdict"] for found in (evaluation, check) if "verdict" in found]
     return Outcome(
@@ -90,7 +90,7 @@ def outcome(folder: RunFolder, record: RunRecord, push_directory: str) -> Outcom
     )
 
 
-def _read_json(directory: Path | None, name: str) -> dict[str, Any]:
+def read_json(directory: Path | None, name: str) -> dict[str, Any]:
     """The file's content; nothing where the run did not get so far or TFX's cache has been emptied since."""
     if directory is None or not (directory / name).exists():
         return {}

@@ -24,11 +24,6 @@ def screen(errors: bool = False) -> Console:
     return console if console.is_terminal else Console(highlight=False, stderr=errors, width=WIDTH_OF_FILES)
 
 
-def plain(text: str) -> str:
-    """Text that rich prints as it is."""
-    return escape(text)
-
-
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
@@ -56,11 +51,11 @@ def show_stages(console: Console, folder: RunFolder, record: RunRecord) -> None:
     table = _table("stage", "ended", "took", "rows", "note", right=("took", "rows"))
     for stage in record.stages:
         rows = "" if stage.rows is None else f"{stage.rows:,}"
-        table.add_row(stage.name, _coloured(stage.state), f"{stage.seconds:.1f} s", rows, plain(stage.note))
+        table.add_row(stage.name, _coloured(stage.state), f"{stage.seconds:.1f} s", rows, escape(stage.note))
     console.print(f"[bold]{record.pipeline}[/] {folder.run_id}")
     console.print(table)
     if record.error:
-        console.print(f"[red]{plain(record.error)}[/]", soft_wrap=True)
+        console.print(f"[red]{escape(record.error)}[/]", soft_wrap=True)
     console.print(f"config  {folder.config}\nlog     {folder.log}", soft_wrap=True)
 
 
@@ -73,11 +68,11 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     for name, blessed in (("evaluate", outcome.blessed), ("check_serving", outcome.serves)):
         if blessed is not None:
             lines.append((name, _blessing(blessed)))
-    lines += [("", plain(reason)) for reason in outcome.reasons]
+    lines += [("", escape(reason)) for reason in outcome.reasons]
     if outcome.blessed is not None:
-        lines.append(("pushed", plain(str(outcome.pushed)) if outcome.pushed else "nothing"))
+        lines.append(("pushed", escape(str(outcome.pushed)) if outcome.pushed else "nothing"))
     if outcome.report is not None:
-        lines.append(("report", plain(str(outcome.report))))
+        lines.append(("report", escape(str(outcome.report))))
     for name, text in lines:
         # Not a table: a path that is broken over two lines cannot be copied.
         console.print(f"[bold]{name:<16}[/]{text}", soft_wrap=True)
@@ -93,12 +88,12 @@ def _blessing(blessed: bool) -> str:
 
 def show_top_items(console: Console, best: Any) -> None:
     """One user's best items, a `pipeline.scoring.TopItems`."""
-    console.print(f"[bold]{len(best.rows)} best items[/] of user {plain(str(best.group))}, by {best.ordered_by}")
+    console.print(f"[bold]{len(best.rows)} best items[/] of user {escape(str(best.group))}, by {best.ordered_by}")
     # P(task, UP) beside P(task) would make the table twice as wide and no clearer.
     shown = [output for output in best.outputs if not output.endswith("_and_up")]
     table = _table("rank", best.item, *shown, right=("rank", *shown))
     for row in best.rows:
-        table.add_row(str(row["rank"]), plain(row[best.item]), *(f"{row[output]:.4f}" for output in shown))
+        table.add_row(str(row["rank"]), escape(row[best.item]), *(f"{row[output]:.4f}" for output in shown))
     console.print(table)
 
 
@@ -128,7 +123,7 @@ def _show_quarantined(console: Console, where: str, quarantined: Mapping[str, An
         reasons = "; ".join(
             f"{r['reason']} in {r['column'] or 'the row'}: {r['rows']:,}" for r in quarantined["reasons"]
         )
-        console.print(f"{where}{quarantined['rows']:,} rows quarantined: {plain(reasons)}", soft_wrap=True)
+        console.print(f"{where}{quarantined['rows']:,} rows quarantined: {escape(reasons)}", soft_wrap=True)
 
 
 def show_evaluation(
@@ -146,7 +141,7 @@ def show_datasets(console: Console, datasets: Iterable[Dataset]) -> None:
     """Names, tasks and descriptions."""
     table = _table("dataset", "features", "tasks", "what it is", right=("features",))
     for dataset in datasets:
-        description = plain(" ".join(dataset.description.split()))
+        description = escape(" ".join(dataset.description.split()))
         table.add_row(f"[bold]{dataset.name}[/]", str(len(dataset.features)), ", ".join(dataset.tasks), description)
     console.print(table)
 
@@ -171,6 +166,8 @@ def show_findings(console: Console, findings: Iterable[Finding]) -> bool:
     for finding in findings:
         problems += finding.state == "problem"
         mark = {"ok": "✓", "note": "·", "problem": "✗"}[finding.state]
-        console.print(f"[{_COLOURS[finding.state]}]{mark}[/] {finding.what:<28}{plain(finding.detail)}", soft_wrap=True)
+        console.print(
+            f"[{_COLOURS[finding.state]}]{mark}[/] {finding.what:<28}{escape(finding.detail)}", soft_wrap=True
+        )
     console.print("all is well" if not problems else f"{problems} problem{'s' * (problems > 1)}: see above")
     return not problems

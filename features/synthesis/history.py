@@ -8,14 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from features.columns import list_array
+
 Ints = npt.NDArray[np.int64]
-
-
-def lists(values: pa.Array, lengths: Ints) -> pa.Array:
-    """Lists of these lengths over consecutive values; length 0 is null: CSV cannot tell it from an empty list."""
-    offsets = np.r_[0, np.cumsum(lengths)].astype(np.int32)
-    # A null offset marks a null list.
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=np.r_[lengths == 0, False]), values)
 
 
 @dataclasses.dataclass
@@ -59,4 +54,5 @@ class RecentClicks:
         ages = np.arange(length)
         slot = (self.count[user][:, None] - size[:, None] + ages) % length
         values = np.take_along_axis(self.ring[user], slot, axis=1)[ages < size[:, None]].astype(np.int64) + 1
-        return lists(pa.array(values, pa.int64()), size)
+        # No list instead of an empty one: CSV cannot tell them apart.
+        return list_array(pa.array(values, pa.int64()), size, size == 0)

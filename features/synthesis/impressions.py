@@ -61,11 +61,6 @@ class Block:
     truth: pa.RecordBatch
 
 
-def truth_columns() -> tuple[str, ...]:
-    """The float32 columns of the truth, beside the key ``impression_id``."""
-    return ("up", "position_effect", *(f"p_{task}" for task in TASKS))
-
-
 @dataclasses.dataclass(frozen=True)
 class Feed:
     """The world, ready to be shown: yields each day's blocks in order."""

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from features.columns import list_array
 from features.synthesis.config import SynthesisConfig
-from features.synthesis.history import Ints, lists
+from features.synthesis.history import Ints
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -197,7 +198,7 @@ def _interests(rng: np.random.Generator, taste: Floats, categories: Floats) -> p
     best = np.argsort(-liking, axis=1, kind="stable")[:, :INTERESTS]
     named = rng.random(len(taste)) >= 0.1
     values = pa.array(np.array(CATEGORIES)[best[named].ravel()], pa.string())
-    return lists(values, np.where(named, INTERESTS, 0))
+    return list_array(values, np.where(named, INTERESTS, 0), ~named)
 
 
 def _tags(rng: np.random.Generator, category: Ints) -> pa.Array:
@@ -208,7 +209,7 @@ def _tags(rng: np.random.Generator, category: Ints) -> pa.Array:
     chosen = np.arange(TAGS_PER_CATEGORY) < count[:, None]
     names = np.array([f"{name}_{number}" for name in CATEGORIES for number in range(TAGS_PER_CATEGORY)])
     values = names[(category[:, None] * TAGS_PER_CATEGORY + order)[chosen]]
-    return lists(pa.array(values, pa.string()), count)
+    return list_array(pa.array(values, pa.string()), count, count == 0)
 
 
 def _walk(config: SynthesisConfig) -> tuple[Floats, npt.NDArray[np.float64]]:

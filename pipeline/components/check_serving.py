@@ -129,12 +129,6 @@ def bless(blessing: types.Artifact, found: Numbers) -> None:
     mark(blessing)
 
 
-def read_check(directory: str) -> Numbers:
-    """What the stage wrote into its blessing's folder."""
-    found: Numbers = json.loads((Path(directory) / FILE).read_text())
-    return found
-
-
 # -- asking ---------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ Writes ``evaluation.json`` into TFX's ``ModelEvaluation`` and the files and prop
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from tfx import types
@@ -136,12 +135,6 @@ def write_evaluation(found: Numbers, directory: str) -> None:
     path = Path(directory) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(without_nan(found), indent=1, allow_nan=False))
-
-
-def read_evaluation(directory: str) -> Numbers:
-    """What :func:`write_evaluation` wrote."""
-    found: dict[str, Any] = json.loads((Path(directory) / FILE).read_text())
-    return found
 
 
 def bless(blessing: types.Artifact, blessed: bool, model: types.Artifact, baseline: types.Artifact | None) -> None:

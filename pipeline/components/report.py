@@ -10,7 +10,6 @@ import json
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from tfx import types
 from tfx.components.evaluator import constants
@@ -21,6 +20,7 @@ from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.evaluate import serving_model
 from pipeline.components.validate import read_statistics
+from pipeline.history import read_json
 from pipeline.report.data import (
     Artifact,
     ColumnStatistics,
@@ -151,10 +151,7 @@ def refresh(directory: str | Path, finished: Iterable[FinishedStage], run: str, 
 
 
 def _read(artifact: types.Artifact | None, name: str) -> Json:
-    if artifact is None:
-        return {}
-    found: dict[str, Any] = json.loads((Path(artifact.uri) / name).read_text("utf-8"))
-    return found
+    return read_json(Path(artifact.uri) if artifact is not None else None, name)
 
 
 def _is_blessed(blessing: types.Artifact | None) -> bool:

@@ -11,8 +11,9 @@ from tfx.components.util import model_utils
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.types import artifact_utils, standard_artifacts
 
-from pipeline.components.evaluate import Evaluate, evaluate_split, read_evaluation
+from pipeline.components.evaluate import FILE, Evaluate, evaluate_split
 from pipeline.config import EvaluateConfig
+from pipeline.history import read_json
 from tests.pipeline.evaluation import toy
 
 
@@ -56,7 +57,7 @@ def call(models, split, folder, model, baseline=None, config=None, truth=""):
         truth=truth,
         **outputs,
     )
-    return read_evaluation(outputs["evaluation"].uri), outputs["blessing"]
+    return read_json(folder / "evaluation", FILE), outputs["blessing"]
 
 
 def test_a_first_model_is_measured_and_blessed(models, split, tmp_path):
