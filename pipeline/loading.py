@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -33,7 +34,7 @@ _REMOVABLE = ("columns", "features", "tables", "tasks")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: plain YAML keeps the last one silently."""
+    """YAML in which a key given twice is an error (plain YAML keeps the last one silently) and `on`, `yes`, ... are text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
@@ -45,6 +46,15 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen[key] = line
         return super().construct_mapping(node, deep)
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+# YAML 1.2's booleans. Those of 1.1, which PyYAML reads, make True of the key `on` and of the value `yes`.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(_BOOL, re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -1,0 +1,65 @@
+"""What YAML says, as configurations read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from features.errors import ConfigError
+from features.spec import Categorical, SideTable
+from pipeline.config import dump
+from pipeline.loading import load
+
+OWN_LOG = """
+name: own
+dataset:
+  name: own
+  source: log.csv
+  columns: {user: int64, answer: string, flag: string}
+  tables:
+    users: {source: users.csv, on: user, columns: {user: int64, age: {type: int64, required: TRUE}}}
+  features:
+    flag: {kind: categorical, values: [yes, no, On, off, y, trueish]}
+    age: {kind: numeric, missing_indicator: true}
+  tasks:
+    agrees: {label: answer, positive: [yes]}
+  split: random
+train: {xla: off}
+"""
+
+
+@pytest.fixture
+def own_log(tmp_path: Path) -> Path:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN_LOG)
+    return path
+
+
+def test_only_true_and_false_are_booleans(own_log: Path, tmp_path: Path) -> None:
+    config = load(own_log)
+    users, flag = config.dataset.tables["users"], config.dataset.features["flag"]
+    assert isinstance(users, SideTable)
+    assert isinstance(flag, Categorical)
+    assert users.keys == ("user",)
+    assert users.columns["age"].required is True
+    assert flag.values == ("yes", "no", "On", "off", "y", "trueish")
+    assert config.dataset.tasks["agrees"].positive == ("yes",)
+    assert config.train.xla == "off"
+
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(dump(config))
+    assert load(saved) == config
+
+
+def test_set_reads_values_as_files_do(own_log: Path) -> None:
+    overrides = ["dataset.tasks.agrees.positive=[yes, on, No]", "train.xla=on", "validate.required_days=False"]
+    config = load(own_log, overrides)
+    assert config.dataset.tasks["agrees"].positive == ("yes", "on", "No")
+    assert config.train.xla == "on"
+    assert config.validate_.required_days is False
+
+
+def test_a_truthy_word_where_a_number_belongs_is_refused(own_log: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.epochs: .*got 'on'"):
+        load(own_log, ["train.epochs=on"])
