@@ -36,7 +36,8 @@ COLUMNS = (
     "mig_move_reg", "mig_same", "mig_prev_sunbelt", "num_emp", "fam_under_18", "country_father", "country_mother",
     "country_self", "citizenship", "own_or_self", "vet_question", "vet_benefits", "weeks_worked", "year", "income_50k",
 )  # fmt: skip
-NOT_FEATURES = ("instance_weight", "marital_stat", "income_50k")
+LABELS = ("income_50k", "marital_stat")
+NOT_FEATURES = ("instance_weight", *LABELS)
 
 
 def dataset() -> Dataset:
@@ -65,7 +66,7 @@ def _column(name: str) -> Column:
         return Column(type="int64")
     if name == "instance_weight":
         return Column(type="float32")
-    return Column(type="string", required=name in NOT_FEATURES)
+    return Column(type="string", required=name in LABELS, outcome=name in LABELS)
 
 
 def _feature(name: str) -> Feature:

@@ -123,7 +123,7 @@ def _log_columns() -> Columns:
         "time_ms": Column(type="int64", minimum=0),
         "duration_ms": Column(type="int64", minimum=0),
         "tab": Column(type="int64"),
-        **{label: Column(type="int64", required=True, minimum=0, maximum=1) for label in LABELS.values()},
+        **dict.fromkeys(LABELS.values(), Column(type="int64", required=True, outcome=True, minimum=0, maximum=1)),
         **{name: Column(type="int64", outcome=True) for name in OUTCOMES},
     }
 

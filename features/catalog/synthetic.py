@@ -106,7 +106,7 @@ def _log_columns() -> Columns:
         "position": Column(type="int64", minimum=1),
         "device": Column(type="string"),
         "recent_clicks": Column(type="list<int64>", separator=SEPARATOR),
-        **{LABELS[task]: Column(type="int64", required=True, minimum=0, maximum=1) for task in TASKS},
+        **{LABELS[task]: Column(type="int64", required=True, outcome=True, minimum=0, maximum=1) for task in TASKS},
     }
 
 

@@ -7,11 +7,13 @@ import gzip
 from pathlib import Path
 
 import pyarrow as pa
+import pydantic
 import pytest
 
 from features import catalog
 from features.catalog import census_income, kuairand
 from features.catalog.synthetic import dataset_for, hour_of_day, interest_rank
+from features.columns import kept_columns
 from features.errors import ConfigError
 from features.logs import LogBatch, load_tables, read_log
 from features.spec import Dataset
@@ -24,6 +26,18 @@ def test_each_name_loads_a_dataset_of_that_name_that_travels_as_json(name: str) 
     dataset = catalog.load(name)
     assert dataset.name == name
     assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_a_label_whose_task_was_removed_becomes_no_feature(name: str) -> None:
+    spec = catalog.load(name).model_dump(mode="json")
+    for task, removed in list(spec["tasks"].items()):
+        left = {other: kept | {"parent": None} for other, kept in spec["tasks"].items() if other != task}
+        feature = "categorical" if spec["columns"][removed["label"]]["type"] == "string" else "numeric"
+        changed = spec | {"tasks": left, "features": spec["features"] | {removed["label"]: feature}}
+        with pytest.raises(pydantic.ValidationError, match=f"'{removed['label']}', which is an outcome column"):
+            Dataset.model_validate(changed)
+        assert removed["label"] not in kept_columns(Dataset.model_validate(spec | {"tasks": left}))
 
 
 def test_unknown_name_is_told_the_known_ones() -> None:
