@@ -286,7 +286,7 @@ class TrainConfig(Frozen):
     patience: int = pydantic.Field(default=2, ge=0)
     """Epochs in a row without a better validation mean AUC after which training stops, as Keras counts: 0 and 1 both stop
     at the first. The best epoch's weights are kept."""
-    seed: int = 1
+    seed: int = pydantic.Field(default=1, ge=0, lt=2**32)
     dense_optimizer: DenseOptimizer = Adam()
     embedding_optimizer: EmbeddingOptimizer = Adagrad()
     clip_norm: float | None = pydantic.Field(default=None, gt=0)

@@ -91,3 +91,10 @@ def test_no_tensorflow_is_loaded():
     code = "import sys, models.config; print('tensorflow' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed: int):
+    with pytest.raises(pydantic.ValidationError, match="seed"):
+        TrainConfig.model_validate({"seed": seed})
+    assert TrainConfig(seed=2**32 - 1).seed == 4_294_967_295
+
+
