@@ -229,9 +229,13 @@ def _check_evaluate(evaluate: EvaluateConfig, dataset: Dataset) -> None:
             raise SpecError(f"evaluate.slices: column '{column}' is {what}; allowed: {', '.join(allowed)}")
     for name, bounds in evaluate.thresholds.items():
         task = _task(dataset, name, "evaluate.thresholds")
+        # The first of a kind (AUC, MSE) is always measured.
+        computed = [
+            m for m in METRICS[task.kind] if m in (METRICS[task.kind][0], *(task.metrics or METRICS[task.kind]))
+        ]
         for metric in bounds:
-            if metric not in METRICS[task.kind]:
-                raise SpecError(f"evaluate.thresholds.{name}: {unknown('metric', metric, METRICS[task.kind])}")
+            if metric not in computed:
+                raise SpecError(f"evaluate.thresholds.{name}: {unknown('metric', metric, computed)}")
     for name in evaluate.up_interactions or ():
         if _task(dataset, name, "evaluate.up_interactions").kind != "binary":
             raise SpecError(f"evaluate.up_interactions: task '{name}' is a regression; allowed: binary tasks")

@@ -206,6 +206,10 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["evaluate.thresholds.clik.auc.minimum=1"], "evaluate.thresholds: unknown task 'clik'; did you mean 'click'?"),
         (["evaluate.thresholds.click.acu.minimum=1"], "unknown metric 'acu'; did you mean 'auc'?"),
         (["evaluate.thresholds.click.auc={}"], "a bound needs `minimum`, `maximum` or both"),
+        (
+            ["dataset.tasks.click.metrics=[log_loss]", "evaluate.thresholds.click.gauc.minimum=1"],
+            "unknown metric 'gauc'",
+        ),
         (["evaluate.slices=[devise]"], "evaluate.slices: unknown column 'devise'; did you mean 'device'?"),
         (["evaluate.slices=[liked]"], "column 'liked' is an outcome, which examples do not keep; allowed: "),
         (["evaluate.slices=[tags]"], "column 'tags' is a list; allowed: "),
@@ -305,6 +309,20 @@ def test_editors_refuse_mistakes(content: dict[str, Any]) -> None:
 
 
 def test_null_takes_a_threshold_away() -> None:
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ({"label": "clicked", "metrics": ["log_loss"]}, "auc"),
+        ({"label": "clicked", "metrics": ["log_loss"]}, "log_loss"),
+        ({"label": "age", "kind": "regression", "metrics": ["mae"]}, "mse"),
+    ],
+)
+def test_a_threshold_goes_with_every_metric_that_is_computed(task: dict[str, Any], metric: str, write: Write) -> None:
+    dataset = {"extends": "synthetic", "tasks": {"mine": task}, "features": {"age": None}}
+    config = load(write(dataset=dataset, evaluate={"thresholds": {"mine": {metric: {"maximum": 1}}}}))
+    assert list(config.evaluate.thresholds["mine"]) == [metric]
+
+
     demo = Path(loading.__file__).parent / "configs" / "demo.yaml"
     assert loading.load(demo, ["evaluate.thresholds.click=null"]).evaluate.thresholds == {}
     left = loading.load(demo, ["evaluate.thresholds.click.auc=null"]).evaluate.thresholds
