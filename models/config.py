@@ -194,6 +194,13 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _preset_of(model: Mapping[str, Any]) -> str | None:
+    """The preset that has a model's kinds of trunk and head, if there is one."""
+    parts = {part: _kind(model[part]) for part in ("trunk", "head")}
+    kinds = {part: p.get("kind") if isinstance(p, Mapping) else getattr(p, "kind", None) for part, p in parts.items()}
+    return next((name for name, preset in PRESETS.items() if preset.parts == kinds), None)
+
+
 def change_preset(model: Mapping[str, Any], preset: str) -> dict[str, Any]:
     """Settings of a model, as under ``model:``, carried over to another preset, so that presets compare like for like.
 
@@ -221,7 +228,8 @@ class ModelConfig(Frozen):
     SHORTHAND: ClassVar[str | None] = "preset"
 
     preset: str | None = pydantic.Field(default=None, json_schema_extra={"enum": [*PRESETS, *ALIASES, None]})
-    """Where `trunk` and `head` start from; a part that is given as well overrides it."""
+    """Where `trunk` and `head` start from; a part that is given as well overrides it. Afterwards the preset whose kinds
+    they are, or null."""
     embedding_dim: int = pydantic.Field(default=16, ge=1)
     """Width of tables that name none of their own."""
     embedding_l2: float = pydantic.Field(default=0.0, ge=0)
@@ -242,7 +250,8 @@ class ModelConfig(Frozen):
         name = ALIASES.get(value["preset"], value["preset"])
         if name not in PRESETS:
             raise ValueError(f"unknown preset '{value['preset']}'; presets: {', '.join([*PRESETS, *ALIASES])}")
-        return _overlay(PRESETS[name].parts, {**value, "preset": name})
+        merged = _overlay(PRESETS[name].parts, value)
+        return {**merged, "preset": _preset_of(merged)}
 
 
 # -- training --------------------------------------------------------------------------------------------------------

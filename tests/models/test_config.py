@@ -7,7 +7,7 @@ import sys
 import pydantic
 import pytest
 
-from models.config import ALIASES, PRESETS, ModelConfig, TrainConfig
+from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,22 @@ def test_a_part_of_another_kind_replaces_the_presets():
     config = ModelConfig.model_validate({"preset": "dlen", "trunk": {"kind": "ple", "layers": 1}})
     assert (config.trunk.kind, config.trunk.layers, config.head.kind) == ("ple", 1, "dlen")
     assert ModelConfig.model_validate({"preset": "dlen", "trunk": "shared_bottom"}).trunk.kind == "shared_bottom"
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ({"preset": "dlen"}, "mmoe_dlen"),
+        ({"preset": "mmoe", "trunk": {"experts": 3}}, "mmoe"),
+        ({"preset": "mmoe", "trunk": "ple", "head": {"kind": "dlen"}}, "ple_dlen"),
+        ({"preset": "mmoe", "trunk": PleTrunk()}, "ple"),
+        ({"preset": "mmoe", "trunk": "shared_bottom", "head": "dlen"}, None),
+    ],
+)
+def test_the_preset_is_the_one_whose_kinds_they_are(written: dict[str, object], named: str | None):
+    config = ModelConfig.model_validate(written)
+    assert config.preset == named
+    assert ModelConfig.model_validate(config.model_dump()) == config
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, *ALIASES])
@@ -87,10 +103,6 @@ def test_every_preset_says_what_it_is_and_whose():
     assert all(preset.description and preset.paper for preset in PRESETS.values())
 
 
-def test_no_tensorflow_is_loaded():
-    code = "import sys, models.config; print('tensorflow' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "False"
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_numpy_does_not_take_is_refused(seed: int):
     with pytest.raises(pydantic.ValidationError, match="seed"):
@@ -98,3 +110,7 @@ def test_a_seed_that_numpy_does_not_take_is_refused(seed: int):
     assert TrainConfig(seed=2**32 - 1).seed == 4_294_967_295
 
 
+def test_no_tensorflow_is_loaded():
+    code = "import sys, models.config; print('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

@@ -178,6 +178,7 @@ def test_the_bare_kinds_of_a_model_can_be_laid_over(write: Write) -> None:
     assert model.trunk == PleTrunk(units=(32,))
     assert model.head == DlenHead(tower_units=(16,))
     assert model.numbers == PiecewiseLinearNumbers(bins=8)
+    assert model.preset == "ple_dlen"
 
 
 def test_optimizers_can_be_laid_over(write: Write) -> None:
@@ -205,11 +206,11 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["name=../x"], "name: String should match pattern"),
         (["evaluate.thresholds.clik.auc.minimum=1"], "evaluate.thresholds: unknown task 'clik'; did you mean 'click'?"),
         (["evaluate.thresholds.click.acu.minimum=1"], "unknown metric 'acu'; did you mean 'auc'?"),
-        (["evaluate.thresholds.click.auc={}"], "a bound needs `minimum`, `maximum` or both"),
         (
             ["dataset.tasks.click.metrics=[log_loss]", "evaluate.thresholds.click.gauc.minimum=1"],
             "unknown metric 'gauc'",
         ),
+        (["evaluate.thresholds.click.auc={}"], "a bound needs `minimum`, `maximum` or both"),
         (["evaluate.slices=[devise]"], "evaluate.slices: unknown column 'devise'; did you mean 'device'?"),
         (["evaluate.slices=[liked]"], "column 'liked' is an outcome, which examples do not keep; allowed: "),
         (["evaluate.slices=[tags]"], "column 'tags' is a list; allowed: "),
@@ -308,7 +309,6 @@ def test_editors_refuse_mistakes(content: dict[str, Any]) -> None:
     assert complaints({"name": "x", "dataset": "synthetic"} | content)
 
 
-def test_null_takes_a_threshold_away() -> None:
 @pytest.mark.parametrize(
     ("task", "metric"),
     [
@@ -323,6 +323,7 @@ def test_a_threshold_goes_with_every_metric_that_is_computed(task: dict[str, Any
     assert list(config.evaluate.thresholds["mine"]) == [metric]
 
 
+def test_null_takes_a_threshold_away() -> None:
     demo = Path(loading.__file__).parent / "configs" / "demo.yaml"
     assert loading.load(demo, ["evaluate.thresholds.click=null"]).evaluate.thresholds == {}
     left = loading.load(demo, ["evaluate.thresholds.click.auc=null"]).evaluate.thresholds
