@@ -39,18 +39,15 @@ ModelRuns = Annotated[Path, typer.Option("--runs", help="Folder of the pipelines
 
 
 def main() -> None:
-    """The program ``feedrank``: every failure ends here, with one message and exit code 1."""
+    """The program ``feedrank``: every failure ends here, with one message and exit code 1; Ctrl-C with 130."""
     try:
         app()
-    except KeyboardInterrupt:
-        typer.secho("✗ interrupted", fg="red", err=True)
-        sys.exit(130)
     except Exception as error:
         from pipeline import failures
 
         log = "" if isinstance(error, FeedrankError) else f"\n  traceback: {failures.write_traceback(error)}"
         typer.echo(typer.style("✗ ", fg="red") + failures.message(error) + log, err=True)
-        sys.exit(1)
+        sys.exit(error.EXIT_CODE if isinstance(error, failures.InterruptedByUserError) else 1)
 
 
 @app.command()

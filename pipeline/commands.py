@@ -23,7 +23,7 @@ from pipeline import doctor as examination
 from pipeline import failures, history, loading, tables
 from pipeline.config import RunConfig
 from pipeline.console import RunConsole, Screens, captured_output
-from pipeline.failures import RunError
+from pipeline.failures import InterruptedByUserError, RunError
 from pipeline.runs import RunFolder, RunRecord, StageResult
 
 TARGETS = ("kubeflow",)
@@ -38,6 +38,7 @@ def run(file: Path, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: if the configuration cannot be run, or another run of this pipeline goes on.
         RunError: if it fails; the message names the log.
+        InterruptedByUserError: at Ctrl-C.
     """
     config = loading.load(file, overrides)
     with RunFolder.create(config) as folder:
@@ -49,6 +50,11 @@ def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
     with captured_output(folder.log) as screens, _logged(folder.log), RunConsole(screens.output) as listener:
         try:
             return _run(config, folder, listener)
+        except KeyboardInterrupt as error:
+            logging.getLogger(__name__).exception("the run was interrupted")
+            raise InterruptedByUserError(
+                f"{failures.message(error)}; log: {folder.log}; run the same command again to go on"
+            ) from error
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
             report = f"\n  report: {folder.report}" if folder.report.exists() else ""
@@ -162,6 +168,9 @@ def _quiet() -> Iterator[Screens]:
     except FeedrankError:
         log.unlink()
         raise
+    except KeyboardInterrupt as error:
+        log.unlink()
+        raise InterruptedByUserError(failures.message(error)) from error
     except Exception as error:
         with log.open("a", encoding="utf-8") as file:
             file.writelines(traceback.format_exception(error))

@@ -22,12 +22,21 @@ class RunError(FeedrankError):
     """A run that failed: what happened, and the file that tells more."""
 
 
+class InterruptedByUserError(FeedrankError):
+    """The user pressed Ctrl-C. Not a `KeyboardInterrupt`: of that one typer makes a silent exit."""
+
+    EXIT_CODE = 130
+    """What shells say of a program that SIGINT ended."""
+
+
 def message(error: BaseException) -> str:
     """What happened, for a user.
 
     A `FeedrankError` speaks for itself, also where TFX or Beam wrapped it, or where a worker process sent it as text.
     Of anything else, type and message are told.
     """
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
     found = user_error(error)
     return (f"{type(error).__name__}: {error}".strip() if found is None else str(found))[:_LONGEST]
 

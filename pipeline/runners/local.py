@@ -151,9 +151,10 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
         compiled = compile_local(config, folder.run_id)
         _launch_all(compiled, counter, listener, stages)
     except BaseException as error:
-        failed = record(f"{type(error).__name__}: {error}")
+        told = failures.message(error)
+        failed = record(told if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}")
         folder.write_record(failed)
-        _write_stopped_page(config, compiled, folder, failed, failures.message(error))
+        _write_stopped_page(config, compiled, folder, failed, told)
         raise
     finally:
         progress.LOGGER.removeHandler(counter)

@@ -238,6 +238,38 @@ def test_a_failed_run_names_its_page(
     assert Path(re.search(r"report: (\S+)", said)[1]).read_text() == "why it stopped"  # type: ignore[index]
 
 
+def test_an_interrupted_run_says_so_and_how_to_go_on(
+    capfd: pytest.CaptureFixture[str], feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
+        listener.stage_started("train")
+        raise KeyboardInterrupt
+
+    use_runner(monkeypatch, interrupted)
+    with real_streams():
+        assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 130
+    said = capfd.readouterr().err
+    found = re.fullmatch(r"✗ interrupted; log: (\S+); run the same command again to go on\n", said)
+    assert found is not None, said
+    assert "KeyboardInterrupt" in Path(found[1]).read_text()
+
+
+def test_an_interrupted_question_says_so(
+    feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(config: RunConfig, output: str, image: str | None) -> None:
+        raise KeyboardInterrupt
+
+    module = type(sys)("pipeline.runners.kubeflow")
+    module.compile_pipeline = interrupted  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pipeline.runners.kubeflow", module)
+    monkeypatch.setattr("pipeline.runners.kubeflow", module, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert feedrank("compile", str(CONFIGS / "demo.yaml")) == 130
+    assert capsys.readouterr().err == "✗ interrupted\n"
+    assert list(tmp_path.glob("feedrank-*.log")) == []
+
+
 # -- messages --------------------------------------------------------------------------------------------------------
 
 

@@ -128,6 +128,21 @@ def test_a_run_that_fails_before_its_first_stage_leaves_a_page(
     assert folder.read_record().status == "failed"
 
 
+def test_an_interrupted_run_is_recorded_as_one(
+    config: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "compile_local", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        local.run(config, folder, Listener())
+    assert (folder.read_record().status, folder.read_record().error) == ("failed", "interrupted")
+    page = folder.report.read_text()
+    assert "interrupted" in page
+    assert "KeyboardInterrupt" not in page
+
+
 def test_a_page_that_cannot_be_made_never_hides_why_the_run_failed(
     config: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
