@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pydantic
 import tensorflow as tf
 
 from features.errors import ModelError
@@ -40,7 +41,7 @@ class Inputs(tf.keras.layers.Layer):
 
     def __init__(self, layout: Layout, embedding_dim: int, numbers: NumbersConfig, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.layout = layout
+        self.layout, self.embedding_dim, self.numbers_config = layout, embedding_dim, numbers
         self.tables = {
             table.name: EmbeddingTable(
                 table.rows, table.dim or embedding_dim, name=f"table_{table.name}", dtype=self.dtype_policy
@@ -76,6 +77,25 @@ class Inputs(tf.keras.layers.Layer):
         if self.flags:
             parts.append(tf.cast(_columns(inputs, self.flags), self.compute_dtype))
         return tf.concat(parts, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor, JSON values only."""
+        return {
+            **super().get_config(),
+            "layout": self.layout.model_dump(mode="json"),
+            "embedding_dim": self.embedding_dim,
+            "numbers": self.numbers_config.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Inputs:
+        """A new layer of the same arguments (its weights are drawn anew)."""
+        numbers: pydantic.TypeAdapter[NumbersConfig] = pydantic.TypeAdapter(NumbersConfig)
+        parts = {
+            "layout": Layout.model_validate(config["layout"]),
+            "numbers": numbers.validate_python(config["numbers"]),
+        }
+        return cls(**{**config, **parts})
 
     def _table(self, spec: Input) -> EmbeddingTable:
         return self.tables[str(spec.table)]
