@@ -118,7 +118,7 @@ class RunConsole(logging.Handler):
             what = ["unchanged, reused"]
         if result.state == "failed":
             what.append("failed")
-        what += _training(self._numbers) + _aucs(self._numbers)
+        what += _training(self._numbers) + _validation(self._numbers)
         self._stage = ""
         line = Text.assemble((f"{mark} ", colour), (f"{result.name:<20}", "bold"), "   ".join(what))
         self._console.print(line, soft_wrap=True)
@@ -126,18 +126,20 @@ class RunConsole(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """A stage tells how far it is."""
         numbers: Mapping[str, Any] = getattr(record, "numbers", {})
-        before = _aucs(self._numbers)
+        before = _validation(self._numbers)
         self._numbers |= numbers
-        is_validated = _aucs(self._numbers) != before
+        is_validated = _validation(self._numbers) != before
         if self._live is None and (is_validated or time.monotonic() - self._told >= PLAIN_INTERVAL_S):
             self._told = time.monotonic()
-            texts = [*self._so_far(), *_aucs(self._numbers)]
+            texts = [*self._so_far(), *_training(self._numbers), *self._note(), *_validation(self._numbers)]
             self._console.print(f"  {self._stage:<20}{'   '.join(texts)}", soft_wrap=True)
 
     def _so_far(self) -> list[str]:
         seconds = time.monotonic() - self._started
-        texts = [_duration(seconds), *_rows(self._numbers.get("rows"), seconds), *_training(self._numbers)]
-        return [*texts, self._numbers["note"]] if self._numbers.get("note") else texts
+        return [_duration(seconds), *_rows(self._numbers.get("rows"), seconds)]
+
+    def _note(self) -> list[str]:
+        return [self._numbers["note"]] if self._numbers.get("note") else []
 
     def _line(self) -> RenderableType:
         if not self._stage:
@@ -146,9 +148,11 @@ class RunConsole(logging.Handler):
         cells: list[RenderableType] = [Spinner("dots"), Text(f"{self._stage:<19}", style="bold")]
         if (steps := self._numbers.get("steps")) is not None:
             cells.append(ProgressBar(total=steps, completed=self._numbers.get("step", 0), width=_BAR_WIDTH))
-        cells.append(Text("   ".join(self._so_far()), no_wrap=True, overflow="ellipsis"))
+        cells.append(Text("   ".join([*self._so_far(), *self._note()]), no_wrap=True, overflow="ellipsis"))
         line.add_row(*cells)
-        below = [Text(f"{'':<22}{text}", no_wrap=True, overflow="ellipsis") for text in _aucs(self._numbers)]
+        # Lines of their own: beside the bar, 80 columns end before them.
+        texts = ["   ".join(_training(self._numbers)), *_validation(self._numbers)]
+        below = [Text(f"{'':<22}{text}", no_wrap=True, overflow="ellipsis") for text in texts if text]
         return Group(line, *below)
 
 
@@ -170,7 +174,11 @@ def _training(numbers: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def _aucs(numbers: Mapping[str, Any]) -> list[str]:
-    """The last validation's AUCs as one text, if there was one."""
-    aucs = [f"{name.removeprefix('auc_')} {value:.4f}" for name, value in numbers.items() if name.startswith("auc_")]
-    return ["AUC  " + "  ".join(aucs)] if aucs else []
+def _validation(numbers: Mapping[str, Any]) -> list[str]:
+    """The last validation's numbers, if there was one: a text for the AUCs, one for the regressions' errors."""
+    texts = []
+    for metric in ("auc", "mse"):
+        prefix = f"{metric}_"
+        found = [f"{name.removeprefix(prefix)} {x:.4f}" for name, x in numbers.items() if name.startswith(prefix)]
+        texts += [f"{metric.upper()}  " + "  ".join(found)] if found else []
+    return texts

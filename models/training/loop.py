@@ -161,7 +161,8 @@ class _Training:
         self._checkpoints.save(position.epoch * self._steps + position.batch, position)
 
     def _report(self, epoch: int, batch: int, loss: float, curves: Curves) -> None:
-        known = curves.epochs[-1].validation.auc if curves.epochs else {}
+        validation = curves.epochs[-1].validation if curves.epochs else None
+        known = {"auc": validation.auc, "mse": validation.mse} if validation else {}
         progress.report(
             "train",
             epoch=epoch,
@@ -170,5 +171,5 @@ class _Training:
             steps=self._steps,
             rows=min(batch * self._config.batch_size, self._train.rows) + (epoch - 1) * self._train.rows,
             loss=loss,
-            **{f"auc_{task}": value for task, value in known.items() if value is not None},
+            **{f"{metric}_{task}": x for metric, of in known.items() for task, x in of.items() if x is not None},
         )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import math
 import pathlib
 import signal
@@ -94,6 +96,21 @@ def test_validation_is_the_auc_of_the_weights_that_are_left(
     best = result.curves.epochs[result.curves.best_epoch - 1].validation
     assert best.auc == pytest.approx({"click": click, "buy": buy}, abs=1e-6)
     assert best.mean_auc == pytest.approx((click + buy) / 2, abs=1e-6)
+
+
+def test_a_regressions_error_is_told_as_training_goes_on(
+    data: TrainingData, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = {"click": TASKS["click"].model_copy(update={"kind": "regression"}), "buy": TASKS["buy"]}
+    config = TRAIN.model_copy(update={"epochs": 1})
+    ranker = build_ranker(LAYOUT, tasks, MODEL, RATES)
+    with caplog.at_level(logging.INFO, "feedrank.progress"):
+        fit(ranker, dataclasses.replace(data, tasks=tasks), config, tmp_path / "checkpoints", tmp_path / "log")
+    table = transformed_table(1_500, seed=2)
+    errors = ranker(tensors(table))["click"].numpy() - table["label_click"].to_numpy()
+    numbers = caplog.records[-1].__dict__["numbers"]
+    assert numbers["mse_click"] == pytest.approx(np.mean(errors**2), rel=1e-5)
+    assert {name for name in numbers if name.startswith(("auc_", "mse_"))} == {"mse_click", "auc_buy"}
 
 
 def test_the_same_seed_gives_the_same_weights(

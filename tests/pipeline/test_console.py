@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from features import progress
+from pipeline.console import RunConsole
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_shows_epoch_loss_and_every_tasks_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Terminal()
+    with RunConsole(screen) as console:
+        console.stage_started("train")
+        numbers = {"auc_click": 0.75, "mse_watch": 2.5}
+        progress.report("train", epoch=1, epochs=3, step=10, steps=20, rows=12_345_678, loss=0.5, **numbers)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
+    drawn = {line.strip() for line in lines}
+    assert {"epoch 1/3   loss 0.5000", "AUC  click 0.7500", "MSE  watch 2.5000"} <= drawn
+    assert max(map(len, lines)) <= 80
