@@ -17,7 +17,7 @@ from pipeline.components.statistics import CountedStatisticsGen
 from pipeline.components.transform import SpecTransform
 from pipeline.components.validate import DataGate, SpecSchema
 from pipeline.config import RunConfig
-from pipeline.evaluation.truth import find_truth
+from pipeline.evaluation.truth import find_truth, truth_fingerprint
 from pipeline.lookups import Lookups
 
 Nodes = dict[str, base_node.BaseNode]
@@ -106,6 +106,7 @@ def _add_training(nodes: Nodes, config: RunConfig) -> None:
 
 def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     model, examples = nodes["train"].outputs["model"], nodes["ingest"].outputs["examples"]
+    truth = find_truth(config.data.path)
     baseline = nodes["baseline"] = lookups.baseline(nodes["train"])
     version = {"baseline_pushed": baseline.outputs["pushed"]} if "pushed" in baseline.outputs else {}
     nodes["evaluate"] = Evaluate(
@@ -114,7 +115,8 @@ def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
-        truth=find_truth(config.data.path),
+        truth=truth,
+        truth_fingerprint=truth_fingerprint(truth),
         **version,
     )
     nodes["check_serving"] = CheckServing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from features.errors import DataError
@@ -83,8 +83,13 @@ def fingerprint(dataset: Dataset, path: str) -> str:
     Raises:
         DataError: if a pattern finds no file.
     """
+    return fingerprint_files(all_files(dataset, path), path)
+
+
+def fingerprint_files(files: Iterable[str], path: str) -> str:
+    """A hash of names (relative to `path`), sizes and modification times of `files`, in their order."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in all_files(dataset, path):
+    for file in files:
         status = os.stat(file)
         digest.update(f"{name_of(file, path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ Writes ``evaluation.json`` into TFX's ``ModelEvaluation`` and the files and prop
 """
 
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from pipeline.evaluation.predictor import Predictor
 from pipeline.evaluation.rows import EvaluatedRows, collect, read_split
 from pipeline.evaluation.truth import against_truth, key_column
 
+LOGGER = logging.getLogger(__name__)
 FILE = "evaluation.json"
 SPLIT = "test"
 
@@ -39,6 +41,7 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
     baseline_model: OptionalInputArtifact[standard_artifacts.Model] = None,
     baseline_pushed: OptionalInputArtifact[standard_artifacts.PushedModel] = None,
     truth: Parameter[str] = "",
+    truth_fingerprint: Parameter[str] = "",
 ) -> None:
     """Measures `model`, and `baseline_model` on the same rows, and blesses or refuses `model`.
 
@@ -52,7 +55,9 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         baseline_model: the last blessed model, if there is one.
         baseline_pushed: its push: names its version, and is what changes when another model went live in between.
         truth: folder of a synthetic log's truth; empty if there is none.
+        truth_fingerprint: of its files. Not read: it is there so that TFX's cache notices another truth.
     """
+    LOGGER.info("evaluate against a truth with fingerprint '%s'", truth_fingerprint)
     found = evaluate_split(
         artifact_utils.get_split_uri([examples], SPLIT),
         Dataset.model_validate_json(dataset),

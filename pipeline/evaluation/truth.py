@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from features.errors import DataError
+from features.logs.files import fingerprint_files
 from features.spec import Dataset
 from models import metrics
 from models.config import UP
@@ -28,6 +29,11 @@ def find_truth(data: str | Path) -> str:
     """The truth beside a log in the folder `data`; empty if there is none."""
     folder = Path(data) / FOLDER
     return str(folder) if any(folder.rglob("*.parquet")) else ""
+
+
+def truth_fingerprint(truth: str) -> str:
+    """A hash of the files in the folder `truth`, as of a log's: it changes when they do; empty if there is no truth."""
+    return fingerprint_files(sorted(map(str, Path(truth).rglob("*.parquet"))), truth) if truth else ""
 
 
 def key_column(truth: str, dataset: Dataset) -> str:
