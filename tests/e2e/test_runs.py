@@ -113,9 +113,13 @@ def test_the_export_answers_as_the_trainer_did_in_another_process(first_run, tmp
     )
     examples = ds.dataset(record.output("ingest", "examples") / "Split-validation").to_table(columns=[ROW_ID])
     ids = pa.compute.list_flatten(examples[ROW_ID]).to_pylist()
-    scored = dict(zip(ids, pq.read_table(out)["click"].to_pylist(), strict=True))
-    for row, click in zip(trainer[ROW_ID].to_pylist(), trainer["click"].to_pylist(), strict=True):
-        assert scored[row] == pytest.approx(click, abs=1e-5)
+    scores = pq.read_table(out)
+    outputs = [name for name in trainer.column_names if name != ROW_ID]
+    assert set(config.dataset.tasks) <= set(outputs)
+    for output in outputs:
+        scored = dict(zip(ids, scores[output].to_pylist(), strict=True))
+        for row, expected in zip(trainer[ROW_ID].to_pylist(), trainer[output].to_pylist(), strict=True):
+            assert scored[row] == pytest.approx(expected, abs=1e-5), output
 
 
 def test_a_repeated_run_reuses_everything_and_pushes_nothing(first_run, small):
