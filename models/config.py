@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import pydantic
 
-from features.frozen import BareKind, Frozen
+from features.frozen import BareKind, Frozen, SpecError, unknown
 
 Units = Annotated[tuple[pydantic.PositiveInt, ...], pydantic.Field(min_length=1)]
 Rate = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -245,11 +245,11 @@ class ModelConfig(Frozen):
     @classmethod
     def _expand(cls, value: Any) -> Any:
         value = {"preset": value} if isinstance(value, str) else value
-        if not isinstance(value, Mapping) or value.get("preset") is None:
+        if not isinstance(value, Mapping) or not isinstance(value.get("preset"), str):
             return value
         name = ALIASES.get(value["preset"], value["preset"])
         if name not in PRESETS:
-            raise ValueError(f"unknown preset '{value['preset']}'; presets: {', '.join([*PRESETS, *ALIASES])}")
+            raise SpecError(unknown("preset", name, [*PRESETS, *ALIASES]))
         merged = _overlay(PRESETS[name].parts, value)
         return {**merged, "preset": _preset_of(merged)}
 

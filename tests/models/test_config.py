@@ -72,12 +72,13 @@ def test_a_config_survives_json(preset: str):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("mmoee", ["'mmoee'", "shared_bottom, mmoe, ple, mmoe_dlen, ple_dlen, dlen"]),
+        ("mmoee", ["'mmoee'", "did you mean 'mmoe'?", "shared_bottom, mmoe, ple, mmoe_dlen, ple_dlen, dlen"]),
         ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'mmoe', 'ple'"]),
         ({"head": {"kind": "esmm"}}, ["'esmm'", "'independent', 'dlen'"]),
         ({"trunk": {"kind": "mmoe", "expert": 3}}, ["'expert'", "experts, units", "did you mean 'experts'"]),
         ({"embeding_dim": 3}, ["'embeding_dim'", "did you mean 'embedding_dim'"]),
         ({"preset": "dlen", "head": {"ratio": 1.5}}, ["ratio", "less than 1"]),
+        ({"preset": ["mmoe"]}, ["preset", "valid string"]),
     ],
 )
 def test_a_mistake_is_told_with_what_is_allowed(written: object, said: list[str]):
