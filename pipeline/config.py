@@ -16,6 +16,8 @@ from features.spec import METRICS, Dataset, Numeric, SideTable, Task
 from features.synthesis.config import SynthesisConfig
 from models.config import DlenHead, ModelConfig, TrainConfig
 
+MAX_REGRESSION = 0.005
+"""How far a task may fall behind the last blessed model where the configuration does not say."""
 WITNESS_ROWS = 1024
 """Validation rows whose predictions travel with the export, for check_serving to compare."""
 
@@ -77,14 +79,20 @@ class EvaluateConfig(Frozen):
     """Columns for whose values the metrics are also computed."""
     thresholds: dict[str, dict[str, Bound]] = pydantic.Field(default={})
     """By task, then metric; null takes away what a configuration below has set."""
-    max_regression: Share | None = 0.005
-    """How far a task's AUC may fall below the last blessed model's on the same rows; null: any model may follow."""
+    max_regression: Share | dict[str, Share] | None = MAX_REGRESSION
+    """How far a task's AUC may fall below the last blessed model's on the same rows; of a regression, the share by which
+    its MSE may rise. One number for all tasks, or by task (0.005 for those not named); null: any model may follow."""
     regression_z: float = pydantic.Field(default=1.645, ge=0)
     """Standard errors of the AUCs' difference that a fall may have beyond `max_regression`: with few positives, equal
     models differ by chance. At 1.645 chance alone refuses, for each task, at most one of twenty models that fell as far
     as allowed."""
     up_interactions: tuple[str, ...] | None = None
     """Tasks that count as an interaction when `up` is judged; all binary ones by default."""
+
+    def allowed_regression(self, task: str) -> float | None:
+        """`max_regression` of one task."""
+        allowed = self.max_regression
+        return allowed.get(task, MAX_REGRESSION) if isinstance(allowed, dict) else allowed
 
     @pydantic.field_validator("thresholds", mode="before")
     @classmethod
@@ -236,6 +244,9 @@ def _check_evaluate(evaluate: EvaluateConfig, dataset: Dataset) -> None:
         for metric in bounds:
             if metric not in computed:
                 raise SpecError(f"evaluate.thresholds.{name}: {unknown('metric', metric, computed)}")
+    if isinstance(evaluate.max_regression, dict):
+        for name in evaluate.max_regression:
+            _task(dataset, name, "evaluate.max_regression")
     for name in evaluate.up_interactions or ():
         if _task(dataset, name, "evaluate.up_interactions").kind != "binary":
             raise SpecError(f"evaluate.up_interactions: task '{name}' is a regression; allowed: binary tasks")

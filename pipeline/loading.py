@@ -170,6 +170,8 @@ def _as_mapping(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
         return {}
     if key := _shorthand(path):
         return {key: value}
+    if {dict, float} <= {get_origin(part) or part for part in _at(path)}:
+        return {}  # one number for all names gives way to numbers by name
     raise ConfigError(f"{'.'.join(path)} holds {value!r}, which has no keys; give the whole value")
 
 
@@ -177,11 +179,18 @@ def _shorthand(path: tuple[str, ...]) -> str | None:
     """The key that a bare value at `path` stands for, as the configuration's classes declare it."""
     if path == ("dataset",):
         return "extends"
+    keys = (
+        part.discriminator if isinstance(part, FieldInfo) else getattr(part, "SHORTHAND", None) for part in _at(path)
+    )
+    return next((key for key in keys if isinstance(key, str)), None)
+
+
+def _at(path: tuple[str, ...]) -> list[Any]:
+    """What the configuration's classes allow at `path`."""
     parts: list[Any] = [RunConfig]
     for key in path:
         parts = [part for above in parts for part in _below(above, key)]
-    keys = (part.discriminator if isinstance(part, FieldInfo) else getattr(part, "SHORTHAND", None) for part in parts)
-    return next((key for key in keys if isinstance(key, str)), None)
+    return parts
 
 
 def _below(part: Any, key: str) -> Iterator[Any]:

@@ -5,7 +5,7 @@ A model is refused where
 - a task cannot be judged: a binary task's AUC is undefined on the test rows, or predictions are not finite;
 - a metric lies outside a configured bound, or is undefined where one is configured;
 - a task both models know became worse than in the last blessed model on the same rows: its AUC fell by more than
-  ``max_regression`` and ``regression_z`` standard errors of the difference (by DeLong: a task of few positives moves
+  its ``max_regression`` and ``regression_z`` standard errors of the difference (by DeLong: a task of few positives moves
   by chance), or its mean squared error rose by more than that share;
 - the last blessed model exists but cannot be asked about these rows. ``max_regression: null`` gives up the comparison.
 
@@ -91,13 +91,13 @@ def _why_outside(what: str, value: float | None, bound: Bound) -> str | None:
 
 
 def _regressions(evaluation: Numbers, config: EvaluateConfig) -> Iterator[Numbers]:
-    allowed, baseline = config.max_regression, evaluation.get("baseline")
-    if allowed is None or baseline is None:
+    baseline = evaluation.get("baseline")
+    if baseline is None:
         return
     for task, before in baseline["tasks"].items():
-        now = evaluation["tasks"].get(task)
+        allowed, now = config.allowed_regression(task), evaluation["tasks"].get(task)
         metric = "auc" if before["kind"] == "binary" else "mse"
-        if now is None or now["kind"] != before["kind"] or before.get(metric) is None:
+        if allowed is None or now is None or now["kind"] != before["kind"] or before.get(metric) is None:
             continue
         if metric == "auc":
             limit = _auc_limit(allowed, config.regression_z, baseline["auc_errors"].get(task))

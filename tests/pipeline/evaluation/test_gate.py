@@ -77,6 +77,23 @@ def test_a_regressions_error_may_rise_by_a_share():
     assert reason.startswith("task 'dwell': mse 2.11 is 0.11 above the last blessed model's 2 on the same rows")
 
 
+def test_each_task_may_have_its_own_limit():
+    def refused(max_regression):
+        found = verdict(evaluation(auc=0.69, mse=2.1, before=(0.7, 2.0)), EvaluateConfig(max_regression=max_regression))
+        return [reason.split(":")[0] for reason in found["reasons"]]
+
+    # The AUC fell by 0.01, the error rose by a twentieth.
+    assert refused({"click": 0.02, "dwell": 0.06}) == []
+    assert refused({"click": 0.02, "dwell": 0.04}) == ["task 'dwell'"]
+    assert refused({"click": 0.02}) == ["task 'dwell'"]  # not named: 0.005
+    assert refused({"dwell": 0.06}) == ["task 'click'"]
+
+
+def test_a_last_model_that_cannot_be_asked_is_no_matter_of_one_task():
+    found = verdict(evaluation(), EvaluateConfig(max_regression={"click": 1.0}), "the rows lack column age")
+    assert not found["blessed"]
+
+
 def test_a_task_that_only_the_last_model_knew_is_no_reason():
     both = evaluation(before=(0.7, 2.0))
     both["baseline"]["tasks"]["gone"] = {"kind": "binary", "rows": 100, "positives": 10, "auc": 0.9}
