@@ -110,7 +110,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
 def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     model: Model,
     data: Data,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON, too: the table goes to stderr.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON; the tables go to stderr.")] = False,
     output: Annotated[
         Path, typer.Option(help="JSON file to (over)write; rows left out go into a Parquet file beside it.")
     ] = Path("evaluation.json"),
@@ -121,9 +121,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     """Evaluate a model on a log with labels."""
     from pipeline import commands, pushed
 
-    evaluation = commands.evaluate(pushed.find_model(model, runs), data, output, slices or (), side_tables)
-    if as_json:
-        typer.echo(evaluation)
+    commands.evaluate(pushed.find_model(model, runs), data, output, slices or (), side_tables, as_json)
 
 
 @app.command("compile")

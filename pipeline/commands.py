@@ -193,25 +193,28 @@ def top(model: Path, data: str, user: str | None, items: int, side_tables: str |
     tables.show_top_items(tables.screen(), best)
 
 
-def evaluate(model: Path, data: str, output: Path, slices: Sequence[str], side_tables: str | None) -> str:
-    """Evaluates a model on a log with labels, and saves the evaluation.
-
-    Returns:
-        The evaluation as JSON.
+def evaluate(
+    model: Path, data: str, output: Path, slices: Sequence[str], side_tables: str | None, as_json: bool
+) -> None:
+    """Evaluates a model on a log with labels, saves the evaluation and prints it: the tables, or the JSON with the tables
+    on standard error.
     """
     check_local("--output", str(output))
-    refused = str(output.with_suffix(".quarantine.parquet"))
+    refused = output.with_suffix(".quarantine.parquet")
     with _asking("evaluate") as asking:
-        options = asking.model_log.LogOptions(tables=side_tables, quarantine=refused)
+        options = asking.model_log.LogOptions(tables=side_tables, quarantine=str(refused))
         evaluation = asking.scoring.evaluate(model, data, options, slices)
-        titles, rows = asking.scoring.evaluation_table(evaluation)
+        printed = asking.scoring.evaluation_tables(evaluation)
     text = json.dumps(evaluation, indent=2)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text + "\n", encoding="utf-8")
-    console = tables.screen(errors=True)
-    tables.show_evaluation(console, evaluation, titles, rows)
+    console = tables.screen(errors=as_json)
+    tables.show_evaluation(console, evaluation, printed)
+    if refused.exists():
+        console.print(f"kept apart: {refused}", soft_wrap=True)
     console.print(f"saved {output}", soft_wrap=True)
-    return text
+    if as_json:
+        print(text)
 
 
 # -- what there is ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,17 @@ import pyarrow.parquet as pq
 
 from features import progress
 from features.errors import DataError, ModelError
-from features.logs import Counts, LogBatch, Tables, count_tables, load_saved_tables, load_tables, read_log, resolve
+from features.logs import (
+    Counts,
+    LogBatch,
+    Tables,
+    check_log,
+    count_tables,
+    load_saved_tables,
+    load_tables,
+    read_log,
+    resolve,
+)
 from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_local
 from features.spec import Dataset
@@ -46,6 +56,14 @@ class ModelLog:
         self._stage = stage
         self.counts = Counts()
         self.table_counts = count_tables(self._side_tables)
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Makes sure that the log holds what `columns` are made from.
+
+        Raises:
+            DataError: if a file does not.
+        """
+        check_log(self.dataset, self._root, self.files, columns)
 
     def batches(self, refused: BatchWriter | None, files: Sequence[str] | None = None) -> Iterator[LogBatch]:
         """Batches of the log; rows left out of it and of its side tables go to `refused`."""

@@ -129,13 +129,15 @@ def evaluate(
         ``quarantined``, ``tables``, ``unmatched``, ``model``, ``seconds`` (see `ScoreResult`).
 
     Raises:
-        DataError: if no row is left, a file lacks a column that features or labels need, or a side table's file is damaged.
+        DataError: if no row is left, a file lacks a column that features, labels, masks, the group or slices need, or a
+            side table's file is damaged.
         ModelError: if the model cannot be loaded.
     """
     started = time.monotonic()
     options = options or LogOptions()
     predictor = Predictor(model)
     log = ModelLog(predictor.bundle, data, options, labels=True, stage="evaluate")
+    log.require(slices)
     with contextlib.ExitStack() as stack:
         refused = stack.enter_context(BatchWriter(Path(options.quarantine), lazy=True)) if options.quarantine else None
         rows = collect((batch.rows for batch in log.batches(refused)), log.dataset, predictor, slices)
@@ -247,15 +249,25 @@ def _scored(batch: LogBatch, dataset: Dataset, predictor: Predictor) -> pa.Recor
     return pa.RecordBatch.from_pydict(columns)
 
 
-def evaluation_table(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows of the table that commands print for an evaluation; an undefined number is a dash."""
-    titles = ["task", "rows", "positives", "rate"]
+def evaluation_tables(evaluation: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+    """Titles and rows of the tables that commands print for an evaluation: the whole, then one a sliced column.
+
+    An undefined number is a dash.
+    """
+    tasks = evaluation["tasks"]
     metrics = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration", "mse", "mae")
-    shown = [name for name in metrics if any(name in numbers for numbers in evaluation["tasks"].values())]
-    rows = []
-    for task, numbers in evaluation["tasks"].items():
-        rate = "-" if numbers.get("rate") is None else f"{numbers['rate']:.3%}"
-        positives = "-" if numbers.get("positives") is None else f"{numbers['positives']:,}"
-        cells = ["-" if numbers.get(name) is None else f"{numbers[name]:.4f}" for name in shown]
-        rows.append([task, f"{numbers['rows']:,}", positives, rate, *cells])
-    return [*titles, *(name.replace("_", " ") for name in shown)], rows
+    shown = [name for name in metrics if any(name in numbers for numbers in tasks.values())]
+    titles = ["task", "rows", "positives", "rate", *(name.replace("_", " ") for name in shown)]
+    whole = (titles, [[task, *_cells(numbers, shown)] for task, numbers in tasks.items()])
+    sliced = [
+        ([column, *titles], [[v, t, *_cells(n, shown)] for v, of in values.items() for t, n in of["tasks"].items()])
+        for column, values in evaluation["slices"].items()
+    ]
+    return [whole, *sliced]
+
+
+def _cells(numbers: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
+    rate = "-" if numbers.get("rate") is None else f"{numbers['rate']:.3%}"
+    positives = "-" if numbers.get("positives") is None else f"{numbers['positives']:,}"
+    values = ["-" if numbers.get(name) is None else f"{numbers[name]:.4f}" for name in metrics]
+    return [f"{numbers['rows']:,}", positives, rate, *values]

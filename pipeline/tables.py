@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from features.logs.quarantine import REASONS
 from features.spec import Dataset
 from pipeline.doctor import Finding
 from pipeline.history import Outcome
@@ -124,16 +125,25 @@ def _show_quarantined(console: Console, where: str, quarantined: Mapping[str, An
             f"{r['reason']} in {r['column'] or 'the row'}: {r['rows']:,}" for r in quarantined["reasons"]
         )
         console.print(f"{where}{quarantined['rows']:,} rows quarantined: {escape(reasons)}", soft_wrap=True)
+    for file in quarantined["damaged_files"]:
+        console.print(f"[red]{where}{escape(file['path'])}: {REASONS[file['reason']]}[/]", soft_wrap=True)
 
 
-def show_evaluation(
-    console: Console, evaluation: Mapping[str, Any], titles: Sequence[str], rows: Iterable[Sequence[str]]
-) -> None:
-    """An evaluation's table."""
-    table = _table(*titles, right=titles[1:])
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+Printed = tuple[Sequence[str], Iterable[Sequence[str]]]
+"""Titles and rows of a table."""
+
+
+def show_evaluation(console: Console, evaluation: Mapping[str, Any], printed: Iterable[Printed]) -> None:
+    """An evaluation's tables, what is undefined in them and why, and the rows that are in none."""
+    for titles, rows in printed:
+        table = _table(*titles, right=titles[titles.index("task") + 1 :])
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    if evaluation["up"] is not None and evaluation["up"]["auc_any_interaction"] is not None:
+        console.print(f"AUC of up against any interaction: {evaluation['up']['auc_any_interaction']:.4f}")
+    for note in evaluation["notes"]:
+        console.print(escape(note), soft_wrap=True)
     _show_lost(console, evaluation["quarantined"], evaluation["tables"], evaluation["unmatched"])
 
 

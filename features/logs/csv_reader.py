@@ -136,7 +136,15 @@ class _Parser:
         reasons = self._early_faults(block)
         table, good = self._table(block, reasons)
         rejects = [
-            Reject(self._name, first_row + i, int(block.lines[i]), "", reason, "", text(block.raw(i), RAW_CHARS))
+            Reject(
+                self._name,
+                first_row + i,
+                int(block.lines[i]),
+                self._longest_column(block.raw(i)) if reason == "oversized_field" and i not in block.flagged else "",
+                reason,
+                "",
+                text(block.raw(i), RAW_CHARS),
+            )
             for i, reason in sorted(reasons.items())
         ]
         return RawBatch(
@@ -195,13 +203,22 @@ class _Parser:
         return reasons
 
     def _longest_field(self, line: bytes) -> int:
-        """Bytes of the longest field of one line; a delimiter inside quotes ends no field."""
+        """Bytes of the longest field of one line."""
+        return int(self._field_lengths(line).max())
+
+    def _longest_column(self, line: bytes) -> str:
+        """Name of the column that the longest field of one line is in; nothing where the spec does not read it."""
+        longest = int(self._field_lengths(line).argmax())
+        return next((name for name, position in self._positions.items() if position == longest), "")
+
+    def _field_lengths(self, line: bytes) -> NDArray[Any]:
+        """Bytes of each field of one line; a delimiter inside quotes ends no field."""
         codes = np.frombuffer(line, dtype=np.uint8)
         ends = codes == ord(self._source.delimiter)
         if self._source.quote:
             ends &= np.cumsum(codes == ord(self._source.quote)) & 1 == 0
         edges = np.concatenate([[-1], np.flatnonzero(ends), [len(line)]])
-        return int(np.diff(edges).max()) - 1
+        return np.diff(edges) - 1
 
     def _table(self, block: Block, reasons: dict[int, str]) -> tuple[dict[str, pa.Array], NDArray[Any]]:
         """Parses the rows without a fault; adds those that fail to `reasons`. Returns the columns and the rows' positions."""

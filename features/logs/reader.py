@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from features.logs.files import name_of, resolve
 from features.logs.labels import label_arrays
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
-from features.logs.sources import read_source
+from features.logs.sources import check_columns, read_source
 from features.logs.tables import Tables, conform, function_named
 from features.spec import DAY, ROW_ID, SPLITS, Dataset, Derived
 
@@ -66,9 +67,9 @@ def read_log(
         path: the data folder; file names in row ids and dead letters are relative to it.
         tables: the side tables (`load_tables` or `load_saved_tables`).
         files: the files to read; those of ``dataset.source`` by default.
-        labels: whether every row must have its labels. Without, the output has no label columns, and the log may lack
-            every column that no feature needs.
-        split: whether rows outside every part of the split are refused. Without, all rows are kept.
+        labels: whether every row must have its labels. Without, the output has no label columns.
+        split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
+            every column that no feature, group, label or mask needs (without labels: that no feature needs).
 
     Yields:
         at least one batch a file, in the files' order; memory does not grow with the log.
@@ -89,6 +90,17 @@ def read_log(
             yield stages.run(RawBatch(name, {}, nothing, nothing, lambda _: ""))
 
 
+def check_log(dataset: Dataset, path: str, files: Sequence[str], names: Sequence[str]) -> None:
+    """Looks whether each file holds what the columns `names` are made from; at headers and footers only.
+
+    Raises:
+        DataError: if a file does not, naming what it lacks.
+    """
+    wanted = [name for name in dataset.columns if name in _made_from(dataset, names)]
+    for file in files:
+        check_columns(file, name_of(file, path), dataset.source, wanted)
+
+
 class _Stages:
     """What is done to each batch, decided once."""
 
@@ -100,11 +112,12 @@ class _Stages:
         self._labels = labels
         self._split = split
         self._schema = plain_schema(dataset, labels)
-        required = set(dataset.columns) if labels else _needed(dataset, dataset.feature_columns())
+        used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
+        required = set(dataset.columns) if labels and split else _made_from(dataset, used)
         self.optional = frozenset(set(dataset.columns) - required)
-        needed = set(dataset.all_columns()) if labels else _needed(dataset, kept_columns(dataset))
-        self._ignored = frozenset(set(dataset.columns) - needed)
-        self._derived = [(d, function_named(d.function)) for d in dataset.derived if needed.intersection(d.outputs)]
+        made = set(dataset.all_columns()) if labels else _made_from(dataset, kept_columns(dataset))
+        self._ignored = frozenset(set(dataset.columns) - made)
+        self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
 
     def columns(self) -> list[str]:
         """Columns to ask a file for."""
@@ -124,7 +137,7 @@ class _Stages:
         numbers = raw.rows[first.good]
         ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)
-        part = self._part(columns, ids, second)
+        part = self._part(columns, ids, second, set(raw.columns))
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
@@ -138,7 +151,8 @@ class _Stages:
         for name, column in self._dataset.columns.items():
             unit = time.unit if time is not None and time.column == name else None
             if name in raw.columns and name not in self._ignored:
-                relaxed = column.model_copy(update={"required": False}) if name in self.optional else column
+                is_relaxed = name in self.optional and not self._labels
+                relaxed = column.model_copy(update={"required": False}) if is_relaxed else column
                 arrays.append(cast_column(name, relaxed, raw.columns[name], source, faults, unit))
             else:
                 arrays.append(pa.nulls(len(raw.rows), arrow_type(column.type)))
@@ -151,10 +165,13 @@ class _Stages:
             arrays |= _outputs(derived, function(inputs), batch.num_rows)
         return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
-    def _part(self, columns: dict[str, pa.Array], ids: NDArray[Any], faults: Faults) -> NDArray[Any]:
+    def _part(
+        self, columns: dict[str, pa.Array], ids: NDArray[Any], faults: Faults, given: Collection[str]
+    ) -> NDArray[Any]:
         time = self._dataset.time
         if time is not None:
-            columns[DAY] = days(time, columns[time.column], faults, required=self._split or self._labels)
+            required = self._split or (self._labels and time.column in given)
+            columns[DAY] = days(time, columns[time.column], faults, required=required)
         if not self._split:
             return np.full(len(ids), NO_PART, dtype=np.int8)
         part = parts(self._dataset.split, columns.get(DAY), ids)
@@ -163,8 +180,14 @@ class _Stages:
         return part
 
 
-def _needed(dataset: Dataset, names: Sequence[str]) -> set[str]:
-    """The named columns and all from which they are made."""
+def _answers(dataset: Dataset) -> list[str]:
+    """What an evaluation compares with and counts by: labels, masks and the group."""
+    named = [(task.label, task.mask) for task in dataset.tasks.values()]
+    return [name for name in (dataset.group, *itertools.chain(*named)) if name is not None]
+
+
+def _made_from(dataset: Dataset, names: Iterable[str]) -> set[str]:
+    """The named columns, and all of the log, its tables and derivations from which they are made."""
     needed = set(names)
     for derived in reversed(dataset.derived):
         if needed & set(derived.outputs):

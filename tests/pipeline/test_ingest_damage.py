@@ -146,7 +146,7 @@ CSV_DAMAGES = [
     Damage("bad_number", "score", "score", lambda _: b"inf"),
     Damage("bad_number", "tags", "tags", lambda _: b"1|two"),
     Damage("bad_utf8", "name", "name", lambda _: b"a\xff"),
-    Damage("oversized_field", "", "name", lambda _: b"z" * (MAX_FIELD + 1)),
+    Damage("oversized_field", "name", "name", lambda _: b"z" * (MAX_FIELD + 1)),
     Damage("missing_label", "click", "click", lambda _: b""),
     Damage("time_out_of_range", "day", "day", lambda _: b"20231231"),
     Damage("time_out_of_range", "day", "day", lambda _: b"20240105"),

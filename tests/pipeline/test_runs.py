@@ -110,7 +110,8 @@ def test_remote_paths_are_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
-    "command", [partial(commands.score, side_tables=None), partial(commands.evaluate, slices=(), side_tables=None)]
+    "command",
+    [partial(commands.score, side_tables=None), partial(commands.evaluate, slices=(), side_tables=None, as_json=False)],
 )
 def test_remote_outputs_are_refused(command: Callable[..., object]) -> None:
     with pytest.raises(ConfigError, match=r"^--output: 'gs:/bucket/x.parquet' is"):

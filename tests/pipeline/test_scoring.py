@@ -122,7 +122,7 @@ def test_bad_rows_of_a_side_table_are_counted_and_kept(joining, log, users, tmp_
 def test_an_evaluation_tells_bad_rows_of_a_side_table(joining, log, users):
     found = scoring.evaluate(joining, str(log), LogOptions(tables=str(users)))
     assert found["tables"]["users"]["quarantined"]["rows"] == 1
-    text = said(tables.show_evaluation, found, *scoring.evaluation_table(found))
+    text = said(tables.show_evaluation, found, scoring.evaluation_tables(found))
     assert "table users: 1 rows quarantined: bad_number in age: 1" in text
     assert "3 rows of the log find nothing in table users" in text
 
@@ -143,10 +143,37 @@ def test_a_later_log_is_evaluated_whatever_its_split(model, log, tmp_path):
     assert (found["tasks"]["like"]["rows"], found["tasks"]["like"]["auc"]) == (5, 1.0)
     assert (found["rows_read"], found["rows"], found["quarantined"]["rows"]) == (8, 6, 2)
     assert pq.read_table(dead).num_rows == 2
-    titles, rows = scoring.evaluation_table(found)
+    (titles, rows), (sliced, of_tab) = scoring.evaluation_tables(found)
     assert titles[:5] == ["task", "rows", "positives", "rate", "auc"]
     assert rows[0][:5] == ["click", "6", "3", "50.000%", "0.4444"]
     assert rows[2][2:5] == ["-", "-", "-"]
+    assert sliced[:6] == ["tab", *titles[:5]]
+    # Too few positives for an AUC of tab x.
+    assert of_tab[0][:6] == ["x", "click", "4", "2", "50.000%", "-"]
+    assert "AUC of up against any interaction" in said(tables.show_evaluation, found, scoring.evaluation_tables(found))
+
+
+def test_a_later_log_may_lack_what_no_evaluation_needs(model, tmp_path):
+    rows = [",".join(row.split(",")[i] for i in (0, 2, 4, 5, 6, 7)) for row in GOOD]
+    (tmp_path / "day.csv").write_text("user,score,clicked,liked,exposed,seconds\n" + "\n".join(rows) + "\n")
+    found = scoring.evaluate(model, str(tmp_path / "day.csv"))
+    assert found["tasks"]["click"]["gauc"] == pytest.approx(3 / 5)
+    with pytest.raises(DataError, match="lacks tab"):
+        scoring.evaluate(model, str(tmp_path / "day.csv"), slices=["tab"])
+    (tmp_path / "day.csv").write_text("score,clicked,liked,exposed,seconds\n0.9,1,1,1,1\n")
+    with pytest.raises(DataError, match="lacks user"):
+        scoring.evaluate(model, str(tmp_path / "day.csv"))
+
+
+def test_a_damaged_log_says_that_nobody_can_count_what_is_lost(model, tmp_path):
+    rows = "\n".join(GOOD * 500)
+    whole = gzip.compress(f"{HEADER}{rows}\n".encode())
+    (tmp_path / "day.csv.gz").write_bytes(whole[: len(whole) // 2])
+    found = scoring.score(model, str(tmp_path / "day.csv.gz"), str(tmp_path / "scores.parquet"))
+    assert 0 < found.rows < 3000
+    assert "day.csv.gz: the compressed file ends too early: its remaining rows are lost" in said(
+        tables.show_scored, found
+    )
 
 
 def test_one_users_best_items(model, log):

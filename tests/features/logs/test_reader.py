@@ -27,8 +27,8 @@ MALFORMED = [
     (b'7,8,1.5",a,"nn,x,3,20240101,1,0,1', "unbalanced_quote", "", ""),
     (b"7,8,1.5,a\rnn,3,20240101,1,0,1", "stray_carriage_return", "", ""),
     (b"", "blank_line", "", ""),
-    (b"7,8,1.5," + b"x" * 101 + b",3,20240101,1,0,1", "oversized_field", "", ""),
-    (b'7,8,1.5,"' + b"x," * 50 + b'",3,20240101,1,0,1', "oversized_field", "", ""),
+    (b"7,8,1.5," + b"x" * 101 + b",3,20240101,1,0,1", "oversized_field", "name", ""),
+    (b'7,8,1.5,"' + b"x," * 50 + b'",3,20240101,1,0,1', "oversized_field", "name", ""),
     (b"7,8,1.5,a\xffb,3,20240101,1,0,1", "bad_utf8", "name", "a\\xffb"),
     (b"7,8,1\xff,ann,3,20240101,1,0,1", "bad_utf8", "score", "1\\xff"),
     (b"x,8,1.5,ann,3,20240101,1,0,1", "bad_number", "user", "x"),
@@ -412,6 +412,21 @@ def test_without_labels_only_features_are_needed(tmp_path: Path) -> None:
     write(tmp_path, "7,8,1.5", header="user,item,score")
     with pytest.raises(DataError, match="lacks tags"):
         read(dataset(), tmp_path, labels=False, split=False)
+
+
+def test_with_labels_of_any_day_features_answers_and_the_group_are_needed(tmp_path: Path) -> None:
+    write(tmp_path, "7,8,1.5,3,1,0,1", header="user,item,score,tags,click,like,seen")
+    rows, bad = read(dataset(), tmp_path, labels=True, split=False)
+    assert bad == []
+    assert rows["label_click"].to_pylist() == [1.0]
+    assert rows[DAY].to_pylist() == [None]
+    for lacking in ("user", "tags", "click", "seen"):
+        header = [name for name in ("user", "item", "score", "tags", "click", "like", "seen") if name != lacking]
+        write(tmp_path, ",".join("1" * len(header)), header=",".join(header))
+        with pytest.raises(DataError, match=f"lacks {lacking}"):
+            read(dataset(), tmp_path, labels=True, split=False)
+    with pytest.raises(DataError, match="lacks"):
+        read(dataset(), tmp_path)
 
 
 def breaks(batch: pa.RecordBatch) -> dict[str, pa.Array]:
