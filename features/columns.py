@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import DataError
-from features.spec import DAY, ROW_ID, Dataset, label_column, mask_column
+from features.spec import DAY, ROW_ID, Bucketized, Categorical, Dataset, Numeric, label_column, mask_column
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -54,6 +54,22 @@ def kept_columns(dataset: Dataset) -> tuple[str, ...]:
         if answers.intersection(derived.inputs):
             answers.update(derived.outputs)
     return tuple(name for name in columns if name in used or name not in answers)
+
+
+def drift_columns(dataset: Dataset) -> dict[str, str]:
+    """Columns whose distribution should stay: name to ``categorical`` or ``numeric``.
+
+    Ids, bags and sequences are left out: new users, items and histories are the nature of a feed. So is the time itself.
+    """
+    kinds: dict[str, str] = {}
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Categorical):
+            kinds[dataset.feature_column(name)] = "categorical"
+        elif isinstance(feature, Numeric | Bucketized):
+            kinds.setdefault(dataset.feature_column(name), "numeric")
+    if dataset.time is not None:
+        kinds.pop(dataset.time.column, None)
+    return kinds
 
 
 def plain_schema(dataset: Dataset, labels: bool = True) -> pa.Schema:

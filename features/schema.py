@@ -12,11 +12,9 @@ from features.columns import kept_columns
 from features.spec import (
     DAY,
     ROW_ID,
-    Bucketized,
     Categorical,
     Column,
     Dataset,
-    Numeric,
     label_column,
     mask_column,
 )
@@ -61,22 +59,6 @@ def answer_columns(dataset: Dataset) -> tuple[str, ...]:
     """The float32 label of every task, then the masks of those that have one."""
     masked = [name for name, task in dataset.tasks.items() if task.mask is not None]
     return (*map(label_column, dataset.tasks), *map(mask_column, masked))
-
-
-def drift_columns(dataset: Dataset) -> dict[str, str]:
-    """Columns whose distribution should stay: name to ``categorical`` or ``numeric``.
-
-    Ids, bags and sequences are left out: new users, items and histories are the nature of a feed. So is the time itself.
-    """
-    kinds: dict[str, str] = {}
-    for name, feature in dataset.features.items():
-        if isinstance(feature, Categorical):
-            kinds[dataset.feature_column(name)] = "categorical"
-        elif isinstance(feature, Numeric | Bucketized):
-            kinds.setdefault(dataset.feature_column(name), "numeric")
-    if dataset.time is not None:
-        kinds.pop(dataset.time.column, None)
-    return kinds
 
 
 def _feature(schema: schema_pb2.Schema, name: str, column: Column) -> schema_pb2.Feature:

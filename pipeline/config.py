@@ -9,7 +9,7 @@ import pydantic
 import yaml
 
 from features import catalog
-from features.columns import kept_columns
+from features.columns import drift_columns, kept_columns
 from features.frozen import Frozen, SpecError, unknown
 from features.paths import check_local
 from features.spec import METRICS, Dataset, Numeric, SideTable, Task
@@ -221,9 +221,21 @@ class RunConfig(Frozen):
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> RunConfig:
+        _check_validate(self.validate_, self.dataset)
         _check_evaluate(self.evaluate, self.dataset)
         _check_model(self.model, self.dataset)
         return self
+
+
+def _check_validate(validate: ValidateConfig, dataset: Dataset) -> None:
+    compared = drift_columns(dataset)
+    for column in validate.ignore_drift:
+        if column not in dataset.all_columns():
+            raise SpecError(f"validate.ignore_drift: {unknown('column', column, compared)}")
+        if column not in compared:
+            raise SpecError(
+                f"validate.ignore_drift: no drift is measured of column '{column}'; allowed: {', '.join(compared) or '(none)'}"
+            )
 
 
 def _check_evaluate(evaluate: EvaluateConfig, dataset: Dataset) -> None:

@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 import pydantic
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from features.errors import ConfigError
-from features.schema import drift_columns
+from features.columns import drift_columns
 from features.spec import SPLITS, Categorical, Dataset, TimeSplit
 from pipeline.config import ValidateConfig
 from pipeline.drift import features_by_name, jensen_shannon, l_infinity
@@ -149,16 +148,8 @@ def check_drift(
         config: the limits, and the columns that may drift.
         statistics: split to its statistics.
         previous: statistics of the previous run's training split, if there was one.
-
-    Raises:
-        ConfigError: if `config` ignores a column that is not compared.
     """
     compared = drift_columns(dataset)
-    if unknown := sorted(set(config.ignore_drift) - set(compared)):
-        raise ConfigError(
-            f"validate.ignore_drift names {', '.join(unknown)}, which no drift is measured of; "
-            f"columns: {', '.join(sorted(compared)) or '(none)'}"
-        )
     pairs: list[tuple[str, Statistics, Statistics]] = [
         (split, statistics[SPLITS[0]], statistics[split]) for split in SPLITS[1:] if split in statistics
     ]

@@ -62,7 +62,6 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
 
     Raises:
         DataError: naming every problem and its column, task, day or split.
-        ConfigError: if the config ignores the drift of an unknown column.
     """
     del schema  # an arrow of the graph: the anomalies below are against it
     ingested = json.loads(io_utils.read_string_file(os.path.join(manifest.uri, "manifest.json")))

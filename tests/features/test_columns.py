@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from features.columns import from_lists, kept_columns, list_schema, plain_schema, to_lists
+from features.columns import drift_columns, from_lists, kept_columns, list_schema, plain_schema, to_lists
 from features.errors import DataError
-from features.spec import Column, Derived
+from features.spec import Bag, Bucketized, Categorical, Column, Derived, Id, Numeric, Task
 from tests.features.logs.small_log import COLUMNS, dataset
 
 SPEC = dataset(columns=COLUMNS | {"watched": Column(type="float32", outcome=True)})
@@ -29,6 +29,25 @@ def _batch() -> pa.RecordBatch:
         ],
         schema=schema,
     )
+
+
+def test_drift_is_not_measured_of_ids_lists_and_the_time() -> None:
+    features = {
+        "user": Id(),
+        "tags": Bag(),
+        "item": Categorical(),
+        "name": Categorical(),
+        "score": Numeric(),
+        "score_bucket": Bucketized(column="score"),
+        "seen": Bucketized(),
+        "when": Numeric(column="day"),
+    }
+    assert drift_columns(dataset(features=features, tasks={"click": Task(label="click")})) == {
+        "item": "categorical",
+        "name": "categorical",
+        "score": "numeric",
+        "seen": "numeric",
+    }
 
 
 def test_kept_columns_are_all_but_answers() -> None:

@@ -13,7 +13,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import schema_utils
 
 from features.columns import list_schema
-from features.schema import build_schema, drift_columns, feature_spec, schema_feature
+from features.schema import build_schema, feature_spec, schema_feature
 from features.spec import DAY, ROW_ID, Dataset
 
 KINDS = {
@@ -96,15 +96,6 @@ def test_domains() -> None:
     click, stars = (schema_feature(schema, name).float_domain for name in ("label_click", "label_stars"))
     assert (click.min, click.max, click.disallow_nan) == (0.0, 1.0, True)
     assert not stars.HasField("max")
-
-
-def test_ids_lists_and_the_time_are_not_compared() -> None:
-    assert drift_columns(Dataset.model_validate(_spec())) == {
-        "tab": "categorical",
-        "city": "categorical",
-        "price": "numeric",
-        "age": "numeric",
-    }
 
 
 def test_parsing_spec_reads_an_example() -> None:
