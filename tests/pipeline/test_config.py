@@ -221,8 +221,6 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["evaluate.thresholds.click.auc={}"], "a bound needs `minimum`, `maximum` or both"),
         (["validate.ignore_drift=[aeg]"], "validate.ignore_drift: unknown column 'aeg'; did you mean 'age'?"),
         (["validate.ignore_drift=[item_id]"], "no drift is measured of column 'item_id'; allowed: category, "),
-        (["validate.ignore_drift=[aeg]"], "validate.ignore_drift: unknown column 'aeg'; did you mean 'age'?"),
-        (["validate.ignore_drift=[item_id]"], "no drift is measured of column 'item_id'; allowed: category, "),
         (["evaluate.slices=[devise]"], "evaluate.slices: unknown column 'devise'; did you mean 'device'?"),
         (["evaluate.slices=[liked]"], "column 'liked' is an outcome, which examples do not keep; allowed: "),
         (["evaluate.slices=[tags]"], "column 'tags' is a list; allowed: "),
