@@ -26,7 +26,9 @@ class Outcome(Frozen):
     serves: bool | None = None
     """Blessed by the check of the export."""
     reasons: tuple[str, ...] = ()
-    """Why a blessing was refused."""
+    """Why evaluation refused."""
+    serving_reasons: tuple[str, ...] = ()
+    """Why the check of the export refused."""
     pushed: Path | None = None
     """Version folder that TF Serving loads."""
     report: Path | None = None
@@ -78,13 +80,13 @@ def outcome(folder: RunFolder, record: RunRecord, push_directory: str) -> Outcom
     evaluation = read_json(record.output("evaluate", "evaluation"), "evaluation.json")
     check = read_json(record.output("check_serving", "blessing"), "check.json")
     tasks = evaluation.get("tasks", {})
-    verdicts = [found["verdict"] for found in (evaluation, check) if "verdict" in found]
     return Outcome(
         aucs={name: numbers.get("auc") for name, numbers in tasks.items() if numbers.get("kind") != "regression"},
         errors={name: numbers.get("mse") for name, numbers in tasks.items() if numbers.get("kind") == "regression"},
         blessed=evaluation.get("verdict", {}).get("blessed"),
         serves=check.get("verdict", {}).get("blessed"),
-        reasons=tuple(reason for verdict in verdicts for reason in verdict["reasons"]),
+        reasons=tuple(evaluation.get("verdict", {}).get("reasons", ())),
+        serving_reasons=tuple(check.get("verdict", {}).get("reasons", ())),
         pushed=_pushed_version(record.output("push", "pushed_model"), Path(push_directory)),
         report=folder.report if folder.report.exists() else None,
     )

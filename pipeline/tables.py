@@ -66,10 +66,13 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     for name, values in (("AUC", outcome.aucs), ("MSE", outcome.errors)):
         if values:
             lines.append((name, "   ".join(f"{task} {_number(value)}" for task, value in values.items())))
-    for name, blessed in (("evaluate", outcome.blessed), ("check_serving", outcome.serves)):
+    verdicts = (
+        ("evaluate", outcome.blessed, outcome.reasons),
+        ("check_serving", outcome.serves, outcome.serving_reasons),
+    )
+    for name, blessed, reasons in verdicts:
         if blessed is not None:
-            lines.append((name, _blessing(blessed)))
-    lines += [("", escape(reason)) for reason in outcome.reasons]
+            lines += [(name, _blessing(blessed)), *(("", escape(reason)) for reason in reasons)]
     if outcome.blessed is not None:
         lines.append(("pushed", escape(str(outcome.pushed)) if outcome.pushed else "nothing"))
     if outcome.report is not None:

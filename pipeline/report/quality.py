@@ -88,7 +88,9 @@ def _gate(evaluation: Json) -> Markup:
     failed = [check for check in checks if not check["ok"]]
     listed = [*failed, *(check for check in checks if check["ok"] and check["limit"] != "defined")]
     kind, text = ("good", "blessed") if verdict.get("blessed") else ("bad", "refused")
-    summary = f"{len(checks) - len(failed)} of {len(checks)} checks passed."
+    summary = f"{len(checks) - len(failed)} of {len(checks)} checks passed"
+    unlisted = len(checks) - len(listed)
+    summary += f"; {unlisted} of them, that a metric can be computed at all, are not listed." if unlisted else "."
     baseline = evaluation.get("baseline") or {}
     problem = (
         el("p", f"The last blessed model could not be asked: {baseline['problem']}")
