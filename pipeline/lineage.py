@@ -35,6 +35,12 @@ def lineage(store: mlmd.MetadataStore, run_id: str, root: Path) -> tuple[Executi
     return tuple(reader.execution(execution) for execution in executions)
 
 
+def maker(store: mlmd.MetadataStore, artifact: int) -> int | None:
+    """Id of the execution that made an artifact, if MLMD knows; later ones that put it out found it in the cache."""
+    events = store.get_events_by_artifact_ids([artifact])
+    return min((event.execution_id for event in events if event.type == _Event.OUTPUT), default=None)
+
+
 class _Reader:
     """Reads the executions of one run in their order, remembering what was made."""
 
@@ -76,11 +82,10 @@ class _Reader:
         )
 
     def _made_by(self, artifact: int) -> str:
-        """Id of the run that made an artifact; later executions that have it as an output found it in the cache."""
+        """Id of the run that made an artifact."""
         if artifact not in self._makers:
-            events = self._store.get_events_by_artifact_ids([artifact])
-            makers = [event.execution_id for event in events if event.type == _Event.OUTPUT]
-            self._makers[artifact] = self._context(min(makers), _RUN) if makers else ""
+            made_by = maker(self._store, artifact)
+            self._makers[artifact] = "" if made_by is None else self._context(made_by, _RUN)
         return self._makers[artifact]
 
     def _context(self, execution: int, kind: str) -> str:

@@ -21,6 +21,7 @@ from tfx.types import standard_artifacts
 from features.spec import Dataset
 from pipeline.artifacts import DataVerdict
 from pipeline.fingerprint import fingerprint
+from pipeline.lineage import maker
 
 _Event = metadata_store_pb2.Event
 Artifacts = dict[str, list[types.Artifact]]
@@ -76,11 +77,10 @@ def _latest_other(store: Any, artifacts: Artifacts, key: str, judgement: str) ->
 
 def producer_input(store: Any, artifact: int, key: str) -> int | None:
     """Id of what the execution that made an artifact read under `key`, if MLMD knows."""
-    events = store.get_events_by_artifact_ids([artifact])
-    makers = [event.execution_id for event in events if event.type == _Event.OUTPUT]
-    if not makers:
+    made_by = maker(store, artifact)
+    if made_by is None:
         return None
-    for event in store.get_events_by_execution_ids([min(makers)]):  # later ones reused it from the cache
+    for event in store.get_events_by_execution_ids([made_by]):
         if event.type == _Event.INPUT and event.path.steps[0].key == key:
             return int(event.artifact_id)
     return None
