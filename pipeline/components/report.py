@@ -13,13 +13,13 @@ from pathlib import Path
 
 from tfx import types
 from tfx.components.evaluator import constants
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_artifacts
 
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.evaluate import serving_model
-from pipeline.components.validate import read_statistics
+from pipeline.components.statistics import read_statistics
 from pipeline.history import read_json
 from pipeline.report.data import (
     Artifact,
@@ -163,8 +163,7 @@ def _is_blessed(blessing: types.Artifact | None) -> bool:
 def _statistics(artifact: types.Artifact | None, dataset: Dataset) -> dict[str, tuple[ColumnStatistics, ...]]:
     if artifact is None:
         return {}
-    splits = artifact_utils.decode_split_names(artifact.split_names)
-    return column_statistics({split: read_statistics(artifact, split) for split in splits}, dataset, SPLITS[0])
+    return column_statistics(read_statistics(artifact), dataset, SPLITS[0])
 
 
 def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, version: str | None) -> tuple[Stage, ...]:

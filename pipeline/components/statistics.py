@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import tensorflow_data_validation as tfdv
 from tfx import v1 as tfx
 from tfx.components.statistics_gen import executor
 from tfx.dsl.components.base import executor_spec
-from tfx.types import artifact_utils
+from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 
 from features.progress import report
-from pipeline.components.validate import read_statistics
+from pipeline.data_checks import Statistics
 
 STAGE = "statistics"
 
@@ -28,11 +30,17 @@ class CountingExecutor(executor.Executor):
         """Computes the statistics of each split, as TFX does."""
         super().Do(input_dict, output_dict, exec_properties)
         (made,) = output_dict["statistics"]
-        splits = artifact_utils.decode_split_names(made.split_names)
-        report(STAGE, rows=sum(int(read_statistics(made, split).datasets[0].num_examples) for split in splits))
+        report(STAGE, rows=sum(int(found.datasets[0].num_examples) for found in read_statistics(made).values()))
 
 
 class CountedStatisticsGen(tfx.components.StatisticsGen):
     """`tfx.components.StatisticsGen` with rows in its progress."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(CountingExecutor)
+
+
+def read_statistics(artifact: standard_artifacts.ExampleStatistics) -> dict[str, Statistics]:
+    """Split to its statistics, from an artifact that StatisticsGen wrote."""
+    splits = artifact_utils.decode_split_names(artifact.split_names)
+    folders = {str(split): artifact_utils.get_split_uri([artifact], split) for split in splits}
+    return {split: tfdv.load_stats_binary(os.path.join(folder, "FeatureStats.pb")) for split, folder in folders.items()}

@@ -3,7 +3,6 @@
 import json
 import os
 
-import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
@@ -15,8 +14,9 @@ from features.schema import build_schema
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
+from pipeline.components.statistics import read_statistics
 from pipeline.config import ValidateConfig
-from pipeline.data_checks import Statistics, judge
+from pipeline.data_checks import judge
 from pipeline.runs import stopped_folder
 
 STAGE = "validate"
@@ -69,9 +69,9 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         Dataset.model_validate_json(dataset),
         ValidateConfig.model_validate_json(validate),
         ingested,
-        {split: read_statistics(statistics, split) for split in _splits(statistics)},
-        {split: _read_anomalies(anomalies, split) for split in _splits(anomalies)},
-        read_statistics(previous_statistics, SPLITS[0]) if previous_statistics is not None else None,
+        read_statistics(statistics),
+        _read_anomalies(anomalies),
+        read_statistics(previous_statistics)[SPLITS[0]] if previous_statistics is not None else None,
     )
     for folder in [verdict.uri] if found.ok else [verdict.uri, stopped_folder(verdict.uri)]:
         io_utils.write_string_file(os.path.join(folder, VERDICT_FILE), found.model_dump_json(indent=2))
@@ -83,18 +83,10 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         raise DataError(f"the data is not fit to train on, {count}; nothing was trained:\n{lines}")
 
 
-def read_statistics(artifact: standard_artifacts.ExampleStatistics, split: str) -> Statistics:
-    """The statistics of one split of an artifact that StatisticsGen wrote."""
-    return tfdv.load_stats_binary(os.path.join(artifact_utils.get_split_uri([artifact], split), "FeatureStats.pb"))
-
-
-def _read_anomalies(artifact: standard_artifacts.ExampleAnomalies, split: str) -> anomalies_pb2.Anomalies:
-    path = os.path.join(artifact_utils.get_split_uri([artifact], split), "SchemaDiff.pb")
-    with fileio.open(path, "rb") as file:
-        return anomalies_pb2.Anomalies.FromString(file.read())
-
-
-def _splits(
-    artifact: standard_artifacts.ExampleStatistics | standard_artifacts.ExampleAnomalies,
-) -> list[str]:
-    return [str(split) for split in artifact_utils.decode_split_names(artifact.split_names)]
+def _read_anomalies(artifact: standard_artifacts.ExampleAnomalies) -> dict[str, anomalies_pb2.Anomalies]:
+    found = {}
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        path = os.path.join(artifact_utils.get_split_uri([artifact], split), "SchemaDiff.pb")
+        with fileio.open(path, "rb") as file:
+            found[str(split)] = anomalies_pb2.Anomalies.FromString(file.read())
+    return found
