@@ -96,7 +96,8 @@ def check_log(dataset: Dataset, path: str, files: Sequence[str], names: Sequence
     Raises:
         DataError: if a file does not, naming what it lacks.
     """
-    wanted = [name for name in dataset.columns if name in _made_from(dataset, names)]
+    behind = _made_from(dataset, names)
+    wanted = [name for name in dataset.columns if name in behind]
     for file in files:
         check_columns(file, name_of(file, path), dataset.source, wanted)
 
@@ -137,7 +138,7 @@ class _Stages:
         numbers = raw.rows[first.good]
         ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)
-        part = self._part(columns, ids, second, set(raw.columns))
+        part = self._part(columns, ids, second, raw.columns)
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
