@@ -32,6 +32,7 @@ LIGHT = (
     "features.catalog",
     "features.synthesis",
     "models.config",
+    "models.settings",
     "models.metrics",
     "pipeline.config",
     "pipeline.loading",

@@ -1,0 +1,34 @@
+"""What stands beside trunk and head."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from features.frozen import BareKind, Frozen
+from models.settings.base import Rate
+
+
+class NothingBeside(Frozen):
+    """The head's scores are final."""
+
+    kind: Literal["none"] = "none"
+
+
+class PositionTower(Frozen):
+    """A shallow network of the position whose logit is added in training (Zhao et al., RecSys 2019, section 4.3).
+
+    The served model is not told the position: there it counts as missing.
+    """
+
+    kind: Literal["position_tower"] = "position_tower"
+    units: tuple[pydantic.PositiveInt, ...] = (32,)
+    """Hidden layers; may be empty."""
+    position_dropout: Rate = 0.1
+    """Share of training rows whose position counts as missing."""
+    context: tuple[str, ...] = ()
+    """Features (device, page) that the tower reads too, in serving as well; the trunk keeps them."""
+
+
+BesideConfig = Annotated[NothingBeside | PositionTower, pydantic.Field(discriminator="kind"), BareKind()]

@@ -1,0 +1,45 @@
+"""What is computed between features before the trunk."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from features.frozen import BareKind, Frozen
+
+
+class NoInteractions(Frozen):
+    """The trunk reads features side by side."""
+
+    kind: Literal["none"] = "none"
+
+
+class DotInteractions(Frozen):
+    """Dot products of all pairs of features' vectors, beside the features (Naumov et al., DLRM, 2019)."""
+
+    kind: Literal["dot"] = "dot"
+    bottom_units: tuple[pydantic.PositiveInt, ...] = (64,)
+    """Hidden layers of the network that makes one more vector of all numbers."""
+
+
+class FmInteractions(Frozen):
+    """Sum of the products of all pairs of features' vectors (Rendle, Factorization Machines, ICDM 2010; He and Chua, NFM, SIGIR 2017)."""
+
+    kind: Literal["fm"] = "fm"
+
+
+class DcnV2Interactions(Frozen):
+    """Cross layers: each one raises the degree of the interactions by one (Wang et al., DCN V2, WWW 2021)."""
+
+    kind: Literal["dcn_v2"] = "dcn_v2"
+    layers: int = pydantic.Field(default=2, ge=1)
+    rank: int | None = pydantic.Field(default=None, ge=1)
+    """Of each layer's low-rank kernel; null: full rank."""
+
+
+InteractionsConfig = Annotated[
+    NoInteractions | DotInteractions | FmInteractions | DcnV2Interactions,
+    pydantic.Field(discriminator="kind"),
+    BareKind(),
+]

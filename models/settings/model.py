@@ -1,0 +1,120 @@
+"""A ranker's configuration: its parts, and how presets fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, get_args
+
+import pydantic
+
+from features.frozen import Frozen, SpecError, unknown
+from models.settings.base import Rate
+from models.settings.beside import BesideConfig, NothingBeside
+from models.settings.embeddings import EmbeddingsConfig, SharedEmbeddings
+from models.settings.gates import GateConfig, SoftmaxGate
+from models.settings.heads import HeadConfig, IndependentHead
+from models.settings.interactions import InteractionsConfig, NoInteractions
+from models.settings.numbers import IdentityNumbers, NumbersConfig
+from models.settings.presets import ALIASES, PRESETS
+from models.settings.trunks import MmoeTrunk, TrunkConfig
+
+_PARTS = {
+    "trunk": TrunkConfig,
+    "gate": GateConfig,
+    "head": HeadConfig,
+    "embeddings": EmbeddingsConfig,
+    "beside": BesideConfig,
+}
+"""What a preset chooses; the rest of a model is its inputs."""
+_DEFAULTS = {"gate": "softmax", "embeddings": "shared", "beside": "none"}
+
+
+def _kind(value: Any) -> Any:
+    """``trunk: ple`` is short for ``trunk: {kind: ple}``."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`; a part of another kind replaces the base's part instead of mixing with it."""
+    merged = dict(base)
+    for key, value in over.items():
+        below, above = _kind(base.get(key)), _kind(value)
+        if isinstance(below, Mapping) and isinstance(above, Mapping):
+            same = above.get("kind", below.get("kind")) == below.get("kind")
+            merged[key] = {**below, **above} if same else dict(above)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _kinds(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The kind of every part, those not given with their defaults."""
+    kinds = {}
+    for part in _PARTS:
+        value = _kind(parts.get(part, _DEFAULTS.get(part)))
+        kinds[part] = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return kinds
+
+
+def _preset_of(model: Mapping[str, Any]) -> str | None:
+    """The preset that has a model's kinds of parts, if there is one."""
+    kinds = _kinds(model)
+    return next((name for name, preset in PRESETS.items() if _kinds(preset.parts) == kinds), None)
+
+
+def change_preset(model: Mapping[str, Any], preset: str) -> dict[str, Any]:
+    """Settings of a model, as under ``model:``, carried over to another preset, so that presets compare like for like.
+
+    Inputs stay; the preset's parts become the preset's and keep every setting that the new kind has as well. What only
+    the old kind has (``experts`` on the way from MMoE to PLE) is dropped; what none has stays, to be refused.
+    """
+    kinds = _kinds(PRESETS[ALIASES.get(preset, preset)].parts)
+    changed = {**model, "preset": preset}
+    for part, variants in _PARTS.items():
+        if isinstance(below := _kind(model.get(part)), Mapping):
+            union = get_args(get_args(variants)[0])
+            fields = {v.model_fields["kind"].default: set(v.model_fields) for v in union}
+            dropped = set().union(*fields.values()) - fields[kinds[part]]
+            changed[part] = {key: value for key, value in below.items() if key not in dropped} | {"kind": kinds[part]}
+    return changed
+
+
+class ModelConfig(Frozen):
+    """A ranker: inputs x interactions x embeddings x trunk x gate x head x what stands beside.
+
+    Example:
+        >>> ModelConfig.model_validate({"preset": "dlen", "trunk": {"experts": 3}}).trunk.experts
+        3
+    """
+
+    SHORTHAND: ClassVar[str | None] = "preset"
+
+    preset: str | None = pydantic.Field(default=None, json_schema_extra={"enum": [*PRESETS, *ALIASES, None]})
+    """Where the parts start from; one that is given as well overrides it. Afterwards the preset whose kinds they are, or
+    null."""
+    embedding_dim: int = pydantic.Field(default=16, ge=1)
+    """Width of tables that name none of their own."""
+    embedding_l2: float = pydantic.Field(default=0.0, ge=0)
+    """Times the squared length of a row's embeddings, mean over rows, in the loss: table rows not looked up stay. A list
+    counts by its pooled vector. Taken before `input_dropout`."""
+    input_dropout: Rate = 0.0
+    """Share of the trunk's inputs dropped in training."""
+    numbers: NumbersConfig = IdentityNumbers()
+    interactions: InteractionsConfig = NoInteractions()
+    embeddings: EmbeddingsConfig = SharedEmbeddings()
+    trunk: TrunkConfig = MmoeTrunk()
+    gate: GateConfig = SoftmaxGate()
+    head: HeadConfig = IndependentHead()
+    beside: BesideConfig = NothingBeside()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        value = {"preset": value} if isinstance(value, str) else value
+        if not isinstance(value, Mapping) or not isinstance(value.get("preset"), str):
+            return value
+        name = ALIASES.get(value["preset"], value["preset"])
+        if name not in PRESETS:
+            raise SpecError(unknown("preset", name, [*PRESETS, *ALIASES]))
+        merged = _overlay(PRESETS[name].parts, value)
+        return {**merged, "preset": _preset_of(merged)}

@@ -1,0 +1,50 @@
+"""Points of the product space that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Preset(NamedTuple):
+    """A point of the product space that has a name."""
+
+    description: str
+    paper: str
+    parts: Mapping[str, Any]
+    """As a user would write them under ``model:``."""
+
+
+PRESETS: Mapping[str, Preset] = {
+    "single_task": Preset(
+        "One independent network a task: what every multi-task model has to beat.",
+        "the baseline of Ma et al., MMoE, KDD 2018, and of Tang et al., PLE, RecSys 2020",
+        {"trunk": "single_task", "head": "independent"},
+    ),
+    "shared_bottom": Preset(
+        "One shared network, one tower a task: the baseline.",
+        "Caruana, Multitask Learning, Machine Learning 28, 1997",
+        {"trunk": "shared_bottom", "head": "independent"},
+    ),
+    "mmoe": Preset(
+        "Shared experts, a softmax gate for each task.",
+        "Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD 2018",
+        {"trunk": "mmoe", "head": "independent"},
+    ),
+    "ple": Preset(
+        "Shared and task-specific experts in stacked layers.",
+        "Tang et al., Progressive Layered Extraction (PLE), RecSys 2020",
+        {"trunk": "ple", "head": "independent"},
+    ),
+    "mmoe_dlen": Preset(
+        "MMoE below a latent preference that all tasks share.",
+        "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",
+        {"trunk": "mmoe", "head": "dlen"},
+    ),
+    "ple_dlen": Preset(
+        "PLE below a latent preference that all tasks share.",
+        "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",
+        {"trunk": "ple", "head": "dlen"},
+    ),
+}
+ALIASES: Mapping[str, str] = {"dlen": "mmoe_dlen"}

@@ -1,0 +1,61 @@
+"""How a ranker is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from features.frozen import BareKind, Frozen
+
+
+class Adam(Frozen):
+    """Kingma and Ba, Adam, ICLR 2015. For dense variables."""
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: float = pydantic.Field(default=0.001, gt=0)
+    beta_1: float = pydantic.Field(default=0.9, ge=0, lt=1)
+    beta_2: float = pydantic.Field(default=0.999, ge=0, lt=1)
+    epsilon: float = pydantic.Field(default=1e-7, gt=0)
+
+
+class LazyAdam(Adam):
+    """Adam that touches only the rows that were looked up. For embedding tables."""
+
+    kind: Literal["lazy_adam"] = "lazy_adam"  # type: ignore[assignment]
+
+
+class Adagrad(Frozen):
+    """Duchi et al., Adaptive Subgradient Methods, JMLR 2011. Touches only the rows that were looked up."""
+
+    kind: Literal["adagrad"] = "adagrad"
+    learning_rate: float = pydantic.Field(default=0.05, gt=0)
+    initial_accumulator: float = pydantic.Field(default=0.1, ge=0)
+    epsilon: float = pydantic.Field(default=1e-7, gt=0)
+
+
+DenseOptimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), BareKind()]
+EmbeddingOptimizer = Annotated[Adagrad | LazyAdam, pydantic.Field(discriminator="kind"), BareKind()]
+
+
+class TrainConfig(Frozen):
+    """How a ranker is trained."""
+
+    batch_size: int = pydantic.Field(default=2048, ge=1)
+    epochs: int = pydantic.Field(default=10, ge=1)
+    """At most; early stopping may end sooner."""
+    patience: int = pydantic.Field(default=2, ge=0)
+    """Epochs in a row without a better validation mean AUC after which training stops, as Keras counts: 0 and 1 both stop
+    at the first. The best epoch's weights are kept."""
+    seed: int = pydantic.Field(default=1, ge=0, lt=2**32)
+    dense_optimizer: DenseOptimizer = Adam()
+    embedding_optimizer: EmbeddingOptimizer = Adagrad()
+    clip_norm: float | None = pydantic.Field(default=None, gt=0)
+    """Largest norm of all gradients together."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    shuffle_rows: int = pydantic.Field(default=200_000, ge=0)
+    """Rows held in memory to draw batches from; 0 keeps the files' order."""
+    checkpoint_every_steps: int = pydantic.Field(default=1000, ge=1)
+    keep_checkpoints: int = pydantic.Field(default=2, ge=1)
