@@ -44,6 +44,18 @@ class Layout(Frozen):
     inputs: tuple[Input, ...]
     tables: tuple[Table, ...]
 
+    def embedded(self) -> tuple[Input, ...]:
+        """Inputs that look up a table."""
+        return tuple(i for i in self.inputs if i.kind != "number")
+
+    def numbers(self) -> tuple[Input, ...]:
+        """Inputs that are numbers and no flags."""
+        return tuple(i for i in self.inputs if i.kind == "number" and i.scale != "flag")
+
+    def flags(self) -> tuple[Input, ...]:
+        """Inputs that are 0 or 1."""
+        return tuple(i for i in self.inputs if i.kind == "number" and i.scale == "flag")
+
     def table(self, name: str) -> Table:
         """The table of that name."""
         return next(table for table in self.tables if table.name == name)

@@ -18,13 +18,22 @@ from models.heads.independent import Independent
 from models.heads.scores import Probability, Score
 from models.inputs import Inputs
 from models.layers.dropout import Dropout
+from models.lookups import Embedded, Lookups
 from models.losses import log_loss, masked_mean, squared_error
 from models.trunks.mmoe import Mmoe
+from models.trunks.moe import Moe
 from models.trunks.ple import Ple
 from models.trunks.shared_bottom import SharedBottom
+from models.trunks.single_task import SingleTask
 from models.trunks.trunk import Trunk
 
-TRUNKS: Mapping[str, type[Trunk]] = {"shared_bottom": SharedBottom, "mmoe": Mmoe, "ple": Ple}
+TRUNKS: Mapping[str, type[Trunk]] = {
+    "single_task": SingleTask,
+    "shared_bottom": SharedBottom,
+    "moe": Moe,
+    "mmoe": Mmoe,
+    "ple": Ple,
+}
 HEADS: Mapping[str, type[Head]] = {"independent": Independent, "dlen": Dlen}
 
 Tensors = Mapping[str, tf.Tensor]
@@ -59,7 +68,8 @@ class Ranker(tfrs.Model):
     """Embeddings x trunk x head; see `build_ranker`.
 
     The steps are methods, because training compiles them apart: `embed` looks up tables (sparse gradients, never compiled);
-    `dense_loss` is everything above (dense, may be one XLA program).
+    `dense_loss` is everything above (dense, may be one XLA program). What trunk and head add to the loss beside the tasks'
+    (a gate's balance, a penalty) they give to Keras' ``add_loss``, in training only.
 
     Losses are computed from log-probabilities by `models.losses` and not by ``tfrs.tasks.Ranking``: that takes predictions as one tensor
     and averages masked rows over the whole batch, while the heads give both logarithms and a mask must not shrink a loss.
@@ -81,21 +91,32 @@ class Ranker(tfrs.Model):
         self.layout, self.tasks, self.config = layout, dict(tasks), config
         self.rates, self.precision = dict(rates), precision
         policy = tf.keras.mixed_precision.Policy(precision)
-        self.inputs_layer = Inputs(layout, config.embedding_dim, config.numbers, name="inputs", dtype=policy)
+        own_inputs = config.embeddings.kind == "stem"
+        groups = len(tasks) + 1 if own_inputs else None
+        self.lookups = Lookups(layout, config.embedding_dim, groups, name="lookups", dtype=policy)
+        self.inputs_layer = Inputs(layout, config.numbers, name="inputs", dtype=policy)
         self.dropout = Dropout(config.input_dropout, dtype=policy)
-        self.trunk = TRUNKS[config.trunk.kind](list(tasks), config.trunk, name="trunk", dtype=policy)
+        self.trunk = TRUNKS[config.trunk.kind](
+            list(tasks), config.trunk, gate=config.gate, own_inputs=own_inputs, name="trunk", dtype=policy
+        )
         self.head = HEADS[config.head.kind](tasks, config.head, rates, name="head", dtype=policy)
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
-    def embed(self, inputs: Tensors) -> tf.Tensor:
-        """Transformed inputs -> (batch, width). All lookups of embedding tables happen here."""
-        return self.inputs_layer(inputs)
+    def embed(self, inputs: Tensors) -> Embedded:
+        """Transformed inputs -> what the dense part reads. All lookups of embedding tables happen here."""
+        embedded: Embedded = self.lookups(inputs)
+        return embedded
 
-    def score(self, embedded: tf.Tensor, training: bool = False) -> dict[str, Score]:
-        """(batch, width) -> {output: score}: dropout, trunk, then head. Dense; no lookups."""
-        kept = self.dropout(embedded, training=training)
-        scores: dict[str, Score] = self.head(self.trunk(kept, training=training), kept, training=training)
+    def represent(self, embedded: Embedded) -> tf.Tensor:
+        """-> (batch, width), or (batch, tasks + 1, width) if tasks have embeddings of their own."""
+        return self.inputs_layer(embedded)
+
+    def score(self, features: tf.Tensor, training: bool = False) -> dict[str, Score]:
+        """`represent`'s output -> {output: score}: dropout, trunk, then head. Dense; no lookups."""
+        kept = self.dropout(features, training=training)
+        shared = kept[:, -1] if kept.shape.rank == 3 else kept
+        scores: dict[str, Score] = self.head(self.trunk(kept, training=training), shared, training=training)
         return scores
 
     def labels(self, batch: Tensors) -> dict[str, tf.Tensor]:
@@ -104,20 +125,28 @@ class Ranker(tfrs.Model):
         return {name: tf.cast(batch[name], tf.float32) for name in [*map(label_column, self.tasks), *masks]}
 
     def dense_loss(
-        self, embedded: tf.Tensor, labels: Tensors, training: bool = False
+        self, embedded: Embedded, labels: Tensors, training: bool = False
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The total loss, and each task's own. Dense: may be compiled as one function.
 
-        ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``,
-        the embeddings before dropout, those of a list pooled.
+        ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``, the embeddings
+        before dropout, those of a list pooled; and in training what trunk and head add.
         """
-        scores = self.score(embedded, training)
+        features = self.represent(embedded)
+        scores = self.score(features, training)
         losses = {name: self._task_loss(name, scores[name], labels) for name in self.tasks}
         total = tf.add_n([task.weight * losses[name] for name, task in self.tasks.items()])
         if self.config.embedding_l2:
-            vectors = tf.cast(embedded[:, : self.inputs_layer.embedded_width], tf.float32)
-            total += self.config.embedding_l2 * tf.reduce_mean(tf.reduce_sum(tf.square(vectors), axis=1))
+            total += self.config.embedding_l2 * self._embedding_norm(features)
+        if added := [*self.trunk.losses, *self.head.losses]:
+            total += tf.add_n(added)
         return total, losses
+
+    def _embedding_norm(self, features: tf.Tensor) -> tf.Tensor:
+        """Mean over rows of the squared length of all their embeddings."""
+        width = sum(self.lookups.width(i) for i in self.layout.embedded())
+        vectors = tf.cast(features[..., :width], tf.float32)
+        return tf.reduce_sum(tf.square(vectors)) / tf.cast(tf.shape(vectors)[0], tf.float32)
 
     def _task_loss(self, name: str, score: Score, labels: Tensors) -> tf.Tensor:
         y = labels[label_column(name)]
@@ -128,7 +157,7 @@ class Ranker(tfrs.Model):
 
     def call(self, inputs: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
         """Predictions: {output: float32 (batch,)}."""
-        scores = self.score(self.embed(inputs), training)
+        scores = self.score(self.represent(self.embed(inputs)), training)
         return {name: score.prediction for name, score in scores.items()}
 
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
@@ -139,7 +168,7 @@ class Ranker(tfrs.Model):
 
     def gate_weights(self, inputs: Tensors) -> dict[str, tf.Tensor]:
         """{"layer/task": (batch, experts)}; {} for a trunk without gates. Names of the experts: `expert_names`."""
-        return self.trunk.gate_weights(self.embed(inputs))
+        return self.trunk.gate_weights(self.represent(self.embed(inputs)))
 
     def expert_names(self) -> dict[str, tuple[str, ...]]:
         """{"layer/task": the names of its experts} in the order of `gate_weights`."""
@@ -150,7 +179,7 @@ class Ranker(tfrs.Model):
     @property
     def embedding_variables(self) -> list[tf.Variable]:
         """Embedding tables: their gradients are sparse."""
-        return [variable for table in self.inputs_layer.tables.values() for variable in table.trainable_variables]
+        return [variable for table in self.lookups.tables.values() for variable in table.trainable_variables]
 
     @property
     def dense_variables(self) -> list[tf.Variable]:

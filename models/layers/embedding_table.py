@@ -22,7 +22,7 @@ class EmbeddingTable(tf.keras.layers.Layer):
 
     Shapes:
         input: int64 (batch,) or (batch, length).
-        output: (batch, dim).
+        output: (batch, dim), or (batch, length, dim) for lists that are not pooled.
 
     Example:
         >>> EmbeddingTable(rows=10, dim=4)(tf.constant([[3, 5, 0]]), pooling="mean").shape
@@ -44,10 +44,10 @@ class EmbeddingTable(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, pooling: Pooling = "mean") -> tf.Tensor:
-        """The row of each index, or the pooled rows of each list."""
+    def call(self, inputs: tf.Tensor, pooling: Pooling | None = "mean") -> tf.Tensor:
+        """The row of each index; of lists the pooled rows, or all where `pooling` is None."""
         vectors = tf.cast(tf.nn.embedding_lookup(self.table, inputs), self.compute_dtype)
-        if inputs.shape.rank == 1:
+        if inputs.shape.rank == 1 or pooling is None:
             return vectors
         present = tf.cast(inputs > 0, self.compute_dtype)
         total = tf.einsum("bl,bld->bd", present, vectors)

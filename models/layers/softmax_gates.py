@@ -32,6 +32,12 @@ class SoftmaxGates(tf.keras.layers.Layer):
         self.gates = gates
         self.experts = experts
 
+    @classmethod
+    def initial(cls, config: Any, gates: int, experts: int, **kwargs: Any) -> SoftmaxGates:
+        """The gates that a configuration asks for."""
+        del config
+        return cls(gates, experts, **kwargs)
+
     def build(self, input_shape: Any) -> None:
         """Creates the kernel (gates, in, experts)."""
         width = int(input_shape[-1])
@@ -43,8 +49,9 @@ class SoftmaxGates(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Each gate's weights, (batch, gates, experts)."""
+        del training
         hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
         logits = tf.transpose(tf.matmul(hidden, self.kernel), (1, 0, 2))
         # In full precision: bfloat16 exponentials would not sum to 1.

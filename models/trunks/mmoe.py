@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from models.config import MmoeTrunk
 from models.layers.expert_bank import ExpertBank
-from models.layers.softmax_gates import SoftmaxGates
+from models.layers.gates import make_gates
 from models.trunks.trunk import Trunk
 
 
 class Mmoe(Trunk):
-    """Experts that all tasks share, and a gate for each task.
+    """Experts that all tasks share, and a gate for each task (of kind `gate`; the paper's is softmax).
 
     ``y_k = sum_e g_k(x)_e f_e(x)``, ``g_k(x) = softmax(x W_k)`` (eq. 6 and 7).
 
@@ -35,11 +35,11 @@ class Mmoe(Trunk):
         super().__init__(tasks, config, **kwargs)
         policy = self.dtype_policy
         self.bank = ExpertBank(config.experts, config.units, config.dropout, name="experts", dtype=policy)
-        self.gates = SoftmaxGates(len(self.tasks), config.experts, name="gates", dtype=policy)
+        self.gates = make_gates(self.gate, len(self.tasks), config.experts, name="gates", dtype=policy)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         """{task: (batch, units[-1])}."""
-        mixed = tf.matmul(self.gates(inputs), self.bank(inputs, training=training))
+        mixed = tf.matmul(self.gates(inputs, training=training), self.bank(inputs, training=training))
         return dict(zip(self.tasks, tf.unstack(mixed, axis=1), strict=True))
 
     def gate_weights(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -48,7 +48,7 @@ def test_the_loss_is_the_weighted_sum_over_unmasked_rows(preset: str):
     y = {name: batch[f"label_{name}"].numpy() for name in TASKS}
     rows = {n: -(y[n] * np.log(p[n]) + (1 - y[n]) * np.log(1 - p[n])) for n in ("click", "like")}
     mask = batch["mask_like"].numpy() == 1
-    vectors = ranker.embed(batch).numpy()[:, : 4 + 6 + 6]  # user, item, history
+    vectors = ranker.represent(ranker.embed(batch)).numpy()[:, : 4 + 6 + 6]  # user, item, history
     expected = (
         rows["click"].mean()
         + 2.0 * rows["like"][mask].mean()
@@ -69,7 +69,7 @@ def test_inputs_side_by_side_in_the_layouts_order():
     ranker = ranker_of("mmoe")
     batch = batch_of(3)
     users, items = (table.numpy() for table in ranker.embedding_variables)
-    embedded = ranker.embed(batch).numpy()
+    embedded = ranker.represent(ranker.embed(batch)).numpy()
     np.testing.assert_allclose(embedded[:, :4], users[batch["user"]])
     np.testing.assert_allclose(embedded[:, 4:10], items[batch["item"]])
     for row in range(3):
@@ -82,7 +82,8 @@ def test_inputs_side_by_side_in_the_layouts_order():
 @pytest.mark.parametrize(("numbers", "width"), [("identity", 2), ("piecewise_linear", 32), ("periodic", 2 * 17)])
 def test_numbers_are_encoded_and_flags_are_not(numbers: str, width: int):
     batch = batch_of(3)
-    embedded = ranker_of("shared_bottom", numbers=numbers).embed(batch).numpy()
+    ranker = ranker_of("shared_bottom", numbers=numbers)
+    embedded = ranker.represent(ranker.embed(batch)).numpy()
     assert embedded.shape[1] == 16 + width + 1
     np.testing.assert_allclose(embedded[:, -1], batch["age_missing"])
 
@@ -176,7 +177,7 @@ def test_dropout_acts_in_training_only():
 def test_embedding_l2_is_of_the_vectors_before_dropout():
     batch = batch_of(16)
     ranker = ranker_of("mmoe", input_dropout=0.5, embedding_l2=1e6)
-    vectors = ranker.embed(batch).numpy()[:, : 4 + 6 + 6]
+    vectors = ranker.represent(ranker.embed(batch)).numpy()[:, : 4 + 6 + 6]
     assert float(ranker.compute_loss(batch, training=True)) == pytest.approx(
         1e6 * (vectors**2).sum(axis=1).mean(), rel=1e-3
     )

@@ -1,0 +1,112 @@
+"""From transformed features to vectors: everything that touches embedding tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from features.errors import ModelError
+from features.layout import Input, Layout
+from models.layers.embedding_table import EmbeddingTable, Pooling
+
+
+class Embedded(NamedTuple):
+    """A batch after its lookups: all that the dense part reads."""
+
+    vectors: dict[str, tf.Tensor]
+    """{feature: (batch, dim)}, lists pooled; with groups (batch, groups, dim)."""
+    whole: dict[str, tf.Tensor]
+    """{list feature: (batch, length, dim)}, not pooled; with groups (batch, length, groups, dim)."""
+    present: dict[str, tf.Tensor]
+    """{list feature of `whole`: bool (batch, length)}, False for padding."""
+    numbers: tf.Tensor
+    """float32 (batch, numbers), not encoded yet."""
+    flags: tf.Tensor
+    """float32 (batch, flags), 0 or 1."""
+
+
+class Lookups(tf.keras.layers.Layer):
+    """Looks up every index. Tables of few rows and of many cost the same: gradients hold looked-up rows only.
+
+    Features that name one table share its vectors. With `groups`, a row of a table holds one vector a group side by
+    side, so that all are one lookup.
+
+    Args:
+        layout: what Transform hands over.
+        embedding_dim: width of tables that name none.
+        groups: vectors of each row; None: one, without an axis for it.
+        whole: list features that are looked up without pooling.
+
+    Shapes:
+        input: {name: int64 (batch,) | int64 (batch, length) | float32 (batch,)}; other names are ignored.
+        output: see `Embedded`.
+
+    Raises:
+        ModelError: if an input is missing.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        embedding_dim: int,
+        groups: int | None = None,
+        whole: Collection[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.layout, self.embedding_dim, self.groups, self.whole = layout, embedding_dim, groups, tuple(whole)
+        self.tables = {
+            table.name: EmbeddingTable(
+                table.rows,
+                (table.dim or embedding_dim) * (groups or 1),
+                name=f"table_{table.name}",
+                dtype=self.dtype_policy,
+            )
+            for table in layout.tables
+        }
+
+    def call(self, inputs: Mapping[str, tf.Tensor]) -> Embedded:
+        """All lookups of a batch."""
+        if missing := [i.name for i in self.layout.inputs if i.name not in inputs]:
+            raise ModelError(
+                f"the model needs inputs that it was not given: {', '.join(missing)}; given: {', '.join(sorted(inputs))}"
+            )
+        whole = [i for i in self.layout.embedded() if i.name in self.whole]
+        pooled = [i for i in self.layout.embedded() if i.name not in self.whole]
+        return Embedded(
+            vectors={i.name: self._embed(i, inputs[i.name], i.pooling) for i in pooled},
+            whole={i.name: self._embed(i, inputs[i.name], None) for i in whole},
+            present={i.name: inputs[i.name] > 0 for i in whole},
+            numbers=_columns(inputs, self.layout.numbers()),
+            flags=_columns(inputs, self.layout.flags()),
+        )
+
+    def width(self, spec: Input) -> int:
+        """Of an input's vector in one group."""
+        return self.layout.table(str(spec.table)).dim or self.embedding_dim
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor, JSON values only."""
+        arguments = {"embedding_dim": self.embedding_dim, "groups": self.groups, "whole": self.whole}
+        return {**super().get_config(), "layout": self.layout.model_dump(mode="json"), **arguments}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Lookups:
+        """A new layer of the same arguments (its weights are drawn anew)."""
+        return cls(**{**config, "layout": Layout.model_validate(config["layout"])})
+
+    def _embed(self, spec: Input, indices: tf.Tensor, pooling: Pooling | None) -> tf.Tensor:
+        vectors = self.tables[str(spec.table)](indices, pooling=pooling)
+        if self.groups is None:
+            return vectors
+        grouped = (self.groups, vectors.shape[-1] // self.groups)
+        return tf.reshape(vectors, (-1, *vectors.shape[1:-1], *grouped))
+
+
+def _columns(inputs: Mapping[str, tf.Tensor], specs: tuple[Input, ...]) -> tf.Tensor:
+    """float32 (batch, columns), also where there are none."""
+    if specs:
+        return tf.stack([tf.cast(inputs[i.name], tf.float32) for i in specs], axis=1)
+    return tf.zeros((tf.shape(next(iter(inputs.values())))[0], 0), tf.float32)
