@@ -21,12 +21,21 @@ from models.settings.interactions import (
 from models.settings.model import ModelConfig, change_preset
 from models.settings.numbers import IdentityNumbers, NumbersConfig, PeriodicNumbers, PiecewiseLinearNumbers
 from models.settings.presets import ALIASES, PRESETS, Preset
+from models.settings.schedules import (
+    ConstantSchedule,
+    CosineSchedule,
+    Duration,
+    ExponentialSchedule,
+    InverseSqrtSchedule,
+    ScheduleConfig,
+)
 from models.settings.training import (
     Adagrad,
     Adam,
     DenseOptimizer,
     EmbeddingOptimizer,
     LazyAdam,
+    RowwiseAdagrad,
     TrainConfig,
 )
 from models.settings.trunks import (
@@ -48,19 +57,24 @@ __all__ = [
     "Adam",
     "BesideConfig",
     "CgcTrunk",
+    "ConstantSchedule",
+    "CosineSchedule",
     "DcnV2Interactions",
     "DenseOptimizer",
     "DlenHead",
     "DotInteractions",
     "DselectKGate",
+    "Duration",
     "EmbeddingOptimizer",
     "EmbeddingsConfig",
+    "ExponentialSchedule",
     "FmInteractions",
     "GateConfig",
     "HeadConfig",
     "IdentityNumbers",
     "IndependentHead",
     "InteractionsConfig",
+    "InverseSqrtSchedule",
     "LazyAdam",
     "MmoeTrunk",
     "ModelConfig",
@@ -74,6 +88,8 @@ __all__ = [
     "PositionTower",
     "Preset",
     "Rate",
+    "RowwiseAdagrad",
+    "ScheduleConfig",
     "SharedBottomTrunk",
     "SharedEmbeddings",
     "SingleTaskTrunk",

@@ -14,6 +14,7 @@ import tensorflow_recommenders as tfrs
 
 from models import config
 from models.ranker import Ranker
+from models.schedules import ScheduledRate
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
@@ -53,6 +54,77 @@ class LazyAdam(tf.keras.optimizers.legacy.Adam):
         )
 
 
+class RowwiseAdagrad(tf.keras.optimizers.legacy.Adagrad):
+    """Adagrad with one accumulator a row.
+
+    For each row r of the gradient, d numbers wide: ``a_r += sum_j g_rj^2 / d``, ``x_r -= lr g_r / (sqrt(a_r) + epsilon)``. Other rows, and
+    their accumulators, stay as they are. A dense gradient counts as one that holds every row.
+
+    It is EXACT_ROWWISE_ADAGRAD of FBGEMM and TorchRec, with an initial accumulator as Keras' Adagrad has.
+
+    Example:
+        >>> RowwiseAdagrad(learning_rate=0.01).get_config()["name"]
+        'RowwiseAdagrad'
+
+    Papers: Duchi et al., Adaptive Subgradient Methods, JMLR 2011; by rows: Mudigere et al., Software-Hardware Co-design for
+    Fast and Scalable Training of Deep Learning Recommendation Models, ISCA 2022.
+    """
+
+    def __init__(self, learning_rate: float = 0.01, name: str = "RowwiseAdagrad", **kwargs: Any) -> None:
+        super().__init__(learning_rate, name=name, **kwargs)
+
+    def _create_slots(self, var_list: Sequence[tf.Variable]) -> None:
+        start = tf.keras.initializers.Constant(self._initial_accumulator_value)
+        for var in var_list:
+            self.add_slot(var, "accumulator", start, shape=var.shape[:1])
+
+    def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable, apply_state: Any = None) -> tf.Operation:
+        return self._resource_apply_sparse(grad, var, tf.range(tf.shape(grad)[0]), apply_state)
+
+    def _resource_apply_sparse(
+        self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor, apply_state: Any = None
+    ) -> tf.Operation:
+        """Called by the base class, which has summed duplicate rows."""
+        key = (var.device, var.dtype.base_dtype)
+        scale = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
+        accumulator = self.get_slot(var, "accumulator")
+        sums = tf.gather(accumulator, indices) + tf.reduce_mean(tf.square(grad), axis=list(range(1, grad.shape.rank)))
+        rates = scale["lr_t"] / (tf.sqrt(sums) + scale["epsilon"])
+        step = grad * tf.reshape(rates, [-1] + [1] * (grad.shape.rank - 1))
+        return tf.group(
+            accumulator.scatter_update(tf.IndexedSlices(sums, indices)),
+            var.scatter_sub(tf.IndexedSlices(step, indices)),
+        )
+
+
+class DecayingAdam(tf.keras.optimizers.legacy.Adam):
+    """Adam that takes ``lr * weight_decay * x`` off every kernel x, apart from the moments (AdamW). Biases stay.
+
+    A kernel is a variable with a part of its name that begins with ``kernel``, as our layers and Keras' name them.
+
+    Paper: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
+    """
+
+    def __init__(
+        self, learning_rate: float = 0.001, weight_decay: float = 0.0, name: str = "DecayingAdam", **kwargs: Any
+    ) -> None:
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.weight_decay = weight_decay
+
+    def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable, apply_state: Any = None) -> tf.Operation:
+        if not self.weight_decay or not any(part.startswith("kernel") for part in var.name.split("/")):
+            return super()._resource_apply_dense(grad, var, apply_state)
+        key = (var.device, var.dtype.base_dtype)
+        scale = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
+        decayed = var.assign_sub(scale["lr_t"] * self.weight_decay * var)
+        with tf.control_dependencies([decayed]):
+            return super()._resource_apply_dense(grad, var, apply_state)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "weight_decay": self.weight_decay}
+
+
 class ClippedComposite(tfrs.experimental.optimizers.CompositeOptimizer):
     """TFRS' composite of optimisers, which scales all gradients together before it hands them out.
 
@@ -77,14 +149,23 @@ class ClippedComposite(tfrs.experimental.optimizers.CompositeOptimizer):
         super().apply_gradients(list(zip(clipped, variables, strict=True)), name, experimental_aggregate_gradients)
 
 
-def build_optimizer(ranker: Ranker, train: config.TrainConfig) -> ClippedComposite:
-    """Both optimisers behind one ``apply_gradients``, gradient clipping included.
+def build_optimizer(ranker: Ranker, train: config.TrainConfig, steps_per_epoch: int | None = None) -> ClippedComposite:
+    """Both optimisers behind one ``apply_gradients``, schedule and gradient clipping included.
 
     A ``tf.train.Checkpoint`` of the ranker and the result holds weights, slots and step: training resumes exactly.
+
+    Args:
+        ranker: what is trained.
+        train: how.
+        steps_per_epoch: only a schedule needs it.
+
+    Raises:
+        ValueError: if there is a schedule and no `steps_per_epoch`.
     """
-    parts = [(_optimizer(train.dense_optimizer), lambda: ranker.dense_variables)]
+    parts = [(_optimizer(train.dense_optimizer, train, steps_per_epoch), lambda: ranker.dense_variables)]
     if ranker.embedding_variables:
-        parts.append((_optimizer(train.embedding_optimizer), lambda: ranker.embedding_variables))
+        embedding = _optimizer(train.embedding_optimizer, train, steps_per_epoch)
+        parts.append((embedding, lambda: ranker.embedding_variables))
     return ClippedComposite(parts, train.clip_norm)
 
 
@@ -108,10 +189,18 @@ def sum_duplicates(gradient: Gradient) -> Gradient:
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
-def _optimizer(part: config.DenseOptimizer | config.EmbeddingOptimizer) -> tf.keras.optimizers.legacy.Optimizer:
+def _optimizer(
+    part: config.DenseOptimizer | config.EmbeddingOptimizer, train: config.TrainConfig, steps_per_epoch: int | None
+) -> tf.keras.optimizers.legacy.Optimizer:
+    rate: float | ScheduledRate = part.learning_rate
+    if train.schedule != config.ConstantSchedule():
+        if steps_per_epoch is None:
+            raise ValueError(f"schedule '{train.schedule.kind}' needs the steps per epoch; got none")
+        rate = ScheduledRate(part.learning_rate, train.schedule, steps_per_epoch, train.epochs)
     if isinstance(part, config.Adagrad):
-        return tf.keras.optimizers.legacy.Adagrad(
-            part.learning_rate, initial_accumulator_value=part.initial_accumulator, epsilon=part.epsilon
-        )
-    kind = LazyAdam if isinstance(part, config.LazyAdam) else tf.keras.optimizers.legacy.Adam
-    return kind(part.learning_rate, beta_1=part.beta_1, beta_2=part.beta_2, epsilon=part.epsilon)
+        adagrad = RowwiseAdagrad if isinstance(part, config.RowwiseAdagrad) else tf.keras.optimizers.legacy.Adagrad
+        return adagrad(rate, initial_accumulator_value=part.initial_accumulator, epsilon=part.epsilon)
+    moments: dict[str, Any] = {"beta_1": part.beta_1, "beta_2": part.beta_2, "epsilon": part.epsilon}
+    if isinstance(part, config.Adam):
+        return DecayingAdam(rate, part.weight_decay, **moments)
+    return LazyAdam(rate, **moments)

@@ -7,22 +7,26 @@ from typing import Annotated, Literal
 import pydantic
 
 from features.frozen import BareKind, Frozen
+from models.settings.schedules import ConstantSchedule, ScheduleConfig
 
 
-class Adam(Frozen):
-    """Kingma and Ba, Adam, ICLR 2015. For dense variables."""
+class LazyAdam(Frozen):
+    """Adam that touches only the rows that were looked up. For embedding tables."""
 
-    kind: Literal["adam"] = "adam"
+    kind: Literal["lazy_adam"] = "lazy_adam"
     learning_rate: float = pydantic.Field(default=0.001, gt=0)
     beta_1: float = pydantic.Field(default=0.9, ge=0, lt=1)
     beta_2: float = pydantic.Field(default=0.999, ge=0, lt=1)
     epsilon: float = pydantic.Field(default=1e-7, gt=0)
 
 
-class LazyAdam(Adam):
-    """Adam that touches only the rows that were looked up. For embedding tables."""
+class Adam(LazyAdam):
+    """Kingma and Ba, Adam, ICLR 2015. For dense variables."""
 
-    kind: Literal["lazy_adam"] = "lazy_adam"  # type: ignore[assignment]
+    kind: Literal["adam"] = "adam"  # type: ignore[assignment]
+    weight_decay: float = pydantic.Field(default=0.0, ge=0)
+    """Times the learning rate: the share that kernels (not biases) lose at each step, apart from Adam's moments (Loshchilov
+    and Hutter, Decoupled Weight Decay Regularization, ICLR 2019: AdamW)."""
 
 
 class Adagrad(Frozen):
@@ -34,8 +38,15 @@ class Adagrad(Frozen):
     epsilon: float = pydantic.Field(default=1e-7, gt=0)
 
 
+class RowwiseAdagrad(Adagrad):
+    """Adagrad with one accumulator a row instead of one a number: little memory beside the tables. Touches only the rows
+    that were looked up. The accumulator sums the mean squared gradient of the row, as in TorchRec's EXACT_ROWWISE_ADAGRAD."""
+
+    kind: Literal["rowwise_adagrad"] = "rowwise_adagrad"  # type: ignore[assignment]
+
+
 DenseOptimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), BareKind()]
-EmbeddingOptimizer = Annotated[Adagrad | LazyAdam, pydantic.Field(discriminator="kind"), BareKind()]
+EmbeddingOptimizer = Annotated[Adagrad | RowwiseAdagrad | LazyAdam, pydantic.Field(discriminator="kind"), BareKind()]
 
 
 class TrainConfig(Frozen):
@@ -50,8 +61,11 @@ class TrainConfig(Frozen):
     seed: int = pydantic.Field(default=1, ge=0, lt=2**32)
     dense_optimizer: DenseOptimizer = Adam()
     embedding_optimizer: EmbeddingOptimizer = Adagrad()
+    schedule: ScheduleConfig = ConstantSchedule()
+    """Scales the learning rates of both optimisers alike."""
     clip_norm: float | None = pydantic.Field(default=None, gt=0)
-    """Largest norm of all gradients together."""
+    """Largest norm of all gradients together, tables included; larger ones are all scaled down by the same factor (Pascanu
+    et al., On the difficulty of training recurrent neural networks, ICML 2013)."""
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"

@@ -88,7 +88,7 @@ class _Training:
         self._ranker, self._tasks, self._config, self._log_dir = ranker, data.tasks, config, log_dir
         self._train, self._validation = data.rows("train", config), data.rows("validation", config)
         self._steps = self._train.steps(config.batch_size)
-        self._step = TrainStep(ranker, config, tensor_specs(self._train.schema))
+        self._step = TrainStep(ranker, config, tensor_specs(self._train.schema), self._steps)
         self._predict = compiled(
             lambda batch: ranker(batch, training=False), input_signature=[tensor_specs(self._validation.schema)]
         )

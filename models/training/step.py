@@ -42,11 +42,18 @@ class TrainStep(tf.Module):
         config: how.
         signature: of a batch, ``{column: (None,) or (None, length)}``. The step is traced at once, so that all its
             variables exist before a checkpoint is read.
+        steps_per_epoch: only a schedule of learning rates needs it.
     """
 
-    def __init__(self, ranker: Ranker, config: TrainConfig, signature: Mapping[str, tf.TensorSpec]) -> None:
+    def __init__(
+        self,
+        ranker: Ranker,
+        config: TrainConfig,
+        signature: Mapping[str, tf.TensorSpec],
+        steps_per_epoch: int | None = None,
+    ) -> None:
         super().__init__(name="train_step")
-        self.optimizer = build_optimizer(ranker, config)
+        self.optimizer = build_optimizer(ranker, config, steps_per_epoch)
         self.names = ("all", *ranker.tasks)
         self.sums = tf.Variable(tf.zeros(len(self.names), tf.float64), trainable=False)
         self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)

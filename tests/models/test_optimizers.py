@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import TrainConfig
-from models.optimizers import LazyAdam, build_optimizer, clip_gradients
+from models.optimizers import DecayingAdam, LazyAdam, RowwiseAdagrad, build_optimizer, clip_gradients
 from models.ranker import build_ranker
 from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
 
@@ -57,6 +57,78 @@ def test_sparse_adagrad_sums_duplicate_rows_before_it_squares():
     assert (table.numpy()[[0, 2, 4, 5]] == 0).all()
 
 
+def naive_rowwise_adagrad(table: np.ndarray, batches: list[tuple[np.ndarray, np.ndarray]], rate: float) -> np.ndarray:
+    """Row by row from the equations, in float64."""
+    table, sums = table.astype(np.float64), np.full(len(table), 0.1)
+    for rows, values in batches:
+        for row in set(rows.tolist()):
+            gradient = sum(value.astype(np.float64) for at, value in zip(rows, values, strict=True) if at == row)
+            sums[row] += sum(x * x for x in gradient) / len(gradient)
+            table[row] -= rate * gradient / (np.sqrt(sums[row]) + 1e-7)
+    return table
+
+
+def test_rowwise_adagrad_is_the_naive_loop_and_leaves_other_rows():
+    draw = np.random.default_rng(0)
+    start = draw.normal(size=(9, 3)).astype(np.float32)
+    batches = [(draw.integers(0, 7, 12), draw.normal(size=(12, 3)).astype(np.float32)) for _ in range(4)]
+    table, optimizer = tf.Variable(start), RowwiseAdagrad(0.1, initial_accumulator_value=0.1)
+    for rows, values in batches:
+        assert len(set(rows.tolist())) < len(rows)
+        optimizer.apply_gradients([(tf.IndexedSlices(values, rows, [9, 3]), table)])
+    np.testing.assert_allclose(table.numpy(), naive_rowwise_adagrad(start, batches, 0.1), rtol=1e-5, atol=1e-6)
+    assert (table.numpy()[7:] == start[7:]).all()
+    assert optimizer.get_slot(table, "accumulator").shape == (9,)
+
+
+@pytest.mark.parametrize("kind", [RowwiseAdagrad, LazyAdam, tf.keras.optimizers.legacy.Adagrad])
+def test_sparse_updates_are_dense_ones_on_touched_rows(kind: type[tf.keras.optimizers.legacy.Optimizer]):
+    """Over steps that hold the same rows; the dense optimizer of lazy Adam is Adam."""
+    dense_kind = tf.keras.optimizers.legacy.Adam if kind is LazyAdam else kind
+    start = np.arange(12, dtype=np.float32).reshape(6, 2)
+    (sparse, optimizer), (dense, dense_optimizer) = (
+        (tf.Variable(start), kind(0.1)),
+        (tf.Variable(start), dense_kind(0.1)),
+    )
+    for scale in (1.0, -0.3, 2.0):
+        optimizer.apply_gradients([(tf.IndexedSlices(scale * VALUES, ROWS, [6, 2]), sparse)])
+        full = np.zeros((6, 2), np.float32)
+        for row, gradient in SUMMED.items():
+            full[row] = scale * gradient
+        dense_optimizer.apply_gradients([(tf.constant(full), dense)])
+    np.testing.assert_allclose(sparse.numpy(), dense.numpy(), rtol=1e-5)
+    assert (sparse.numpy()[[1, 3]] != start[[1, 3]]).all()
+    assert (sparse.numpy()[[0, 2, 4, 5]] == start[[0, 2, 4, 5]]).all()
+
+
+def test_weight_decay_shrinks_kernels_beside_adam_s_step():
+    kernel = tf.Variable([[1.0, -2.0]], name="tower/dense_0/kernel")
+    bias = tf.Variable([3.0], name="tower/dense_0/bias")
+    optimizer = DecayingAdam(0.1, weight_decay=0.5, beta_1=0.9, beta_2=0.99, epsilon=1e-8)
+    m = v = 0.0
+    expected, expected_bias = np.array([[1.0, -2.0]]), 3.0
+    for step, gradient in enumerate((2.0, -1.0), 1):
+        optimizer.apply_gradients([(tf.fill([1, 2], gradient), kernel), (tf.fill([1], gradient), bias)])
+        m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient**2
+        moved = 0.1 * (m / (1 - 0.9**step)) / np.sqrt(v / (1 - 0.99**step))
+        expected = expected - 0.1 * 0.5 * expected - moved
+        expected_bias -= moved
+    np.testing.assert_allclose(kernel.numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(bias.numpy(), [expected_bias], rtol=1e-5)
+
+
+def test_weight_decay_reaches_every_matrix_of_a_ranker_and_no_bias():
+    train = TrainConfig.model_validate({"dense_optimizer": {"kind": "adam", "learning_rate": 0.1, "weight_decay": 0.5}})
+    for preset in ("dlen", "ple"):
+        ranker = build_ranker(LAYOUT, TASKS, model_config(preset), RATES)
+        variables = ranker.dense_variables
+        before = [variable.numpy() for variable in variables]
+        build_optimizer(ranker, train).apply_gradients([(tf.zeros_like(v), v) for v in variables])
+        for variable, old in zip(variables, before, strict=True):
+            factor = 1.0 if "bias" in variable.name else 1 - 0.1 * 0.5
+            np.testing.assert_allclose(variable.numpy(), factor * old, rtol=1e-6, err_msg=variable.name)
+
+
 def test_clipping_sees_the_norm_of_summed_rows():
     dense = tf.constant([3.0])
     norm = np.sqrt(1.5**2 + 2.5**2 + 4**2 + 5**2 + 3**2)
@@ -67,7 +139,7 @@ def test_clipping_sees_the_norm_of_summed_rows():
     assert clip_gradients([dense], None)[0] is dense
 
 
-@pytest.mark.parametrize("embedding", ["adagrad", "lazy_adam"])
+@pytest.mark.parametrize("embedding", ["adagrad", "rowwise_adagrad", "lazy_adam"])
 def test_a_step_keeps_gradients_sparse_and_leaves_other_rows(embedding: str):
     ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe"), RATES)
     optimizer = build_optimizer(ranker, TrainConfig.model_validate({"embedding_optimizer": embedding}))
@@ -86,15 +158,16 @@ def test_a_step_keeps_gradients_sparse_and_leaves_other_rows(embedding: str):
     assert changed.tolist() == [7]
 
 
-@pytest.mark.parametrize("embedding", ["adagrad", "lazy_adam"])
+@pytest.mark.parametrize("embedding", ["adagrad", "rowwise_adagrad", "lazy_adam"])
 def test_a_checkpoint_resumes_exactly(tmp_path, embedding: str):
-    train = TrainConfig.model_validate({"embedding_optimizer": embedding, "clip_norm": 1.0})
+    schedule = {"kind": "cosine", "warmup": {"steps": 2}, "over": {"epochs": 1}}
+    train = TrainConfig.model_validate({"embedding_optimizer": embedding, "clip_norm": 1.0, "schedule": schedule})
     batches = [batch_of(16, seed) for seed in range(4)]
 
     def trainer(seed: int):
         tf.keras.utils.set_random_seed(seed)
         ranker = build_ranker(LAYOUT, TASKS, model_config("dlen", trunk={"dropout": 0.3}), RATES)
-        optimizer = build_optimizer(ranker, train)
+        optimizer = build_optimizer(ranker, train, steps_per_epoch=6)
 
         @tf.function
         def step(batch):

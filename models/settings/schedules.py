@@ -1,0 +1,79 @@
+"""How the learning rates change as training goes on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from features.frozen import BareKind, Frozen, SpecError
+
+
+class Duration(Frozen):
+    """A length of training, in steps or in epochs: ``{steps: 500}``, ``{epochs: 0.5}``."""
+
+    steps: int | None = pydantic.Field(default=None, ge=0)
+    epochs: float | None = pydantic.Field(default=None, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _check_one(self) -> Duration:
+        if (self.steps is None) == (self.epochs is None):
+            raise SpecError(
+                f"a duration needs either `steps` or `epochs`; got steps {self.steps}, epochs {self.epochs}"
+            )
+        return self
+
+
+NONE = Duration(steps=0)
+Floor = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+class ConstantSchedule(Frozen):
+    """The learning rates as they are, after a warm-up."""
+
+    kind: Literal["constant"] = "constant"
+    warmup: Duration = NONE
+    """Steps in which the rates grow evenly from near 0: step t of w has t / w of them, t from 1."""
+
+
+class CosineSchedule(ConstantSchedule):
+    """After the warm-up half a cosine wave down to the floor (Loshchilov and Hutter, SGDR, ICLR 2017, without restarts)."""
+
+    kind: Literal["cosine"] = "cosine"  # type: ignore[assignment]
+    over: Duration | None = None
+    """How long it takes, after the warm-up; null: what is left of `train.epochs`, whether or not training stops early."""
+    floor: Floor = 0.0
+    """Share of the rates that is left in the end."""
+
+
+class ExponentialSchedule(ConstantSchedule):
+    """After the warm-up the rates are multiplied by `factor` in each `every`, smoothly."""
+
+    kind: Literal["exponential"] = "exponential"  # type: ignore[assignment]
+    factor: float = pydantic.Field(default=0.5, gt=0, lt=1)
+    every: Duration = Duration(epochs=1)
+    floor: Floor = 0.0
+    """Share of the rates below which they never fall."""
+
+    @pydantic.field_validator("every")
+    @classmethod
+    def _check_every(cls, every: Duration) -> Duration:
+        if not (every.steps or every.epochs):
+            raise SpecError("every: allowed: more than 0 steps or epochs")
+        return every
+
+
+class InverseSqrtSchedule(ConstantSchedule):
+    """After a warm-up of w steps (1 if there is none) step t has ``sqrt(w / t)`` of the rates (Vaswani et al., Attention Is
+    All You Need, NeurIPS 2017)."""
+
+    kind: Literal["inverse_sqrt"] = "inverse_sqrt"  # type: ignore[assignment]
+    floor: Floor = 0.0
+    """Share of the rates below which they never fall."""
+
+
+ScheduleConfig = Annotated[
+    ConstantSchedule | CosineSchedule | ExponentialSchedule | InverseSqrtSchedule,
+    pydantic.Field(discriminator="kind"),
+    BareKind(),
+]
