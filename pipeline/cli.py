@@ -163,11 +163,13 @@ def datasets() -> None:
 
 
 @app.command()
-def models() -> None:
-    """List the models that `model:` in a configuration can name."""
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model: its picture, paper and settings.")] = None,
+) -> None:
+    """List the models that `model:` in a configuration can name, or show one."""
     from pipeline import commands
 
-    commands.models()
+    commands.models(name)
 
 
 @app.command()

@@ -14,11 +14,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import yaml
+
 from features import catalog
 from features.errors import ConfigError, FeedrankError
+from features.frozen import unknown
 from features.paths import check_local
 from features.synthesis import synthesize
-from models.config import ALIASES, PRESETS
+from models.config import ALIASES, PRESETS, ModelConfig
+from models.settings.pictures import picture
 from pipeline import doctor as examination
 from pipeline import failures, history, loading, tables
 from pipeline.config import RunConfig
@@ -237,9 +241,16 @@ def datasets() -> None:
     tables.show_datasets(tables.screen(), [catalog.load(name) for name in catalog.names()])
 
 
-def models() -> None:
-    """Lists the presets."""
-    tables.show_models(tables.screen(), PRESETS, ALIASES)
+def models(name: str | None) -> None:
+    """Lists the presets, or shows one."""
+    if name is None:
+        tables.show_models(tables.screen(), PRESETS, ALIASES)
+        return
+    if name not in (*PRESETS, *ALIASES):
+        raise ConfigError(unknown("model", name, [*PRESETS, *ALIASES]))
+    preset, model = PRESETS[ALIASES.get(name, name)], ModelConfig.model_validate(name)
+    settings = yaml.safe_dump({"model": model.chosen()}, sort_keys=False)
+    print(f"{name}: {preset.description}\n{preset.paper}\n\n{picture(model)}\n\n{settings}", end="")
 
 
 def schema(output: Path | None) -> None:

@@ -161,12 +161,13 @@ def show_datasets(console: Console, datasets: Iterable[Dataset]) -> None:
 
 def show_models(console: Console, presets: Mapping[str, Any], aliases: Mapping[str, str]) -> None:
     """Names, parts and papers."""
-    table = _table("model", "trunk", "head", "what it is", "paper")
+    table = _table("model", "made of", "what it is", "paper")
     for name, preset in presets.items():
         names = [name, *(alias for alias, of in aliases.items() if of == name)]
-        parts = (str(preset.parts["trunk"]), str(preset.parts["head"]))
-        table.add_row(f"[bold]{', '.join(names)}[/]", *parts, preset.description, preset.paper)
+        parts = "\n".join(f"{part}: {kind}" for part, kind in preset.parts.items())
+        table.add_row(f"[bold]{', '.join(names)}[/]", parts, preset.description, preset.paper)
     console.print(table)
+    console.print("a model's picture and settings: feedrank models NAME")
 
 
 def show_findings(console: Console, findings: Iterable[Finding]) -> bool:

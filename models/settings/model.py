@@ -107,6 +107,10 @@ class ModelConfig(Frozen):
     head: HeadConfig = IndependentHead()
     beside: BesideConfig = NothingBeside()
 
+    def chosen(self) -> dict[str, Any]:
+        """The parts that a preset chooses, with all their settings: as JSON."""
+        return self.model_dump(mode="json", include={"preset", *_PARTS})
+
     @pydantic.model_validator(mode="before")
     @classmethod
     def _expand(cls, value: Any) -> Any:

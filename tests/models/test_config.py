@@ -72,10 +72,16 @@ def test_a_config_survives_json(preset: str):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("mmoee", ["'mmoee'", "did you mean 'mmoe'?", "single_task, shared_bottom, mmoe, ple, mmoe_dlen, ple_dlen, dlen"]),
+        (
+            "mmoee",
+            ["'mmoee'", "did you mean 'mmoe'?", "single_task, shared_bottom, mmoe, ple, mmoe_dlen, ple_dlen, dlen"],
+        ),
         ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'moe', 'mmoe'"]),
         ({"head": {"kind": "esmm"}}, ["'esmm'", "'independent', 'dlen'"]),
-        ({"trunk": {"kind": "mmoe", "expert": 3}}, ["'expert'", "units, dropout, kind, experts", "did you mean 'experts'"]),
+        (
+            {"trunk": {"kind": "mmoe", "expert": 3}},
+            ["'expert'", "units, dropout, kind, experts", "did you mean 'experts'"],
+        ),
         ({"embeding_dim": 3}, ["'embeding_dim'", "did you mean 'embedding_dim'"]),
         ({"preset": "dlen", "head": {"ratio": 1.5}}, ["ratio", "less than 1"]),
         ({"preset": ["mmoe"]}, ["preset", "valid string"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from features import progress
 from features.errors import DataError
@@ -85,6 +86,16 @@ def test_lists_what_there_is(feedrank: Feedrank, capsys: pytest.CaptureFixture[s
     ] == []
 
 
+def test_shows_a_model(feedrank: Feedrank, capsys: pytest.CaptureFixture[str]) -> None:
+    assert feedrank("models", "dlen") == 0
+    said = capsys.readouterr().out
+    assert "Zhang et al." in said
+    assert "P(k) = P(k|UP) P(UP) + P(k|not UP) P(not UP)" in said
+    assert yaml.safe_load(said[said.index("model:") :])["model"]["trunk"]["experts"] == 5
+    assert feedrank("models", "mmoo") == 1
+    assert "unknown model 'mmoo'; did you mean 'mmoe'?" in capsys.readouterr().err
+
+
 def test_writes_the_schema(feedrank: Feedrank, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert feedrank("schema") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -144,7 +155,7 @@ def test_mistakes_end_in_one_message(
 def test_unforeseen_failures_name_their_traceback(
     feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands, "models", lambda: {}["nothing"])
+    monkeypatch.setattr(commands, "models", lambda name: {}["nothing"])
     assert feedrank("models") == 1
     said = capsys.readouterr().err
     assert "KeyError: 'nothing'" in said
