@@ -37,6 +37,8 @@ TRUNKS: Mapping[str, type[Trunk]] = {
 HEADS: Mapping[str, type[Head]] = {"independent": Independent, "dlen": Dlen}
 
 Tensors = Mapping[str, tf.Tensor]
+ALL = "all"
+"""Beside the tasks' names: the total loss, or all rows."""
 
 
 def build_ranker(
@@ -124,23 +126,35 @@ class Ranker(tfrs.Model):
         masks = [mask_column(name) for name, task in self.tasks.items() if task.mask is not None]
         return {name: tf.cast(batch[name], tf.float32) for name in [*map(label_column, self.tasks), *masks]}
 
+    def loss_rows(self, labels: Tensors) -> dict[str, tf.Tensor]:
+        """How many rows each task's loss is the mean of, and under `ALL` how many there are: float32 scalars."""
+        rows = tf.cast(tf.shape(next(iter(labels.values())))[0], tf.float32)
+        masked = {name: mask_column(name) for name, task in self.tasks.items() if task.mask is not None}
+        counts = {name: tf.reduce_sum(labels[masked[name]]) if name in masked else rows for name in self.tasks}
+        return {**counts, ALL: rows}
+
     def dense_loss(
-        self, embedded: Embedded, labels: Tensors, training: bool = False
+        self, embedded: Embedded, labels: Tensors, training: bool = False, shares: Tensors | None = None
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The total loss, and each task's own. Dense: may be compiled as one function.
 
         ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``, the embeddings
         before dropout, those of a list pooled; and in training what trunk and head add.
+
+        With `shares` (this replica's of all replicas' `loss_rows`) every mean counts by its share, so that the results' sums
+        over the replicas are those of one batch of all their rows; only what is no mean over rows (a gate's balance) is
+        then the replicas' mean.
         """
         features = self.represent(embedded)
         scores = self.score(features, training)
         losses = {name: self._task_loss(name, scores[name], labels) for name in self.tasks}
-        total = tf.add_n([task.weight * losses[name] for name, task in self.tasks.items()])
+        added = [*self.trunk.losses, *self.head.losses]
         if self.config.embedding_l2:
-            total += self.config.embedding_l2 * self._embedding_norm(features)
-        if added := [*self.trunk.losses, *self.head.losses]:
-            total += tf.add_n(added)
-        return total, losses
+            added.append(self.config.embedding_l2 * self._embedding_norm(features))
+        if shares is not None:
+            losses = {name: shares[name] * loss for name, loss in losses.items()}
+            added = [shares[ALL] * loss for loss in added]
+        return tf.add_n([*(task.weight * losses[name] for name, task in self.tasks.items()), *added]), losses
 
     def _embedding_norm(self, features: tf.Tensor) -> tf.Tensor:
         """Mean over rows of the squared length of all their embeddings."""

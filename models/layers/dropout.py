@@ -12,6 +12,7 @@ class Dropout(tf.keras.layers.Layer):
 
     ``y = x * m / (1 - rate)`` with ``m ~ Bernoulli(1 - rate)`` in training, ``y = x`` otherwise. The mask is a function of the
     layer's state ``(key, calls)``, which checkpoints hold: a resumed training draws the masks that an undisturbed one draws.
+    Copies of a model that train together draw masks of their own: copy r adds r to the key.
     (Keras' own layer keeps its state in the op and starts anew.) The key is drawn from TensorFlow's global seed.
 
     Args:
@@ -46,6 +47,8 @@ class Dropout(tf.keras.layers.Layer):
                 trainable=False,
                 initializer=lambda shape, dtype=None, **_: tf.random.uniform(shape, 0, 2**31 - 1, dtype),
                 experimental_autocast=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
         super().build(input_shape)
 
@@ -53,7 +56,8 @@ class Dropout(tf.keras.layers.Layer):
         """Drops in training, passes through otherwise."""
         if not (training and self.rate):
             return inputs
-        seed = self.state.assign_add(tf.constant([0, 1], tf.int64))
+        copy = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+        seed = self.state.assign_add(tf.constant([0, 1], tf.int64)) + tf.stack([copy, 0])
         noise = tf.random.stateless_uniform(tf.shape(inputs), seed, alg="philox")
         keep = tf.cast(noise >= self.rate, inputs.dtype)
         return inputs * keep * tf.cast(1 / (1 - self.rate), inputs.dtype)

@@ -1,0 +1,61 @@
+"""Where training runs: TensorFlow's distribution strategies, and what their processes say to each other.
+
+Processes find each other by the environment variable ``TF_CONFIG``, TensorFlow's own convention, in every one of them:
+
+    {"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}
+
+for ``multi_worker_mirrored`` (the first worker, or a task of type ``chief``, is the chief), and with tasks of types ``chief`` (one), ``worker``
+and ``ps`` for ``parameter_server``. All of them read the same data; checkpoints lie in a folder that all of them see.
+"""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from features.errors import ConfigError
+from models.config import Mirrored, MultiWorkerMirrored, ParameterServer, StrategyConfig, Tpu
+
+
+def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
+    """The strategy under whose ``scope()`` the ranker is to be built; `models.training.fit` finds it by the ranker.
+
+    Call it before anything else of TensorFlow: a cluster must be known before the first tensor. Where TF_CONFIG makes this
+    process a server of ``parameter_server`` (a worker or ps), it serves and does not return.
+
+    Raises:
+        ConfigError: if a cluster is needed and TF_CONFIG describes none.
+    """
+    if isinstance(config, Mirrored):
+        return tf.distribute.MirroredStrategy(list(config.devices) or None)
+    if isinstance(config, MultiWorkerMirrored):
+        _check_cluster(config.kind, {"worker"})
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if isinstance(config, ParameterServer):
+        return _parameter_servers(_check_cluster(config.kind, {"chief", "worker", "ps"}))
+    if isinstance(config, Tpu):
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(config.address)
+        return tf.distribute.TPUStrategy(resolver)
+    return tf.distribute.get_strategy()
+
+
+def _check_cluster(kind: str, jobs: set[str]) -> tf.distribute.cluster_resolver.ClusterResolver:
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    found = set(resolver.cluster_spec().jobs)
+    if not jobs <= found:
+        raise ConfigError(
+            f"train.strategy '{kind}' needs a cluster with tasks of types {', '.join(sorted(jobs))} in the environment variable "
+            f"TF_CONFIG, in every process; found {', '.join(sorted(found)) or 'none'} in {os.environ.get('TF_CONFIG')!r}"
+        )
+    return resolver
+
+
+def _parameter_servers(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> tf.distribute.Strategy:
+    resolver.rpc_layer = "grpc"
+    if resolver.task_type in ("worker", "ps"):
+        server = tf.distribute.Server(
+            resolver.cluster_spec(), resolver.task_type, resolver.task_id, protocol=resolver.rpc_layer
+        )
+        server.join()
+    return tf.distribute.ParameterServerStrategy(resolver)
