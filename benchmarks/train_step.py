@@ -1,110 +1,156 @@
-"""Examples per second of the input pipeline, of the training step, and of both together.
+"""Examples per second of one training step, feedrank's and DeepCTR's, measured in turn.
 
-``python -m benchmarks.train_step --rows 400000 --vocabulary 50000 --batch 2048 --model mmoe``
+    python -m benchmarks.train_step [--models mmoe ple] [--rows 50000 1000000 5000000] [--rounds 3] [--seconds 5]
+
+Five binary tasks, ten id features of 16 dimensions with a table of ``--rows`` rows each, experts of 256-128-64 (MMoE: 5; PLE: 5
+shared and 2 a task, two layers), towers of 64, batches of 2048 from memory (see `benchmarks.step_problem`). PLE is measured at
+the first number of rows alone.
+
+Each figure is a process of its own; every round asks all candidates one after the other, so that a machine whose speed drifts
+is unfair to none. Printed are the median over the rounds, the lowest and the highest, the ratio to DeepCTR's median, and the
+machine's load at the end of each process: above the number of cores somebody else was at work. ``mixed_bfloat16`` pays
+on processors that multiply bfloat16 by themselves (avx512_bf16, amx_bf16); others imitate it and are slower.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import dataclasses
+import functools
+import json
 import pathlib
-import tempfile
-import time
-from collections.abc import Callable
+import statistics
+import sys
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from benchmarks.peers import environment
+from benchmarks.step_problem import Problem
 
-import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
-
-# isort: split
-import tensorflow as tf
-
-from features.layout import Input, Layout, Table
-from features.spec import Task
-from models.arrow_stream import stream_tensors, tensor_specs
-from models.config import ModelConfig, TrainConfig
-from models.input_pipeline import Order, TransformedRows, batch_schema
-from models.ranker import build_ranker
-from models.training.step import TrainStep
-
-IDS, NUMBERS, TASKS = 10, 3, 5
+BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
+FLAT = 0.10
+"""Largest share by which the rate of the largest tables may be below that of the smallest."""
 
 
-def make_layout(vocabulary: int, history: int) -> Layout:
-    inputs = [Input(name=f"id_{i}", kind="index", table=f"id_{i}") for i in range(IDS)]
-    inputs += [Input(name=f"number_{i}", kind="number") for i in range(NUMBERS)]
-    if history:
-        inputs.append(Input(name="history", kind="indices", table="id_0", length=history, pooling="mean"))
-    return Layout(inputs=tuple(inputs), tables=tuple(Table(name=f"id_{i}", rows=vocabulary) for i in range(IDS)))
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """Who takes the step."""
+
+    name: str
+    module: str
+    precision: str = "float32"
+    peer: str | None = None
+
+    def measure(self, problem: Problem) -> dict[str, Any]:
+        """One process's answer; its `examples_per_s` is None if it failed, for example for want of memory."""
+        python = environment.python_of(self.peer) if self.peer else sys.executable
+        asked = json.dumps(dataclasses.asdict(dataclasses.replace(problem, precision=self.precision)))
+        try:
+            return environment.run_module(python, self.module, asked)
+        except environment.PeerError as error:
+            print(f"{self.name} failed at {problem.rows:,} rows: {error}", file=sys.stderr)
+            return {"examples_per_s": None, "load": float("nan"), "what": "failed"}
 
 
-def write_rows(path: pathlib.Path, rows: int, layout: Layout, tasks: dict[str, Task]) -> None:
-    generator = np.random.default_rng(0)
-    with pq.ParquetWriter(path, batch_schema(layout, tasks)) as writer:
-        for start in range(0, rows, 65_536):
-            writer.write_table(_rows(generator, min(65_536, rows - start), layout, tasks))
+PEER = Candidate("DeepCTR float32", "benchmarks.peers.deepctr_step", peer="deepctr")
+CANDIDATES = (
+    Candidate("feedrank float32", "benchmarks.own_step"),
+    Candidate("feedrank bfloat16", "benchmarks.own_step", "mixed_bfloat16"),
+    PEER,
+)
 
 
-def _rows(generator: np.random.Generator, rows: int, layout: Layout, tasks: dict[str, Task]) -> pa.Table:
-    arrays = []
-    for spec in layout.inputs:
-        if spec.kind == "number":
-            arrays.append(pa.array(generator.normal(size=rows).astype(np.float32)))
-            continue
-        length = spec.length or 1
-        values = pa.array(generator.integers(0, layout.table(str(spec.table)).rows, rows * length))
-        offsets = pa.array(np.arange(rows + 1) * length, pa.int32())
-        arrays.append(values if spec.kind == "index" else pa.ListArray.from_arrays(offsets, values))
-    arrays += [pa.array((generator.random(rows) < 0.1).astype(np.float32)) for _ in tasks]
-    return pa.Table.from_arrays(arrays, schema=batch_schema(layout, tasks))
+@dataclasses.dataclass
+class Result:
+    """What one candidate reached at one problem."""
+
+    candidate: Candidate
+    problem: Problem
+    answers: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def rates(self) -> list[float]:
+        """Examples per second of each round that did not fail."""
+        return [a["examples_per_s"] for a in self.answers if a["examples_per_s"] is not None]
+
+    @property
+    def median(self) -> float:
+        """Of the rounds, NaN if all failed."""
+        return statistics.median(self.rates) if self.rates else float("nan")
 
 
-def rate(rows: int, run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return rows / (time.perf_counter() - began)
+def compare(problems: list[Problem], rounds: int) -> list[Result]:
+    """All candidates at all problems, in turn."""
+    results = [Result(candidate, problem) for problem in problems for candidate in CANDIDATES]
+    for number in range(1, rounds + 1):
+        for result in results:
+            answer = result.candidate.measure(result.problem)
+            result.answers.append(answer)
+            print(
+                f"round {number}: {result.problem.model} {result.problem.rows:,} {result.candidate.name}: {answer}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return results
+
+
+def table(results: list[Result]) -> str:
+    """Markdown, a line a candidate and problem."""
+    lines = [
+        "| model | rows a table | who | examples/s, median (lowest to highest) | ratio | load | how |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        peer = next(p for p in results if p.candidate is PEER and p.problem == r.problem)
+        spread = f"{min(r.rates):,.0f} to {max(r.rates):,.0f}" if r.rates else "failed"
+        load = max(a["load"] for a in r.answers)
+        lines.append(
+            f"| {r.problem.model} | {r.problem.rows:,} | {r.candidate.name} | {r.median:,.0f} ({spread}) "
+            f"| {r.median / peer.median:.2f} | {load:.1f} | {r.answers[-1]['what']} |"
+        )
+    return "\n".join(lines)
+
+
+def flatness(results: list[Result]) -> str:
+    """How much slower the largest tables are than the smallest, for each of our candidates."""
+    lines = []
+    for candidate in CANDIDATES:
+        own = [r for r in results if r.candidate is candidate and r.problem.model == "mmoe"]
+        if len(own) > 1:
+            first, last = (pick(own, key=lambda r: r.problem.rows) for pick in (min, max))
+            share = last.median / first.median
+            verdict = "flat" if share >= 1 - FLAT else "not flat"
+            lines.append(
+                f"{candidate.name}: {last.problem.rows:,} rows a table at {share:.0%} of the rate of "
+                f"{first.problem.rows:,}: {verdict}"
+            )
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """The processor's name, and whether it multiplies bfloat16 by itself."""
+    text = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
+    about = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in about.items()}
+    flags = [flag for flag in BFLOAT16_FLAGS if flag in fields.get("flags", "").split()]
+    return f"{fields.get('model name', 'unknown processor')}; bfloat16 instructions: {', '.join(flags) or 'none'}"
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("rows", 400_000), ("vocabulary", 50_000), ("batch", 2048), ("history", 0)):
-        arguments.add_argument(f"--{name}", type=int, default=default)
-    arguments.add_argument("--model", default="mmoe")
-    arguments.add_argument("--precision", default="float32")
-    arguments.add_argument("--xla", default="auto")
-    options = arguments.parse_args()
-
-    layout = make_layout(options.vocabulary, options.history)
-    tasks = {f"task_{i}": Task(label=f"y_{i}") for i in range(TASKS)}
-    config = TrainConfig.model_validate({"batch_size": options.batch, "xla": options.xla})
-    ranker = build_ranker(
-        layout, tasks, ModelConfig.model_validate(options.model), dict.fromkeys(tasks, 0.1), options.precision
-    )
-    step = TrainStep(ranker, config, tensor_specs(batch_schema(layout, tasks)))
-    with tempfile.TemporaryDirectory() as directory:
-        path = pathlib.Path(directory) / "rows.parquet"
-        write_rows(path, options.rows, layout, tasks)
-        rows = TransformedRows([str(path)], batch_schema(layout, tasks), config.shuffle_rows)
-
-        def stream() -> list[dict[str, tf.Tensor]]:
-            return list(itertools.islice(stream_tensors(rows.batches(options.batch, Order(1, 0)), rows.schema), 40))
-
-        def read() -> None:
-            for _ in stream_tensors(rows.batches(options.batch, Order(1, 1)), rows.schema):
-                pass
-
-        def train(batches: object = None) -> float:
-            for batch in batches or stream_tensors(rows.batches(options.batch, Order(1, 2)), rows.schema):  # type: ignore[attr-defined]
-                step(batch)
-            return step.losses(1)["all"]
-
-        held = stream()
-        train(held[:3])
-        print(f"input pipeline   {rate(rows.rows, read):>12,.0f} rows/s")
-        print(f"step alone       {rate(options.batch * len(held), lambda: train(held)):>12,.0f} examples/s")
-        print(f"both together    {rate(rows.rows, train):>12,.0f} examples/s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["mmoe", "ple"], choices=["mmoe", "ple"])
+    parser.add_argument("--rows", nargs="+", type=int, default=[50_000, 1_000_000, 5_000_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="about how long each process is timed")
+    options = parser.parse_args()
+    problems = [
+        Problem(model=model, rows=rows, seconds=options.seconds)
+        for model in options.models
+        for rows in (options.rows if model == "mmoe" else options.rows[:1])
+    ]
+    results = compare(problems, options.rounds)
+    print(processor())
+    print(table(results))
+    print(flatness(results))
 
 
 if __name__ == "__main__":
