@@ -66,6 +66,9 @@ class TrainConfig(Frozen):
     clip_norm: float | None = pydantic.Field(default=None, gt=0)
     """Largest norm of all gradients together, tables included; larger ones are all scaled down by the same factor (Pascanu
     et al., On the difficulty of training recurrent neural networks, ICML 2013)."""
+    ema_decay: float | None = pydantic.Field(default=None, gt=0, lt=1)
+    """Keeps exponential moving averages of all weights, of which the last ``1 / (1 - ema_decay)`` steps make the most (0.999: a
+    thousand); validation and export take the averages. Tables take twice the memory. null: the weights as they are."""
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"

@@ -131,6 +131,12 @@ class _Training:
         return position
 
     def _end_epoch(self, position: Position) -> Position:
+        with self._step.averaged():
+            position = self._judged(position)
+        self._save(position)
+        return position
+
+    def _judged(self, position: Position) -> Position:
         """Validates, remembers the best weights, decides whether to go on."""
         losses, number = self._step.losses(position.epoch + 1), position.epoch + 1
         batches = stream_tensors(self._validation.batches(EVALUATION_BATCH), self._validation.schema)
@@ -152,9 +158,7 @@ class _Training:
         stopped = curves.reason_to_stop(self._config.epochs, self._config.patience)
         if curves.best_epoch == number:
             self._checkpoints.save_best(number)
-        position = Position(epoch=number, batch=0, curves=curves.model_copy(update={"stopped": stopped}))
-        self._save(position)
-        return position
+        return Position(epoch=number, batch=0, curves=curves.model_copy(update={"stopped": stopped}))
 
     def _save(self, position: Position) -> None:
         self._step.losses(position.epoch + 1)  # a spoilt model is never saved

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from features.errors import ModelError
 from models.config import TrainConfig
 from models.optimizers import build_optimizer
 from models.ranker import Ranker
+from models.training.averaging import Gradient, WeightAverage
 
 NEVER = np.iinfo(np.int64).max
 Batch = Mapping[str, tf.Tensor]
@@ -35,7 +37,7 @@ class TrainStep(tf.Module):
     Table lookups and sparse row updates stay outside of XLA, which would turn sparse gradients into dense ones; trunk, head
     and loss are one function that XLA may compile. Losses are summed on the device, so that no step waits for a number.
 
-    Checkpoints hold its variables: the optimizer's and the epoch's sums.
+    Checkpoints hold its variables: the optimizer's, the weights' averages and the epoch's sums.
 
     Args:
         ranker: what is trained.
@@ -54,6 +56,11 @@ class TrainStep(tf.Module):
     ) -> None:
         super().__init__(name="train_step")
         self.optimizer = build_optimizer(ranker, config, steps_per_epoch)
+        self.average = (
+            WeightAverage(ranker.dense_variables, ranker.embedding_variables, config.ema_decay)
+            if config.ema_decay is not None
+            else None
+        )
         self.names = ("all", *ranker.tasks)
         self.sums = tf.Variable(tf.zeros(len(self.names), tf.float64), trainable=False)
         self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -65,7 +72,7 @@ class TrainStep(tf.Module):
                 embedded = ranker.embed(batch)
                 loss, losses = dense(embedded, ranker.labels(batch), training=True)
             variables = ranker.trainable_variables
-            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            self._apply(list(zip(tape.gradient(loss, variables), variables, strict=True)))
             self._count(tf.stack([loss, *(losses[name] for name in ranker.tasks)]))
 
         self._step = compiled(step).get_concrete_function(dict(signature))
@@ -95,6 +102,17 @@ class TrainStep(tf.Module):
             )
         batches = max(1, int(self.batches))
         return {name: float(total) / batches for name, total in zip(self.names, self.sums.numpy(), strict=True)}
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """The ranker with the averages of its weights, or as it is if none are kept."""
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def _apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]]) -> None:
+        if self.average:
+            self.average.before_step(gradients)
+        self.optimizer.apply_gradients(gradients)
+        if self.average:
+            self.average.after_step()
 
     def _count(self, losses: tf.Tensor) -> None:
         number = self.batches.assign_add(1)

@@ -186,7 +186,7 @@ def test_xla_gives_the_losses_of_the_plain_graph(data: TrainingData) -> None:
         tf.keras.utils.set_random_seed(5)
         ranker = build_ranker(LAYOUT, TASKS, plain, RATES)
         curves = []
-        step = TrainStep(ranker, TRAIN.model_copy(update={"xla": xla}), SPECS)
+        step = TrainStep(ranker, TRAIN.model_copy(update={"xla": xla}), SPECS, 24)
         batch = tensors(transformed_table(64))
         for _ in range(5):
             step(batch)
@@ -242,15 +242,36 @@ def test_a_killed_process_started_again_gives_the_same_weights(
     small_data(tmp_path)
     command = [sys.executable, "-m", "tests.models.train_once", str(tmp_path)]
     root = pathlib.Path(__file__).parents[2]
-    for death in ("step:33", "save:3"):
+    # The 33rd step is in the 2nd epoch; the 3rd checkpoint after that is written in the same epoch, at its 20th batch.
+    for death, batch in (("step:33", 5), ("save:3", 15)):
         process = subprocess.run([*command, death], cwd=root, capture_output=True, text=True, check=False)
         assert process.returncode == -signal.SIGKILL, process.stderr
+        left = Position.model_validate_json((last_checkpoint(tmp_path) / "state.json").read_text())
+        assert (left.epoch, left.batch) == (1, batch)
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     save_weights(undisturbed[0], tmp_path / "expected.npz")
     found, expected = np.load(tmp_path / "weights.npz"), np.load(tmp_path / "expected.npz")
     assert found.files == expected.files
     for name in expected.files:
         np.testing.assert_array_equal(found[name], expected[name])
+    assert_same_state(last_checkpoint(tmp_path), last_checkpoint(undisturbed[2]))
+
+
+def last_checkpoint(directory: pathlib.Path) -> pathlib.Path:
+    return max((directory / "checkpoints").glob("step-*"))
+
+
+def assert_same_state(first: pathlib.Path, second: pathlib.Path) -> None:
+    """Weights, optimizers' slots and steps, averages, the dropouts' random states and the epoch's sums."""
+    assert first.name == second.name
+    one, other = (tf.train.load_checkpoint(str(path / "variables")) for path in (first, second))
+    names = [name for name in one.get_variable_to_shape_map() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+    assert {"/m/", "/v/", "/iter/", "/average/", "/state/"} == {
+        part for part in ("/m/", "/v/", "/iter/", "/average/", "/state/") if any(part in name for name in names)
+    }
+    assert other.get_variable_to_shape_map() == one.get_variable_to_shape_map()
+    for name in names:
+        np.testing.assert_array_equal(one.get_tensor(name), other.get_tensor(name), err_msg=name)
 
 
 def test_old_checkpoints_go_and_the_best_weights_stay(tmp_path: pathlib.Path) -> None:

@@ -29,7 +29,11 @@ from models.training.step import TrainStep
 from tests.models.transformed import LAYOUT, TASKS, write_split
 
 MODEL = ModelConfig.model_validate(
-    {"input_dropout": 0.1, "trunk": {"kind": "mmoe", "units": (16, 8), "experts": 2, "dropout": 0.2}}
+    {
+        "embedding_l2": 1e-4,
+        "input_dropout": 0.1,
+        "trunk": {"kind": "mmoe", "units": (16, 8), "experts": 2, "dropout": 0.2},
+    }
 )
 TRAIN = TrainConfig.model_validate(
     {
@@ -37,6 +41,8 @@ TRAIN = TrainConfig.model_validate(
         "epochs": 3,
         "checkpoint_every_steps": 5,
         "embedding_optimizer": "lazy_adam",
+        "schedule": {"kind": "cosine", "warmup": {"epochs": 0.5}, "floor": 0.1},
+        "ema_decay": 0.8,
         "shuffle_rows": 500,
     }
 )
