@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from features.frozen import SpecError
-from features.kinds import Categorical, Numeric, Tokens, missing_input
+from features.kinds import Categorical, Id, Numeric, Sequence, Tokens, missing_input
 from features.sources import DAY, ROW_ID, Column, Columns, DerivedTable
 from features.splits import SPLITS, RandomSplit
 from features.tasks import METRICS, Task, label_column, mask_column
@@ -43,6 +43,7 @@ def check(dataset: Dataset) -> None:
     _check_names_are_unique(dataset)
     _check_leakage(dataset, columns)
     _check_feature_types(dataset, columns)
+    _check_targets(dataset)
     _check_tasks(dataset, columns)
     _check_transformed_names(dataset)
     _check_output_names(dataset)
@@ -232,6 +233,37 @@ def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
                 )
     if not dataset.features:
         raise SpecError("a dataset needs at least one feature; got none")
+
+
+def _check_targets(dataset: Dataset) -> None:
+    """A sequence's attention compares its tokens' vectors with the target's, number by number."""
+    for name, feature in dataset.features.items():
+        target = feature.attends_to() if isinstance(feature, Sequence) else None
+        if target is None:
+            continue
+        _require(f"feature '{name}': target", target, dataset.features, "feature")
+        if not isinstance(dataset.features[target], Id | Categorical):
+            fit = [other for other, f in dataset.features.items() if isinstance(f, Id | Categorical)]
+            raise SpecError(
+                f"feature '{name}': target '{target}' is of kind {dataset.features[target].kind}; allowed: an id or "
+                f"categorical feature: {_names(fit)}"
+            )
+        dims = [_dim(dataset, part) for part in (name, target)]
+        if dims[0] != dims[1]:
+            told = [
+                f"the model's embedding_dim for '{part}'" if d is None else f"{d} for '{part}'"
+                for part, d in zip((name, target), dims, strict=True)
+            ]
+            raise SpecError(
+                f"feature '{name}' is compared with its target '{target}', so their vectors must have one `dim`; got "
+                f"{' and '.join(told)}; allowed: the same `dim` for both, or none"
+            )
+
+
+def _dim(dataset: Dataset, feature: str) -> int | None:
+    """Declared width of the vectors of a feature's table."""
+    dim: int | None = getattr(dataset.features[dataset.vocabulary_owner(feature)], "dim", None)
+    return dim
 
 
 def _check_values(name: str, feature: Categorical, column_name: str, column: Column) -> None:

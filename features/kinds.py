@@ -88,7 +88,29 @@ class Sequence(Tokens):
     kind: Literal["sequence"] = "sequence"
     max_length: int = pydantic.Field(default=50, ge=1)
     keep: Literal["first", "last"] = "last"
-    pooling: Literal["mean", "sum", "sqrtn"] = "mean"
+    pooling: Literal["mean", "sum", "sqrtn", "din_attention"] = "mean"
+    """``din_attention``: a sum in which each token weighs as much as it says about the candidate (Zhou et al., Deep
+    Interest Network, KDD 2018)."""
+    target: str | None = None
+    """With ``din_attention``: the candidate's feature, with which tokens are compared; by default that of `vocabulary_of`."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_target(self) -> Sequence:
+        if self.pooling != "din_attention" and self.target is not None:
+            raise SpecError(
+                f"`target: {self.target}` would go unused with `pooling: {self.pooling}`; allowed: `target` with "
+                "`pooling: din_attention` only"
+            )
+        if self.pooling == "din_attention" and self.attends_to() is None:
+            raise SpecError(
+                "`pooling: din_attention` compares tokens with the candidate; name its feature by `target`, or by "
+                "`vocabulary_of` if they share a vocabulary; got neither"
+            )
+        return self
+
+    def attends_to(self) -> str | None:
+        """The feature with which tokens are compared; None without attention."""
+        return (self.target or self.vocabulary_of) if self.pooling == "din_attention" else None
 
 
 class Numeric(_Reads):

@@ -25,15 +25,20 @@ class Table(Frozen):
 class Input(Frozen):
     """One transformed feature.
 
-    ``index``: int64 (batch,), a row of `table`. ``indices``: int64 (batch, length), rows of `table`, padded with 0,
-    pooled. ``number``: float32 (batch,).
+    ``index``: int64 (batch,), a row of `table`. ``indices``: int64 (batch, length), rows of `table`, padded with 0
+    behind. ``number``: float32 (batch,).
     """
 
     name: str
     kind: Literal["index", "indices", "number"]
     table: str | None = None
     length: int | None = None
-    pooling: Literal["mean", "sum", "sqrtn"] | None = None
+    pooling: Literal["mean", "sum", "sqrtn", "din_attention"] | None = None
+    """Of ``indices``: how a list becomes one vector."""
+    target: str | None = None
+    """With ``din_attention``: the input, an ``index``, with which the list is compared."""
+    ordered: bool = False
+    """Whether the order of ``indices`` means something: a sequence, and no bag."""
     scale: Literal["standard", "unit", "raw", "flag"] = "standard"
     """Of a number: about mean 0 and deviation 1, spread evenly over [0, 1], as in the log, or 0/1."""
 
@@ -47,6 +52,10 @@ class Layout(Frozen):
     def embedded(self) -> tuple[Input, ...]:
         """Inputs that look up a table."""
         return tuple(i for i in self.inputs if i.kind != "number")
+
+    def sequences(self) -> tuple[Input, ...]:
+        """Inputs that are ordered lists."""
+        return tuple(i for i in self.inputs if i.ordered)
 
     def numbers(self) -> tuple[Input, ...]:
         """Inputs that are numbers and no flags."""

@@ -228,5 +228,7 @@ def _inputs(dataset: Dataset, name: str) -> list[Input]:
         flag = Input(name=missing_input(name), kind="number", scale="flag")
         return [number, flag] if feature.missing_indicator else [number]
     if isinstance(feature, Bag | Sequence):
-        return [Input(name=name, kind="indices", table=table, length=feature.max_length, pooling=feature.pooling)]
+        shape = {"kind": "indices", "length": feature.max_length, "pooling": feature.pooling}
+        sequence = {"ordered": True, "target": feature.attends_to()} if isinstance(feature, Sequence) else {}
+        return [Input.model_validate({"name": name, "table": table, **shape, **sequence})]
     return [Input(name=name, kind="index", table=table)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 import tensorflow as tf
@@ -11,9 +11,11 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.layout import Input, Layout
 from models.config import NumbersConfig
+from models.layers.embedding_table import Pooling, pool
 from models.layers.identity_numbers import IdentityNumbers
 from models.layers.periodic import Periodic
 from models.layers.piecewise_linear import PiecewiseLinear
+from models.layers.target_attention import TargetAttention
 from models.lookups import Embedded
 
 NUMBERS: Mapping[str, Any] = {"identity": IdentityNumbers, "piecewise_linear": PiecewiseLinear, "periodic": Periodic}
@@ -23,7 +25,8 @@ class Inputs(tf.keras.layers.Layer):
     """Encodes every number and puts all inputs side by side.
 
     ``x = [E_1[i_1], pool(E_2[j_1], E_2[j_2], ..), .., encode(numbers), flags]``: embeddings in the layout's order, then numbers, then
-    0/1 flags as they are. With groups, numbers and flags are the same in each.
+    0/1 flags as they are. With groups, numbers and flags are the same in each. Lists that arrive whole are pooled here: those of
+    ``din_attention`` by `TargetAttention`, one layer a list.
 
     Args:
         layout: what Transform hands over.
@@ -46,6 +49,11 @@ class Inputs(tf.keras.layers.Layer):
                 f"piecewise_linear numbers need scaled ones, for their bins lie where scaled numbers do; unscaled: "
                 f"{', '.join(raw)}; give these features `scaling: quantile`, zscore or log_zscore"
             )
+        self.attention = {
+            i.name: TargetAttention(name=f"attention_{i.name}", dtype=self.dtype_policy)
+            for i in layout.embedded()
+            if i.pooling == "din_attention"
+        }
         unit = tuple(i.scale == "unit" for i in layout.numbers())
         self.encoding = NUMBERS[numbers.kind].initial(numbers, unit, dtype="float32")
 
@@ -61,7 +69,12 @@ class Inputs(tf.keras.layers.Layer):
         return tf.concat([*vectors, *plain], axis=-1)
 
     def _vector(self, spec: Input, inputs: Embedded) -> tf.Tensor:
-        return inputs.vectors[spec.name]
+        if spec.name not in inputs.whole:
+            return inputs.vectors[spec.name]
+        vectors, present = inputs.whole[spec.name], inputs.present[spec.name]
+        if spec.pooling == "din_attention":
+            return self.attention[spec.name](vectors, inputs.vectors[str(spec.target)], present)
+        return pool(vectors, present, cast("Pooling", spec.pooling))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON values only."""

@@ -37,7 +37,7 @@ class Lookups(tf.keras.layers.Layer):
         layout: what Transform hands over.
         embedding_dim: width of tables that name none.
         groups: vectors of each row; None: one, without an axis for it.
-        whole: list features that are looked up without pooling.
+        whole: list features that are looked up without pooling, beside those of attention.
 
     Shapes:
         input: {name: int64 (batch,) | int64 (batch, length) | float32 (batch,)}; other names are ignored.
@@ -73,10 +73,10 @@ class Lookups(tf.keras.layers.Layer):
             raise ModelError(
                 f"the model needs inputs that it was not given: {', '.join(missing)}; given: {', '.join(sorted(inputs))}"
             )
-        whole = [i for i in self.layout.embedded() if i.name in self.whole]
-        pooled = [i for i in self.layout.embedded() if i.name not in self.whole]
+        whole = [i for i in self.layout.embedded() if i.name in self.whole or i.pooling == "din_attention"]
+        pooled = [i for i in self.layout.embedded() if i not in whole]
         return Embedded(
-            vectors={i.name: self._embed(i, inputs[i.name], i.pooling) for i in pooled},
+            vectors={i.name: self._embed(i, inputs[i.name], _fixed(i)) for i in pooled},
             whole={i.name: self._embed(i, inputs[i.name], None) for i in whole},
             present={i.name: inputs[i.name] > 0 for i in whole},
             numbers=_columns(inputs, self.layout.numbers()),
@@ -103,6 +103,11 @@ class Lookups(tf.keras.layers.Layer):
             return vectors
         grouped = (self.groups, vectors.shape[-1] // self.groups)
         return tf.reshape(vectors, (-1, *vectors.shape[1:-1], *grouped))
+
+
+def _fixed(spec: Input) -> Pooling | None:
+    """An input's pooling, if it is one without weights of its own."""
+    return None if spec.pooling == "din_attention" else spec.pooling
 
 
 def _columns(inputs: Mapping[str, tf.Tensor], specs: tuple[Input, ...]) -> tf.Tensor:

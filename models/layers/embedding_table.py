@@ -49,12 +49,17 @@ class EmbeddingTable(tf.keras.layers.Layer):
         vectors = tf.cast(tf.nn.embedding_lookup(self.table, inputs), self.compute_dtype)
         if inputs.shape.rank == 1 or pooling is None:
             return vectors
-        present = tf.cast(inputs > 0, self.compute_dtype)
-        total = tf.einsum("bl,bld->bd", present, vectors)
-        count = tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1)
-        divisor = {"sum": tf.ones_like(count), "mean": count, "sqrtn": tf.sqrt(count)}[pooling]
-        return total / divisor
+        return pool(vectors, inputs > 0, pooling)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {**super().get_config(), "rows": self.rows, "dim": self.dim}
+
+
+def pool(vectors: tf.Tensor, present: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """(batch, ..., dim) of `vectors` (batch, length, ..., dim): those that are present, bool (batch, length), as one."""
+    weights = tf.cast(present, vectors.dtype)
+    total = tf.einsum("bl,bl...->b...", weights, vectors)
+    count = tf.reshape(tf.maximum(tf.reduce_sum(weights, axis=1), 1), (-1, *[1] * (vectors.shape.rank - 2)))
+    divisor = {"sum": tf.ones_like(count), "mean": count, "sqrtn": tf.sqrt(count)}[pooling]
+    return total / divisor

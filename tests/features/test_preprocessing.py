@@ -54,7 +54,7 @@ SPEC: dict[str, Any] = {
         "nothing_raw": {"kind": "numeric", "column": "nothing", "scaling": "none"},
         "nothing_bucket": {"kind": "bucketized", "column": "nothing", "buckets": 4},
         "tags": {"kind": "bag", "max_length": 2},
-        "seen": {"kind": "sequence", "max_length": 3, "vocabulary_of": "user"},
+        "seen": {"kind": "sequence", "max_length": 3, "vocabulary_of": "user", "pooling": "din_attention"},
         "seen_first": {"kind": "sequence", "column": "seen", "max_length": 4, "keep": "first", "dim": 5},
     },
     "tasks": {"click": {"label": "click"}},
@@ -291,6 +291,16 @@ def test_layout_agrees_with_the_columns(toy: Toy) -> None:
         assert values.shape == ((ROWS,) if feature.kind == "index" else (ROWS, feature.length))
         assert feature.table is not None
         assert 0 <= values.min() <= values.max() < toy.layout.table(feature.table).rows
+
+
+def test_layout_knows_sequences_and_what_they_are_compared_with(toy: Toy) -> None:
+    assert [i.name for i in toy.layout.sequences()] == ["seen", "seen_first"]
+    lists = {i.name: (i.pooling, i.target, i.ordered) for i in toy.layout.inputs if i.kind == "indices"}
+    assert lists == {
+        "tags": ("mean", None, False),
+        "seen": ("din_attention", "user", True),
+        "seen_first": ("mean", None, True),
+    }
 
 
 def test_table_sizes(toy: Toy) -> None:

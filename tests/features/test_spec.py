@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.spec import Bag, Categorical, Dataset, Id, Numeric, RandomSplit, SideTable, Source, TimeSplit
+from features.spec import Bag, Categorical, Dataset, Id, Numeric, RandomSplit, Sequence, SideTable, Source, TimeSplit
+
+DIN = {"kind": "sequence", "pooling": "din_attention"}
 
 
 def own_log(**changes: Any) -> dict[str, Any]:
@@ -17,6 +19,7 @@ def own_log(**changes: Any) -> dict[str, Any]:
         "name": "feed",
         "source": "log/*.parquet",
         "columns": {"user": "int64", "item": "int64", "tags": "list<string>", "age": "float32", "ts": "int64"}
+        | {"viewed": "list<int64>"}
         | {"seconds": {"type": "float32", "outcome": True}, "clicked": "int64", "liked": "int64", "rank": "int64"},
         "time": "ts",
         "group": "user",
@@ -120,6 +123,23 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
         (
             {"features": {"user": "id", "item": {"kind": "id", "vocabulary_of": "user", "vocabulary": {"top_k": 9}}}},
             ["`vocabulary` beside `vocabulary_of: user`"],
+        ),
+        ({"features": {"viewed": DIN}}, ["name its feature by `target`", "got neither"]),
+        (
+            {"features": {"user": "id", "viewed": {"kind": "sequence", "target": "user"}}},
+            ["`target: user` would go unused with `pooling: mean`"],
+        ),
+        (
+            {"features": {"viewed": DIN | {"target": "usr"}, "user": "id"}},
+            ["target names feature 'usr'", "user, viewed"],
+        ),
+        (
+            {"features": {"viewed": DIN | {"target": "tags"}, "tags": "bag", "item": "id"}},
+            ["target 'tags' is of kind bag", "an id or categorical feature: item"],
+        ),
+        (
+            {"features": {"viewed": DIN | {"target": "user", "dim": 4}, "user": "id"}},
+            ["got 4 for 'viewed' and the model's embedding_dim for 'user'", "the same `dim` for both"],
         ),
         ({"features": {"age": {"kind": "bucketized", "boundaries": [1, 1]}}}, ["boundaries must increase"]),
         ({"group": "nobody"}, ["group names column 'nobody'"]),
@@ -283,6 +303,14 @@ def test_names_that_meet_later_are_refused_now(changes: dict[str, Any], said: li
 def test_a_missing_indicator_goes_without_its_neighbour() -> None:
     features = {"age": AGE, "missing": {"kind": "id", "column": "item"}}
     assert set(Dataset.model_validate(own_log(features=features)).features) == {"age", "missing"}
+
+
+@pytest.mark.parametrize("named", [{"target": "item"}, {"vocabulary_of": "item"}])
+def test_attention_is_to_the_target_or_the_vocabularys_owner(named: dict[str, str]) -> None:
+    features = {"item": {"kind": "id"}, "viewed": DIN | named}
+    viewed = Dataset.model_validate(own_log(features=features)).features["viewed"]
+    assert isinstance(viewed, Sequence)
+    assert viewed.attends_to() == "item"
 
 
 def test_an_outcome_may_be_a_label() -> None:

@@ -15,7 +15,7 @@ LAYOUT = Layout(
     inputs=(
         Input(name="user", kind="index", table="user"),
         Input(name="item", kind="index", table="item"),
-        Input(name="history", kind="indices", table="item", length=4, pooling="mean"),
+        Input(name="history", kind="indices", table="item", length=4, pooling="mean", ordered=True),
         Input(name="age", kind="number"),
         Input(name="popularity", kind="number", scale="unit"),
         Input(name="age_missing", kind="number", scale="flag"),
