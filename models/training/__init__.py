@@ -5,5 +5,17 @@ from models.training.curves import Curves
 from models.training.loop import TrainingData, TrainResult, fit
 from models.training.step import compiled
 from models.training.validation import predict_all
+from models.training.warm_start import Earlier, WarmStart, warm_start
 
-__all__ = ["Curves", "TrainResult", "TrainingData", "compiled", "fingerprint", "fit", "predict_all"]
+__all__ = [
+    "Curves",
+    "Earlier",
+    "TrainResult",
+    "TrainingData",
+    "WarmStart",
+    "compiled",
+    "fingerprint",
+    "fit",
+    "predict_all",
+    "warm_start",
+]

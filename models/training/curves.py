@@ -9,6 +9,7 @@ import pydantic
 import tensorflow as tf
 
 from features.frozen import Frozen
+from models.training.warm_start import WarmStart
 
 
 class Validation(Frozen):
@@ -56,6 +57,8 @@ class Curves(Frozen):
     stopped: str | None = None
     """Why training ended; None while it runs."""
     parameters: int = pydantic.Field(ge=0)
+    warm_start: WarmStart | None = None
+    """What was taken from an earlier model; None: training began with weights drawn at random."""
 
     def followed_by(self, epoch: Epoch) -> Curves:
         """These curves with one more epoch."""

@@ -24,6 +24,7 @@ from models.training.checkpoint import Checkpoints, Position
 from models.training.curves import Board, Curves, Epoch
 from models.training.step import TrainStep, compiled
 from models.training.validation import validate
+from models.training.warm_start import WarmStart
 
 REPORT_EVERY_S = 0.5
 EVALUATION_BATCH = 8192
@@ -54,7 +55,12 @@ class TrainResult:
 
 
 def fit(
-    ranker: Ranker, data: TrainingData, config: TrainConfig, checkpoint_dir: pathlib.Path, log_dir: pathlib.Path
+    ranker: Ranker,
+    data: TrainingData,
+    config: TrainConfig,
+    checkpoint_dir: pathlib.Path,
+    log_dir: pathlib.Path,
+    start: WarmStart | None = None,
 ) -> TrainResult:
     """Trains `ranker` in place until its validation score stops rising, and leaves it with its best weights.
 
@@ -68,12 +74,13 @@ def fit(
         checkpoint_dir: of this training alone (name it by `models.training.fingerprint`); a checkpoint found there is
             resumed.
         log_dir: gets ``curves.json`` and TensorBoard's event files.
+        start: what `ranker` has from an earlier model, for the curves.
 
     Raises:
         DataError: if the data cannot be read, or no validation row can tell a good model from a bad one.
         ModelError: if a loss or a prediction is not a finite number, or the checkpoint does not fit.
     """
-    return _Training(ranker, data, config, checkpoint_dir, log_dir).run()
+    return _Training(ranker, data, config, checkpoint_dir, log_dir).run(start)
 
 
 class _Training:
@@ -99,9 +106,10 @@ class _Training:
             keep=config.keep_checkpoints,
         )
 
-    def run(self) -> TrainResult:
+    def run(self, start: WarmStart | None) -> TrainResult:
         parameters = sum(int(np.prod(variable.shape)) for variable in self._ranker.trainable_variables)
-        position = self._checkpoints.restore() or Position(epoch=0, batch=0, curves=Curves(parameters=parameters))
+        beginning = Position(epoch=0, batch=0, curves=Curves(parameters=parameters, warm_start=start))
+        position = self._checkpoints.restore() or beginning
         with contextlib.closing(Board(self._log_dir, position.curves)) as board:
             while position.curves.stopped is None:
                 position = self._end_epoch(self._run_epoch(position))

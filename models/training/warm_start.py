@@ -1,0 +1,187 @@
+"""A ranker begins with what an earlier model learned, though its vocabularies have grown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from features.errors import ModelError
+from features.frozen import Frozen
+from features.layout import Layout
+from features.spec import Task
+from models.config import ModelConfig
+from models.ranker import Ranker
+
+Vocabularies = Mapping[str, Sequence[bytes]]
+"""Tokens of each table that has a vocabulary, in the order of their rows."""
+ARCHITECTURE = ("trunk", "head", "embeddings")
+"""Parts whose kind must be the same: the variables of one kind mean nothing to another."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """A trained model, as an export keeps it."""
+
+    path: str
+    fingerprint: str
+    layout: Layout
+    tasks: Mapping[str, Task]
+    config: ModelConfig
+    weights: Mapping[str, npt.NDArray[Any]]
+    """By the variables' names."""
+    vocabularies: Vocabularies
+
+
+class TableStart(Frozen):
+    """Tokens of one vocabulary: in both models, in the new one only, in the earlier one only."""
+
+    matched: int
+    new: int
+    gone: int
+
+
+class WarmStart(Frozen):
+    """What a ranker took from an earlier model."""
+
+    model: str
+    """Where the earlier model lies."""
+    fingerprint: str
+    tables: dict[str, TableStart]
+    """Of each table that was taken over and has a vocabulary."""
+    copied: int
+    """Variables taken over, tables included."""
+    fresh: dict[str, str]
+    """Variables that were not, and why."""
+
+
+def warm_start(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> WarmStart:
+    """Gives `ranker` the weights of an earlier model, wherever they mean the same.
+
+    Tables are matched by token. A new token gets the row that the earlier model looked up for it, that of its
+    out-of-vocabulary bucket: it learned what rare tokens have in common, and the ranker answers as the earlier model did
+    until it is trained. (A row drawn anew would be noise in place of that.) Vanished tokens are dropped. Tables of bucketized
+    numbers are matched by bucket.
+
+    Other variables are matched by name and shape, provided that inputs and tasks are the same ones in the same order, on
+    which the meaning of their rows depends. Everything else keeps its fresh draw, with the reason in the answer. The
+    optimizers' moments are not part of an export: they start anew.
+
+    Args:
+        ranker: from `models.ranker.build_ranker`; changed in place.
+        vocabularies: of the ranker's tables.
+        earlier: where to take from.
+
+    Raises:
+        ModelError: if the earlier model has another architecture.
+    """
+    _check_architecture(ranker.config, earlier)
+    fresh: dict[str, str] = {}
+    tables = {}
+    for name, table in ranker.lookups.tables.items():
+        was, now = earlier.vocabularies.get(name), vocabularies.get(name)
+        if why := _no_table(ranker, name, (was, now), earlier):
+            fresh[_name(table.table)] = why
+            continue
+        values = earlier.weights[_name(table.table)]
+        if was is not None and now is not None:
+            rows, tables[name] = _match(now, was, (table.rows, len(values)))
+            values = values[rows]
+        table.table.assign(values)
+    all_fresh = _other_meaning(ranker, earlier)
+    for variable in ranker.dense_variables:
+        if why := all_fresh or _unlike(variable, earlier):
+            fresh[_name(variable)] = why
+        else:
+            variable.assign(earlier.weights[_name(variable)])
+    copied = len(ranker.trainable_variables) - len(fresh)
+    return WarmStart(model=earlier.path, fingerprint=earlier.fingerprint, tables=tables, copied=copied, fresh=fresh)
+
+
+def _check_architecture(config: ModelConfig, earlier: Earlier) -> None:
+    for part in ARCHITECTURE:
+        now, was = getattr(config, part).kind, getattr(earlier.config, part).kind
+        if now != was:
+            raise ModelError(
+                f"train.warm_start: model.{part} is '{now}' and that of {earlier.path} is '{was}', so its weights mean nothing "
+                f"here; allowed: the same {', '.join(ARCHITECTURE)}, or train.warm_start: none"
+            )
+
+
+def _other_meaning(ranker: Ranker, earlier: Earlier) -> str | None:
+    """Why no dense variable can be taken over."""
+    now, was = ([(i.name, i.kind, i.scale) for i in layout.inputs] for layout in (ranker.layout, earlier.layout))
+    if now != was:
+        changed = sorted({name for name, *_ in set(now) ^ set(was)})
+        return f"the inputs differ: {', '.join(changed) or 'their order'}"
+    widths = [
+        {table.name: table.dim or config.embedding_dim for table in layout.tables}
+        for layout, config in ((ranker.layout, ranker.config), (earlier.layout, earlier.config))
+    ]
+    if widths[0] != widths[1]:
+        return "the embeddings' widths differ"
+    return _other_tasks(ranker, earlier)
+
+
+def _other_tasks(ranker: Ranker, earlier: Earlier) -> str | None:
+    now, was = ([(name, task.kind) for name, task in tasks.items()] for tasks in (ranker.tasks, earlier.tasks))
+    if now == was:
+        return None
+    changed = sorted({name for name, _ in set(now) ^ set(was)})
+    return f"the tasks differ: {', '.join(changed) or 'their order'}"
+
+
+def _no_table(
+    ranker: Ranker, name: str, vocabularies: tuple[Sequence[bytes] | None, Sequence[bytes] | None], earlier: Earlier
+) -> str | None:
+    """Why a table cannot be taken over; `vocabularies`: the earlier and the new one."""
+    was, now = vocabularies
+    why = _unlike(ranker.lookups.tables[name].table, earlier, rows=was is None or now is None)
+    if why is None and (was is None) != (now is None):
+        why = "its rows were buckets" if was is None else "its rows were tokens"
+    if why is None and ranker.lookups.groups is not None:  # a row holds a vector a task
+        why = _other_tasks(ranker, earlier)
+    return why
+
+
+def _unlike(variable: tf.Variable, earlier: Earlier, rows: bool = True) -> str | None:
+    """Why the earlier model has nothing for a variable; `rows`: as many rows are needed."""
+    found = earlier.weights.get(_name(variable))
+    if found is None:
+        return "the earlier model has none"
+    first = 0 if rows else 1
+    if found.shape[first:] != tuple(variable.shape)[first:]:
+        return f"its shape is {tuple(variable.shape)}, was {found.shape}"
+    return None
+
+
+def _match(
+    now: Sequence[bytes], was: Sequence[bytes], rows: tuple[int, int]
+) -> tuple[npt.NDArray[np.int64], TableStart]:
+    """For each row of the new table the row of the earlier one: missing, tokens, out-of-vocabulary buckets.
+
+    Args:
+        now, was: tokens of both.
+        rows: of both tables.
+    """
+    first_bucket = 1 + len(was)
+    buckets = rows[1] - first_bucket
+    found = pc.index_in(pa.array(now, pa.binary()), value_set=pa.array(was, pa.binary()))
+    places = found.fill_null(-1).to_numpy().astype(np.int64)
+    # As Transform does it: apply_vocabulary's table hashes what it does not know.
+    hashed = tf.strings.to_hash_bucket_fast(tf.constant(list(now), tf.string), buckets).numpy()
+    tokens = np.where(places >= 0, 1 + places, first_bucket + hashed)
+    unknown = first_bucket + np.arange(rows[0] - 1 - len(now)) % buckets
+    matched = int((places >= 0).sum())
+    start = TableStart(matched=matched, new=len(now) - matched, gone=len(was) - matched)
+    return np.concatenate([[0], tokens, unknown]), start
+
+
+def _name(variable: tf.Variable) -> str:
+    return str(variable.name).removesuffix(":0")

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
+
+# isort: split
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from features.errors import ModelError
+from features.layout import Input, Layout, Table
+from features.spec import Task
+from models.config import ModelConfig
+from models.ranker import Ranker, build_ranker
+from models.training import Earlier, WarmStart, warm_start
+from models.training.warm_start import TableStart
+from tests.models.rankers import model_config
+
+TASKS = {"click": Task(label="is_click"), "like": Task(label="is_like")}
+RATES = {"click": 0.3, "like": 0.02}
+BUCKETS = 3
+OLD = {"user": [b"ann", b"bob", b"cy"], "item": [b"7", b"5", b"-3"]}
+NEW = {"user": [b"dora", b"bob", b"eve", b"ann"], "item": [b"5", b"12", b"7", b"-3"]}
+
+
+def layout(
+    vocabularies: dict[str, list[bytes]], buckets: int = BUCKETS, hours: int = 5, more: Sequence[Input] = ()
+) -> Layout:
+    tables = [Table(name=name, rows=1 + len(tokens) + buckets) for name, tokens in vocabularies.items()]
+    return Layout(
+        inputs=(
+            Input(name="user", kind="index", table="user"),
+            Input(name="seen", kind="indices", table="item", length=2, pooling="mean"),
+            Input(name="hour", kind="index", table="hour"),
+            Input(name="age", kind="number"),
+            *more,
+        ),
+        tables=(*tables, Table(name="hour", rows=hours)),
+    )
+
+
+def ranker_of(
+    vocabularies: dict[str, list[bytes]], seed: int, config: ModelConfig | None = None, **changes: Any
+) -> Ranker:
+    tf.keras.utils.set_random_seed(seed)
+    tasks = changes.pop("tasks", TASKS)
+    return build_ranker(layout(vocabularies, **changes), tasks, config or model_config("mmoe"), RATES)
+
+
+def earlier_of(ranker: Ranker, vocabularies: dict[str, list[bytes]]) -> Earlier:
+    weights = {variable.name.removesuffix(":0"): variable.numpy() for variable in ranker.variables}
+    return Earlier("models/1", "f", ranker.layout, ranker.tasks, ranker.config, weights, vocabularies)
+
+
+@pytest.fixture
+def earlier() -> Earlier:
+    return earlier_of(ranker_of(OLD, seed=1), OLD)
+
+
+def transformed(
+    folder: pathlib.Path, vocabularies: dict[str, list[bytes]], users: Sequence[str], items: Sequence[Sequence[int]]
+) -> dict[str, tf.Tensor]:
+    """Tokens as Transform indexes them: by TFT's own op, over a vocabulary file."""
+
+    def index(name: str, values: tf.Tensor) -> tf.Tensor:
+        file = folder / f"{name}-{len(vocabularies[name])}"
+        file.write_bytes(b"".join(token + b"\n" for token in vocabularies[name]))
+        return tft.apply_vocabulary(values, tf.constant(str(file)), num_oov_buckets=BUCKETS) + 1
+
+    return {
+        "user": index("user", tf.constant(users)),
+        "seen": index("item", tf.constant(items, tf.int64)),
+        "hour": tf.range(len(users), dtype=tf.int64) % 5,
+        "age": tf.linspace(-1.0, 1.0, len(users)),
+    }
+
+
+def test_a_warm_ranker_answers_as_the_earlier_one_for_known_new_and_unknown_tokens(tmp_path: pathlib.Path) -> None:
+    old, new = ranker_of(OLD, seed=1), ranker_of(NEW, seed=2)
+    users = ["ann", "bob", "dora", "eve", "who", "else"]
+    items = [[7, 5], [-3, 12], [12, 12], [999, -4], [5, 1000], [12, 8]]
+    then = transformed(tmp_path, OLD, users, items)
+    now = transformed(tmp_path, NEW, users, items)
+    assert (then["user"].numpy() != now["user"].numpy()).any()
+    found = warm_start(new, NEW, earlier_of(old, OLD))
+    for task, expected in old(then).items():
+        np.testing.assert_array_equal(new(now)[task].numpy(), expected.numpy())
+    assert found.tables == {"user": TableStart(matched=2, new=2, gone=1), "item": TableStart(matched=3, new=1, gone=0)}
+    assert found.fresh == {}
+    assert found.copied == len(new.trainable_variables)
+    assert WarmStart.model_validate_json(found.model_dump_json()) == found
+
+
+def test_rows_go_where_their_tokens_are(earlier: Earlier) -> None:
+    new = ranker_of(NEW, seed=2)
+    warm_start(new, NEW, earlier)
+    was, now = earlier.weights["ranker/lookups/table_user/table"], new.lookups.tables["user"].table.numpy()
+    assert (now[0] == was[0]).all()  # missing
+    assert (now[2] == was[2]).all()  # bob
+    assert (now[4] == was[1]).all()  # ann
+    assert (now[5:] == was[4:]).all()  # unknown
+    for row in (1, 3):  # dora, eve: one of the buckets
+        assert (now[row] == was[4:]).all(axis=1).any()
+    hours = earlier.weights["ranker/lookups/table_hour/table"]
+    assert (new.lookups.tables["hour"].table.numpy() == hours).all()
+
+
+def test_other_numbers_of_buckets_share_what_there_was(earlier: Earlier) -> None:
+    new = ranker_of(NEW, seed=2, buckets=5)
+    warm_start(new, NEW, earlier)
+    was, now = earlier.weights["ranker/lookups/table_user/table"], new.lookups.tables["user"].table.numpy()
+    assert (now[5:] == was[[4, 5, 6, 4, 5]]).all()
+
+
+def reasons(found: WarmStart) -> set[str]:
+    return set(found.fresh.values())
+
+
+def test_what_does_not_match_stays_fresh_and_says_why(earlier: Earlier) -> None:
+    wider = ranker_of(NEW, 2, model_config("mmoe", trunk={"units": [12, 9]}))
+    drawn = {variable.name: variable.numpy() for variable in wider.variables}
+    found = warm_start(wider, NEW, earlier)
+    assert found.fresh == {
+        "ranker/trunk/experts/kernel_1": "its shape is (5, 12, 9), was (5, 12, 8)",
+        "ranker/trunk/experts/bias_1": "its shape is (5, 1, 9), was (5, 1, 8)",
+        "ranker/head/tower_click/hidden/dense_0/kernel": "its shape is (9, 5), was (8, 5)",
+        "ranker/head/tower_like/hidden/dense_0/kernel": "its shape is (9, 5), was (8, 5)",
+    }
+    for variable in wider.dense_variables:
+        name = variable.name.removesuffix(":0")
+        expected = drawn[variable.name] if name in found.fresh else earlier.weights[name]
+        np.testing.assert_array_equal(variable.numpy(), expected)
+
+
+def test_other_inputs_leave_the_dense_part_fresh_and_the_tables_warm(earlier: Earlier) -> None:
+    found = warm_start(ranker_of(NEW, 2, more=[Input(name="height", kind="number")]), NEW, earlier)
+    assert reasons(found) == {"the inputs differ: height"}
+    assert (found.copied, set(found.tables)) == (3, {"user", "item"})
+
+
+def test_other_tasks_leave_the_dense_part_fresh(earlier: Earlier) -> None:
+    swapped = {"like": TASKS["like"], "click": TASKS["click"]}
+    assert reasons(warm_start(ranker_of(NEW, 2, tasks=swapped), NEW, earlier)) == {"the tasks differ: their order"}
+    other = {"click": TASKS["click"], "like": Task(label="x", kind="regression")}
+    assert reasons(warm_start(ranker_of(NEW, 2, tasks=other), NEW, earlier)) == {"the tasks differ: like"}
+
+
+def test_tables_of_other_widths_and_buckets_are_fresh(earlier: Earlier) -> None:
+    found = warm_start(ranker_of(NEW, 2, hours=7), NEW, earlier)
+    assert found.fresh == {"ranker/lookups/table_hour/table": "its shape is (7, 4), was (5, 4)"}
+    found = warm_start(ranker_of(NEW, 2, model_config("mmoe", embedding_dim=5)), NEW, earlier)
+    assert found.fresh["ranker/lookups/table_user/table"] == "its shape is (8, 5), was (7, 4)"
+    assert "the embeddings' widths differ" in reasons(found)
+    tokens = {**NEW, "hour": [b"1"]}
+    new = ranker_of(NEW, 2)
+    assert warm_start(new, tokens, earlier).fresh == {"ranker/lookups/table_hour/table": "its rows were buckets"}
+
+
+def test_another_architecture_is_refused(earlier: Earlier) -> None:
+    with pytest.raises(ModelError, match=r"model.trunk is 'ple' and that of models/1 is 'mmoe'"):
+        warm_start(ranker_of(NEW, 2, model_config("ple")), NEW, earlier)
+    with pytest.raises(ModelError, match=r"model.head is 'dlen' and that of models/1 is 'independent'"):
+        warm_start(ranker_of(NEW, 2, model_config("dlen")), NEW, earlier)
