@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.config import GateConfig, TopKGate
+from models.config import GateConfig
 from models.layers.dselect_k_gates import DselectKGates
 from models.layers.softmax_gates import SoftmaxGates
 from models.layers.top_k_gates import TopKGates
@@ -22,7 +22,8 @@ def make_gates(config: GateConfig, gates: int, experts: int, **kwargs: Any) -> t
     what they add to the loss they give to ``add_loss``, in training only.
 
     Example:
-        >>> make_gates(TopKGate(k=2, noise=False), gates=3, experts=5)(tf.ones((2, 4))).shape
+        >>> from models.config import SoftmaxGate
+        >>> make_gates(SoftmaxGate(), gates=3, experts=5)(tf.ones((2, 4))).shape
         TensorShape([2, 3, 5])
     """
     layer: tf.keras.layers.Layer = GATES[config.kind].initial(config, gates, experts, **kwargs)

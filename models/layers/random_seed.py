@@ -25,10 +25,16 @@ def add_random_state(layer: tf.keras.layers.Layer) -> tf.Variable:
 
 
 def next_uniform(state: tf.Variable, shape: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Uniform numbers in [0, 1), others at each call.
+    """Uniform numbers in [0, 1), others at each call."""
+    return tf.random.stateless_uniform(shape, _next_seed(state), dtype=dtype, alg="philox")
 
-    Copies of a model that train together draw numbers of their own: copy r adds r to the key.
-    """
+
+def next_normal(state: tf.Variable, shape: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Standard normal numbers, others at each call."""
+    return tf.random.stateless_normal(shape, _next_seed(state), dtype=dtype, alg="philox")
+
+
+def _next_seed(state: tf.Variable) -> tf.Tensor:
+    """Copies of a model that train together draw numbers of their own: copy r adds r to the key."""
     copy = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
-    seed = state.assign_add(tf.constant([0, 1], tf.int64)) + tf.stack([copy, 0])
-    return tf.random.stateless_uniform(shape, seed, dtype=dtype, alg="philox")
+    return state.assign_add(tf.constant([0, 1], tf.int64)) + tf.stack([copy, 0])

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.config import TopKGate
-from models.layers.random_state import add_random_state, next_seed
+from models.layers.random_seed import add_random_state, next_normal
 
 LEAST_NOISE = 0.01
 """Added to the noise's standard deviation, so that eq. 9 divides by no 0; the authors' code does the same, the paper does not."""
@@ -80,8 +80,7 @@ class TopKGates(tf.keras.layers.Layer):
         clean = logits = self._product(hidden, self.kernel)
         if training and self.config.noise:
             deviation = tf.nn.softplus(self._product(hidden, self.noise_kernel)) + LEAST_NOISE
-            noise = tf.random.stateless_normal(tf.shape(clean), next_seed(self.state), alg="philox")
-            logits += noise * deviation
+            logits += next_normal(self.state, tf.shape(clean)) * deviation
             self.add_loss(self.config.load_weight * self._spread(self._chances(clean, logits, deviation)))
         weights = self._weights(logits)
         if training:
