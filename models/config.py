@@ -17,6 +17,7 @@ from models.settings.interactions import (
     FmInteractions,
     InteractionsConfig,
     NoInteractions,
+    width_problem,
 )
 from models.settings.model import ModelConfig, change_preset
 from models.settings.numbers import IdentityNumbers, NumbersConfig, PeriodicNumbers, PiecewiseLinearNumbers
@@ -115,4 +116,5 @@ __all__ = [
     "Units",
     "and_up",
     "change_preset",
+    "width_problem",
 ]

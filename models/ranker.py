@@ -17,6 +17,11 @@ from models.heads.head import Head
 from models.heads.independent import Independent
 from models.heads.scores import Probability, Score
 from models.inputs import Inputs
+from models.interactions.dcn_v2 import DcnV2
+from models.interactions.dot import Dot
+from models.interactions.fm import Fm
+from models.interactions.interactions import Interactions
+from models.interactions.nothing import Nothing
 from models.layers.dropout import Dropout
 from models.lookups import Embedded, Lookups
 from models.losses import log_loss, masked_mean, squared_error
@@ -34,6 +39,7 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "mmoe": Mmoe,
     "ple": Ple,
 }
+INTERACTIONS: Mapping[str, type[Interactions]] = {"none": Nothing, "dot": Dot, "fm": Fm, "dcn_v2": DcnV2}
 HEADS: Mapping[str, type[Head]] = {"independent": Independent, "dlen": Dlen}
 
 Tensors = Mapping[str, tf.Tensor]
@@ -97,6 +103,10 @@ class Ranker(tfrs.Model):
         groups = len(tasks) + 1 if own_inputs else None
         self.lookups = Lookups(layout, config.embedding_dim, groups, name="lookups", dtype=policy)
         self.inputs_layer = Inputs(layout, config.numbers, name="inputs", dtype=policy)
+        widths = {i.name: self.lookups.width(i) for i in layout.embedded()}
+        self.interactions = INTERACTIONS[config.interactions.kind](
+            widths, config.interactions, name="interactions", dtype=policy
+        )
         self.dropout = Dropout(config.input_dropout, dtype=policy)
         self.trunk = TRUNKS[config.trunk.kind](
             list(tasks), config.trunk, gate=config.gate, own_inputs=own_inputs, name="trunk", dtype=policy
@@ -115,8 +125,8 @@ class Ranker(tfrs.Model):
         return self.inputs_layer(embedded)
 
     def score(self, features: tf.Tensor, training: bool = False) -> dict[str, Score]:
-        """`represent`'s output -> {output: score}: dropout, trunk, then head. Dense; no lookups."""
-        kept = self.dropout(features, training=training)
+        """`represent`'s output -> {output: score}: interactions, dropout, trunk, then head. Dense; no lookups."""
+        kept = self.dropout(self.interactions(features), training=training)
         shared = kept[:, -1] if kept.shape.rank == 3 else kept
         scores: dict[str, Score] = self.head(self.trunk(kept, training=training), shared, training=training)
         return scores
@@ -182,7 +192,7 @@ class Ranker(tfrs.Model):
 
     def gate_weights(self, inputs: Tensors) -> dict[str, tf.Tensor]:
         """{"layer/task": (batch, experts)}; {} for a trunk without gates. Names of the experts: `expert_names`."""
-        return self.trunk.gate_weights(self.represent(self.embed(inputs)))
+        return self.trunk.gate_weights(self.interactions(self.represent(self.embed(inputs))))
 
     def expert_names(self) -> dict[str, tuple[str, ...]]:
         """{"layer/task": the names of its experts} in the order of `gate_weights`."""

@@ -11,10 +11,11 @@ import yaml
 from features import catalog
 from features.columns import drift_columns, kept_columns
 from features.frozen import Frozen, SpecError, unknown
+from features.kinds import Embedded
 from features.paths import check_local
 from features.spec import METRICS, Dataset, Numeric, SideTable, Task
 from features.synthesis.config import SynthesisConfig
-from models.config import DlenHead, ModelConfig, TrainConfig
+from models.config import DlenHead, ModelConfig, TrainConfig, width_problem
 
 MAX_REGRESSION = 0.005
 """How far a task may fall behind the last blessed model where the configuration does not say."""
@@ -271,6 +272,10 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
             f"model.numbers: piecewise_linear needs scaled numbers, for its bins lie where scaled numbers do; feature "
             f"'{raw[0]}' has `scaling: none`; allowed: zscore, log_zscore, quantile"
         )
+    owners = {name: dataset.features[dataset.vocabulary_owner(name)] for name in dataset.features}
+    widths = {name: owner.dim or model.embedding_dim for name, owner in owners.items() if isinstance(owner, Embedded)}
+    if problem := width_problem(model.interactions, widths):
+        raise SpecError(f"model.interactions: {problem}")
     if isinstance(model.head, DlenHead):
         _check_dlen(model.head, dataset)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pydantic
@@ -43,3 +45,22 @@ InteractionsConfig = Annotated[
     pydantic.Field(discriminator="kind"),
     BareKind(),
 ]
+
+
+def width_problem(interactions: InteractionsConfig, widths: Mapping[str, int]) -> str | None:
+    """Why features with embeddings of such widths, {feature: width}, cannot interact so; None if they can."""
+    if interactions.kind not in ("dot", "fm"):
+        return None
+    if len(widths) < 2:
+        return (
+            f"interactions '{interactions.kind}' are products of pairs of features' vectors; features with an embedding: "
+            f"{', '.join(widths) or '(none)'}; allowed: two or more, or another kind"
+        )
+    usual = Counter(widths.values()).most_common(1)[0][0]
+    others = [f"'{name}' has {width}" for name, width in widths.items() if width != usual]
+    if not others:
+        return None
+    return (
+        f"interactions '{interactions.kind}' are products of features' vectors, which must have one width; most have "
+        f"{usual}, but {', '.join(others)}; allowed: the same `dim` for all features, or another kind"
+    )

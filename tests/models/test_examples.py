@@ -9,15 +9,22 @@ import pkgutil
 import pytest
 
 import models.heads
+import models.interactions
 import models.layers
 import models.trunks
 
 MODULES = [
     f"{package.__name__}.{module.name}"
-    for package in (models.layers, models.trunks, models.heads)
+    for package in (models.interactions, models.layers, models.trunks, models.heads)
     for module in pkgutil.iter_modules(package.__path__)
 ]
-WITHOUT_EXAMPLE = {"models.trunks.trunk", "models.heads.head", "models.heads.scores", "models.layers.random_seed"}
+WITHOUT_EXAMPLE = {
+    "models.interactions.interactions",
+    "models.trunks.trunk",
+    "models.heads.head",
+    "models.heads.scores",
+    "models.layers.random_seed",
+}
 
 
 @pytest.mark.parametrize("name", ["models.settings.model", "models.optimizers", *MODULES])

@@ -183,6 +183,27 @@ def test_embedding_l2_is_of_the_vectors_before_dropout():
     )
 
 
+@pytest.mark.parametrize("interactions", ["dot", "fm", "dcn_v2"])
+def test_interactions_are_before_dropout_and_after_what_l2_sees(interactions: str):
+    batch, item = batch_of(16), LAYOUT.tables[1].model_copy(update={"dim": None})
+    layout = LAYOUT.model_copy(update={"tables": (LAYOUT.tables[0], item)})
+    config = model_config("mmoe", interactions=interactions, input_dropout=0.5, embedding_l2=1e7)
+    tf.keras.utils.set_random_seed(1)
+    ranker = build_ranker(layout, TASKS, config, RATES)
+    vectors = ranker.represent(ranker.embed(batch)).numpy()[:, : 3 * 4]
+    expected = 1e7 * (vectors**2).sum(axis=1).mean()
+    assert float(ranker.compute_loss(batch, training=True)) == pytest.approx(expected, rel=1e-3)
+    assert ranker.gate_weights(batch)["1/click"].shape == (16, 5)
+    again = Ranker.from_config(json.loads(json.dumps(ranker.get_config())))
+    again.set_weights(ranker.get_weights())
+    assert_close(ranker(batch), again(batch))
+
+
+def test_dots_of_vectors_of_several_widths_are_refused():
+    with pytest.raises(ModelError, match="most have 6, but 'user' has 4"):
+        ranker_of("mmoe", interactions="dot")
+
+
 def test_unscaled_numbers_are_not_cut_into_bins():
     layout = Layout(inputs=(Input(name="seconds", kind="number", scale="raw"),), tables=())
     with pytest.raises(ModelError, match=r"unscaled: seconds; give these features `scaling: quantile`"):

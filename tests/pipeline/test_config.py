@@ -226,6 +226,7 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["evaluate.slices=[tags]"], "column 'tags' is a list; allowed: "),
         (["model=dlen", "model.head.ratios={clik: 0.1}"], "unknown binary task 'clik'; did you mean 'click'?"),
         (["check_serving.rows=1025"], "check_serving.rows: Input should be less than or equal to 1024"),
+        (["model.interactions=dot", "dataset.features.user_id.dim=4"], "'user_id' has 4"),
         (["model.numbers=piecewise_linear", "dataset.features.age.scaling=none"], "'age' has `scaling"),
         (["evaluate.up_interactions=[clicks]"], "unknown task 'clicks'; did you mean 'click'?"),
         (["beam.args=[--direct_num_workers=2]"], "name Beam's runner"),

@@ -1,0 +1,1 @@
+"""Interactions between features before the trunk: (batch, width) -> (batch, width)."""

@@ -1,0 +1,58 @@
+"""What every interaction layer is."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from features.errors import ModelError
+from features.frozen import Frozen
+from models.config import InteractionsConfig, width_problem
+
+
+class Interactions(tf.keras.layers.Layer, abc.ABC):
+    """Computes between features, so that the trunk need not learn to. A new kind is a file with one subclass.
+
+    Args:
+        widths: of each feature's embedding, {feature: width}, in the order in which the input begins with them; behind them
+            it has numbers and flags.
+        config: the interactions' part of the model's configuration, of class `CONFIG`.
+
+    Shapes:
+        input: (batch, in), or (batch, groups, in) if tasks have embeddings of their own: then groups share no weights.
+        output: (batch, out), or (batch, groups, out).
+
+    Raises:
+        ModelError: if the embeddings do not fit the kind.
+    """
+
+    CONFIG: ClassVar[type[Frozen]]
+
+    def __init__(self, widths: Mapping[str, int], config: InteractionsConfig, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if problem := width_problem(config, widths):
+            raise ModelError(problem)
+        self.widths, self.config = dict(widths), config
+
+    @abc.abstractmethod
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """(batch, out) or (batch, groups, out)."""
+
+    def split(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embeddings of one width (batch, groups, features, width), and the rest (batch, groups, rest); a group at least."""
+        grouped = inputs if inputs.shape.rank == 3 else inputs[:, None]
+        end = sum(self.widths.values())
+        shape = (-1, grouped.shape[1], len(self.widths), end // len(self.widths))
+        return tf.reshape(grouped[..., :end], shape), grouped[..., end:]
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor, JSON values only."""
+        return {**super().get_config(), "widths": dict(self.widths), "config": self.config.model_dump(mode="json")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Interactions:
+        """The layer that `get_config` describes."""
+        return cls(**{**config, "config": cls.CONFIG.model_validate(config["config"])})
