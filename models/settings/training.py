@@ -8,6 +8,7 @@ import pydantic
 
 from features.frozen import BareKind, Frozen
 from models.settings.schedules import ConstantSchedule, ScheduleConfig
+from models.settings.strategies import NoStrategy, StrategyConfig
 
 
 class LazyAdam(Frozen):
@@ -72,7 +73,14 @@ class TrainConfig(Frozen):
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    strategy: StrategyConfig = NoStrategy()
+    """Devices and machines that train together. ``batch_size`` is what all of them see in one step together."""
     shuffle_rows: int = pydantic.Field(default=200_000, ge=0)
     """Rows held in memory to draw batches from; 0 keeps the files' order."""
+    warm_start: str = pydantic.Field(default="none", min_length=1)
+    """Where the weights come from at the start. ``none``: drawn at random. ``last_pushed``: the last model that this pipeline pushed
+    before it had these rows (none of its own in a repeated run); at random in a first run. Else the folder of a model, or of
+    numbered versions (the highest). Rows of tables are matched by token; the report tells what was matched. The optimisers'
+    moments and the schedule start anew."""
     checkpoint_every_steps: int = pydantic.Field(default=1000, ge=1)
     keep_checkpoints: int = pydantic.Field(default=2, ge=1)

@@ -4,6 +4,7 @@ from models.training.checkpoint import fingerprint
 from models.training.curves import Curves
 from models.training.loop import TrainingData, TrainResult, fit
 from models.training.step import compiled
+from models.training.strategies import build_strategy
 from models.training.validation import predict_all
 from models.training.warm_start import Earlier, WarmStart, warm_start
 
@@ -13,6 +14,7 @@ __all__ = [
     "TrainResult",
     "TrainingData",
     "WarmStart",
+    "build_strategy",
     "compiled",
     "fingerprint",
     "fit",

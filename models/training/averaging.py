@@ -9,6 +9,8 @@ from typing import TypeAlias
 import tensorflow as tf
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices | None"
+SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
+"""Copies of a model that train together all write the same."""
 
 
 class WeightAverage(tf.Module):
@@ -33,10 +35,12 @@ class WeightAverage(tf.Module):
     def __init__(self, dense: Sequence[tf.Variable], tables: Sequence[tf.Variable], decay: float) -> None:
         super().__init__(name="weight_average")
         self._dense, self._tables, self._decay = list(dense), list(tables), decay
-        self.steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.dense = [tf.Variable(variable, trainable=False) for variable in dense]
-        self.tables = [tf.Variable(table, trainable=False) for table in tables]
-        self.since = [tf.Variable(tf.zeros(table.shape[0], tf.int64), trainable=False) for table in tables]
+        self.steps = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=SAME)
+        self.dense = [tf.Variable(variable, trainable=False, aggregation=SAME) for variable in dense]
+        self.tables = [tf.Variable(table, trainable=False, aggregation=SAME) for table in tables]
+        self.since = [
+            tf.Variable(tf.zeros(table.shape[0], tf.int64), trainable=False, aggregation=SAME) for table in tables
+        ]
         """k of each row."""
         self._caught_up = tf.function(self._catch_up, autograph=False)
 

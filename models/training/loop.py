@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
@@ -21,8 +22,10 @@ from models.config import TrainConfig
 from models.input_pipeline import Order, TransformedRows, batch_schema
 from models.ranker import Ranker
 from models.training.checkpoint import Checkpoints, Position
-from models.training.curves import Board, Curves, Epoch
-from models.training.step import TrainStep, compiled
+from models.training.curves import Board, Curves, Epoch, Validation
+from models.training.distributed import make_step
+from models.training.replicas import Replicas
+from models.training.step import compiled
 from models.training.validation import validate
 from models.training.warm_start import WarmStart
 
@@ -67,6 +70,9 @@ def fit(
     Call ``tf.keras.utils.set_random_seed(config.seed)`` before the ranker is built: then the same data and configuration
     give the same weights on the same CPU, also if the process was killed in between and started again.
 
+    A ranker built under the scope of a strategy (`models.training.build_strategy`) is trained by it. With several workers every
+    one of them calls `fit`, on the same files; the chief alone validates, reports and writes.
+
     Args:
         ranker: from `models.ranker.build_ranker`.
         data: training and validation rows.
@@ -80,7 +86,9 @@ def fit(
         DataError: if the data cannot be read, or no validation row can tell a good model from a bad one.
         ModelError: if a loss or a prediction is not a finite number, or the checkpoint does not fit.
     """
-    return _Training(ranker, data, config, checkpoint_dir, log_dir).run(start)
+    with tempfile.TemporaryDirectory(prefix="feedrank-") as nowhere:
+        log_dir = log_dir if Replicas(ranker.distribute_strategy).chief else pathlib.Path(nowhere)
+        return _Training(ranker, data, config, checkpoint_dir, log_dir).run(start)
 
 
 class _Training:
@@ -95,7 +103,8 @@ class _Training:
         self._ranker, self._tasks, self._config, self._log_dir = ranker, data.tasks, config, log_dir
         self._train, self._validation = data.rows("train", config), data.rows("validation", config)
         self._steps = self._train.steps(config.batch_size)
-        self._step = TrainStep(ranker, config, tensor_specs(self._train.schema), self._steps)
+        self._replicas = Replicas(ranker.distribute_strategy)
+        self._step = make_step(ranker, config, tensor_specs(self._train.schema), self._steps)
         self._predict = compiled(
             lambda batch: ranker(batch, training=False), input_signature=[tensor_specs(self._validation.schema)]
         )
@@ -116,7 +125,9 @@ class _Training:
                 board.write(position.curves.epochs[-1])
                 position.curves.write(self._log_dir)
         position.curves.write(self._log_dir)
+        self._replicas.wait()  # for the chief's last checkpoint
         self._checkpoints.restore_best(position.curves.best_epoch)
+        self._replicas.wait()  # before the chief may remove it
         return TrainResult(position.curves, self._checkpoints)
 
     def _run_epoch(self, position: Position) -> Position:
@@ -127,7 +138,7 @@ class _Training:
         order = Order(config.seed, position.epoch) if config.shuffle_rows else None
         batches = self._train.batches(config.batch_size, order, position.batch)
         reported = 0.0
-        for batch in stream_tensors(batches, self._train.schema):
+        for batch in self._step.feed(batches, self._train.schema):
             self._step(batch)
             position = position.model_copy(update={"batch": position.batch + 1, "seconds": time.perf_counter() - began})
             if time.perf_counter() - reported > REPORT_EVERY_S or position.batch == self._steps:
@@ -136,6 +147,7 @@ class _Training:
                 reported = time.perf_counter()
             if position.batch % config.checkpoint_every_steps == 0 and position.batch < self._steps:
                 self._save(position)
+        self._step.wait()
         return position
 
     def _end_epoch(self, position: Position) -> Position:
@@ -147,12 +159,11 @@ class _Training:
     def _judged(self, position: Position) -> Position:
         """Validates, remembers the best weights, decides whether to go on."""
         losses, number = self._step.losses(position.epoch + 1), position.epoch + 1
-        batches = stream_tensors(self._validation.batches(EVALUATION_BATCH), self._validation.schema)
         epoch = Epoch(
             epoch=number,
             loss=losses.pop("all"),
             losses=losses,
-            validation=validate(self._predict, batches, self._tasks, number),
+            validation=self._validate(number),
             seconds=position.seconds,
             examples_per_s=self._train.rows / position.seconds,
         )
@@ -164,15 +175,28 @@ class _Training:
         curves = position.curves.followed_by(epoch)
         self._report(number, self._steps, epoch.loss, curves)
         stopped = curves.reason_to_stop(self._config.epochs, self._config.patience)
-        if curves.best_epoch == number:
+        if curves.best_epoch == number and self._replicas.chief:
             self._checkpoints.save_best(number)
         return Position(epoch=number, batch=0, curves=curves.model_copy(update={"stopped": stopped}))
 
+    def _validate(self, epoch: int) -> Validation:
+        """The chief's, so that all workers decide alike."""
+
+        def measured() -> str:
+            batches = stream_tensors(self._validation.batches(EVALUATION_BATCH), self._validation.schema)
+            return validate(self._predict, batches, self._tasks, epoch).model_dump_json()
+
+        return Validation.model_validate_json(self._replicas.from_chief(measured))
+
     def _save(self, position: Position) -> None:
+        self._step.wait()
         self._step.losses(position.epoch + 1)  # a spoilt model is never saved
-        self._checkpoints.save(position.epoch * self._steps + position.batch, position)
+        if self._replicas.chief:
+            self._checkpoints.save(position.epoch * self._steps + position.batch, position)
 
     def _report(self, epoch: int, batch: int, loss: float, curves: Curves) -> None:
+        if not self._replicas.chief:
+            return
         validation = curves.epochs[-1].validation if curves.epochs else None
         known = {"auc": validation.auc, "mse": validation.mse} if validation else {}
         progress.report(

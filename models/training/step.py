@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from features.errors import ModelError
+from models.arrow_stream import stream_tensors
 from models.config import TrainConfig
 from models.optimizers import build_optimizer
 from models.ranker import Ranker
 from models.training.averaging import Gradient, WeightAverage
+from models.training.replicas import shares_of, sum_over_replicas
 
 NEVER = np.iinfo(np.int64).max
 Batch = Mapping[str, tf.Tensor]
@@ -65,21 +68,20 @@ class TrainStep(tf.Module):
         self.sums = tf.Variable(tf.zeros(len(self.names), tf.float64), trainable=False)
         self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first_bad = tf.Variable(tf.fill([len(self.names)], tf.constant(NEVER, tf.int64)), trainable=False)
-        dense = compiled(ranker.dense_loss, jit_compile=use_xla(config))
+        self._ranker = ranker
+        self._dense = compiled(ranker.dense_loss, jit_compile=use_xla(config))
+        self._step = self._traced(signature)
 
-        def step(batch: Batch) -> None:
-            with tf.GradientTape() as tape:
-                embedded = ranker.embed(batch)
-                loss, losses = dense(embedded, ranker.labels(batch), training=True)
-            variables = ranker.trainable_variables
-            self._apply(list(zip(tape.gradient(loss, variables), variables, strict=True)))
-            self._count(tf.stack([loss, *(losses[name] for name in ranker.tasks)]))
-
-        self._step = compiled(step).get_concrete_function(dict(signature))
-
-    def __call__(self, batch: Batch) -> None:
-        """Trains on one batch with inputs, labels and masks."""
+    def __call__(self, batch: Any) -> None:
+        """Trains on one batch with inputs, labels and masks: an item of `feed`."""
         self._step(dict(batch))
+
+    def feed(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Generator[Any, None, None]:
+        """Yields what the step takes, one item for each of `batches`."""
+        return stream_tensors(batches, schema)
+
+    def wait(self) -> None:
+        """Until all batches given so far are done."""
 
     def begin_epoch(self) -> None:
         """Sets the sums to 0."""
@@ -100,17 +102,43 @@ class TrainStep(tf.Module):
                 f"epoch {epoch}, step {first}: the loss of {', '.join(tasks) or 'the regularisation'} is not a finite number. "
                 "A smaller learning rate or train.clip_norm may help; or an input holds a value that is none"
             )
-        batches = max(1, int(self.batches))
+        batches = max(1, int(self.batches.numpy()))
         return {name: float(total) / batches for name, total in zip(self.names, self.sums.numpy(), strict=True)}
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """The ranker with the averages of its weights, or as it is if none are kept."""
         return self.average.applied() if self.average else contextlib.nullcontext()
 
-    def _apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]]) -> None:
+    def _traced(self, signature: Mapping[str, tf.TensorSpec]) -> Callable[..., Any]:
+        def step(batch: Batch) -> None:
+            self._count(self._train(batch))
+
+        return compiled(step).get_concrete_function(dict(signature))
+
+    def _train(self, batch: Batch, own: tf.Tensor | None = None) -> tf.Tensor:
+        """One replica's part of a step, and its losses: (1 + tasks,).
+
+        Args:
+            batch: the replica's rows.
+            own: how many of them are really its own, where other replicas have the rest of the batch: the losses of all
+                sum to those of the whole.
+        """
+        ranker, labels = self._ranker, self._ranker.labels(batch)
+        shares = None if own is None else shares_of(ranker.loss_rows(labels), own)
+        with tf.GradientTape() as tape:
+            embedded = ranker.embed(batch)
+            loss, losses = self._dense(embedded, labels, training=True, shares=shares)
+        variables = ranker.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        if own is not None:  # before they are clipped: the norm is that of the whole batch's gradient
+            gradients = sum_over_replicas(gradients)
+        self._apply(list(zip(gradients, variables, strict=True)), summed=own is not None)
+        return tf.stack([loss, *(losses[name] for name in ranker.tasks)])
+
+    def _apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]], summed: bool) -> None:
         if self.average:
             self.average.before_step(gradients)
-        self.optimizer.apply_gradients(gradients)
+        self.optimizer.apply_gradients(gradients, experimental_aggregate_gradients=not summed)
         if self.average:
             self.average.after_step()
 

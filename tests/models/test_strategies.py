@@ -1,0 +1,229 @@
+"""Training on several devices and machines. One CPU stands for all of them: logical devices, and processes on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
+
+# isort: split
+import tensorflow as tf
+
+from features.errors import ConfigError
+from models.config import MultiWorkerMirrored, ParameterServer, StrategyConfig, TrainConfig
+from models.ranker import build_ranker
+from models.training import build_strategy
+from models.training.replicas import Replicas, part_of
+from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
+from tests.models.transformed import write_split
+
+TWO_CPUS: dict[str, Any] = {"strategy": {"kind": "mirrored", "devices": ["CPU:0", "CPU:1"]}, "cpus": 2}
+
+
+# -- whose rows, whose share -----------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 50), st.integers(1, 9))
+def test_the_parts_of_a_batch_are_the_batch(rows: int, replicas: int) -> None:
+    parts = [part_of(rows, replica, replicas) for replica in range(replicas)]
+    assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
+    sizes = [part.stop - part.start for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_replica_without_rows_gets_one_that_is_not_its_own() -> None:
+    replicas = Replicas(tf.distribute.get_strategy())
+    replicas.total, replicas.here = 3, 3
+    batches = [pa.record_batch([pa.array(values)], names=["x"]) for values in ([1, 2, 3, 4, 5], [6])]
+    pieces = [piece.column(0).to_pylist() for piece in replicas.pieces(iter(batches))]
+    assert pieces == [[1], [2, 3], [4, 5], [6], [6], [6]]
+    assert [replicas.counts(5), replicas.counts(1)] == [[1, 2, 2], [0, 0, 1]]
+
+
+def test_weighed_by_their_shares_the_losses_of_parts_sum_to_that_of_the_batch() -> None:
+    """Parts of 3, 12 and 1 rows; `like` has a mask, which leaves other shares of rows in each."""
+    ranker = build_ranker(LAYOUT, TASKS, model_config("ple_dlen", embedding_l2=0.1), RATES)
+    batch = batch_of(16, seed=4)
+    cuts = [slice(0, 3), slice(3, 15), slice(15, 16)]
+    parts = [{name: values[cut] for name, values in batch.items()} for cut in cuts]
+    shown = [float(tf.reduce_sum(part["mask_like"])) for part in parts]
+    assert len({like / (cut.stop - cut.start) for like, cut in zip(shown, cuts, strict=True)}) > 1
+    totals, gradients = [], []
+    for part, cut, like in zip(parts, cuts, shown, strict=True):
+        rows = (cut.stop - cut.start) / 16
+        shares = {"click": rows, "watch": rows, "all": rows, "like": like / sum(shown)}
+        labels = ranker.labels(part)
+        expected_rows = {"click": 16 * rows, "watch": 16 * rows, "all": 16 * rows, "like": like}
+        assert {name: float(count) for name, count in ranker.loss_rows(labels).items()} == expected_rows
+        with tf.GradientTape() as tape:
+            total, losses = ranker.dense_loss(ranker.embed(part), labels, training=True, shares=shares)
+        totals.append([float(total), *(float(losses[task]) for task in TASKS)])
+        gradients.append([tf.convert_to_tensor(g) for g in tape.gradient(total, ranker.trainable_variables)])
+    with tf.GradientTape() as tape:
+        total, losses = ranker.dense_loss(ranker.embed(batch), ranker.labels(batch), training=True)
+    whole = [float(total), *(float(losses[task]) for task in TASKS)]
+    np.testing.assert_allclose(np.sum(totals, axis=0), whole, rtol=1e-5)
+    for *summed, gradient in zip(*gradients, tape.gradient(total, ranker.trainable_variables), strict=True):
+        np.testing.assert_allclose(sum(summed), tf.convert_to_tensor(gradient), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "cluster", "message"),
+    [
+        (MultiWorkerMirrored(), {}, r"'multi_worker_mirrored' needs .* types worker .* TF_CONFIG.* found none in None"),
+        (ParameterServer(), {"worker": ["a:1"], "ps": ["b:1"]}, r"types chief, ps, worker .* found ps, worker in "),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, config: StrategyConfig, cluster: dict[str, Any], message: str
+) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if cluster:
+        task = {"type": "worker", "index": 0}
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    with pytest.raises(ConfigError, match=message):
+        build_strategy(config)
+
+
+def test_without_a_strategy_there_is_none() -> None:
+    assert build_strategy(TrainConfig().strategy) is tf.distribute.get_strategy()
+    assert TrainConfig.model_validate({"strategy": {"kind": "tpu", "address": "my-tpu"}}).strategy.kind == "tpu"
+
+
+# -- whole trainings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """385 training rows: three batches of 128, and one of a single row, of which one replica has none."""
+    directory = tmp_path_factory.mktemp("distributed")
+    write_split(directory / "train", 385, seed=1)
+    write_split(directory / "validation", 600, seed=2)
+    return directory
+
+
+def start(folder: pathlib.Path, cluster: dict[str, Any] | None = None, **settings: Any) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    environment |= {"TF_CONFIG": json.dumps(cluster)} if cluster else {}
+    command = [sys.executable, "-m", "tests.models.train_distributed", str(folder), json.dumps(settings)]
+    root = pathlib.Path(__file__).parents[2]
+    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(*processes: subprocess.Popen[str], code: int = 0) -> None:
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == code, errors
+
+
+def free_addresses(number: int) -> list[str]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+
+
+def weights(folder: pathlib.Path, out: str, number: int = 0) -> list[Any]:
+    with np.load(folder / out / f"weights-{number}.npz") as file:
+        return [file[name] for name in file.files]
+
+
+def losses(folder: pathlib.Path, out: str) -> list[float]:
+    return [epoch["loss"] for epoch in json.loads((folder / out / "log-0" / "curves.json").read_text())["epochs"]]
+
+
+def assert_close(found: list[Any], expected: list[Any], atol: float = 1e-6) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=atol)
+
+
+@pytest.fixture(scope="module")
+def alone(folder: pathlib.Path) -> list[Any]:
+    """Weights of one process on one device."""
+    finish(start(folder, out="alone"))
+    return weights(folder, "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("xla", ["off", "on"])
+def test_two_devices_train_as_one(folder: pathlib.Path, alone: list[Any], xla: str) -> None:
+    finish(start(folder, out=f"mirrored-{xla}", xla=xla, **TWO_CPUS))
+    assert_close(weights(folder, f"mirrored-{xla}"), alone, atol=1e-6 if xla == "off" else 1e-5)
+    assert losses(folder, f"mirrored-{xla}") == pytest.approx(losses(folder, "alone"), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_worker_processes_train_as_one(folder: pathlib.Path, alone: list[Any]) -> None:
+    cluster = {"worker": free_addresses(2)}
+    finish(
+        *(
+            start(
+                folder,
+                {"cluster": cluster, "task": {"type": "worker", "index": index}},
+                out="workers",
+                strategy="multi_worker_mirrored",
+            )
+            for index in (0, 1)
+        )
+    )
+    for worker in (0, 1):
+        assert_close(weights(folder, "workers", worker), alone)
+    assert losses(folder, "workers") == pytest.approx(losses(folder, "alone"), abs=1e-5)
+    assert not (folder / "workers" / "log-1").exists()  # the chief alone writes
+
+
+@pytest.mark.slow
+def test_two_devices_that_were_killed_go_on_as_if_nothing_had_happened(folder: pathlib.Path) -> None:
+    """With dropout, whose masks differ between the devices: 4 steps an epoch, a checkpoint after the 3rd and the 4th."""
+    settings = {**TWO_CPUS, "model": {"input_dropout": 0.2}, "precision": "mixed_bfloat16"}
+    undisturbed = start(folder, out="undisturbed", **settings)
+    finish(start(folder, out="killed", die_at=6, **settings), code=-signal.SIGKILL)
+    finish(start(folder, out="killed", **settings), undisturbed)
+    assert_close(weights(folder, "killed"), weights(folder, "undisturbed"), atol=0)
+
+
+@contextlib.contextmanager
+def servers(folder: pathlib.Path, cluster: dict[str, list[str]]) -> Iterator[None]:
+    tasks = [{"type": kind, "index": index} for kind in ("ps", "worker") for index in range(len(cluster[kind]))]
+    settings = {"out": "servers", "strategy": "parameter_server"}
+    processes = [start(folder, {"cluster": cluster, "task": task}, **settings) for task in tasks]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.slow
+def test_parameter_servers_hold_the_variables_and_learn(tmp_path: pathlib.Path) -> None:
+    write_split(tmp_path / "train", 2_000, seed=1)
+    write_split(tmp_path / "validation", 600, seed=2)
+    for die_at, code in ((23, -signal.SIGKILL), (0, 0)):  # the second time it goes on, in a cluster of new processes
+        chief, ps, *workers = free_addresses(4)
+        cluster = {"chief": [chief], "ps": [ps], "worker": workers}
+        with servers(tmp_path, cluster):
+            task = {"cluster": cluster, "task": {"type": "chief", "index": 0}}
+            settings = {"out": "servers", "strategy": "parameter_server", "die_at": die_at}
+            finish(start(tmp_path, task, **settings), code=code)
+    first, second = losses(tmp_path, "servers")
+    assert second < first
+    devices = json.loads((tmp_path / "servers" / "devices-0.json").read_text())
+    assert {device.partition("/device")[0] for device in devices} == {"/job:ps/replica:0/task:0"}
