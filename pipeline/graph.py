@@ -6,6 +6,7 @@ from typing import Any
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
+from tfx.types import BaseChannel
 
 from features.spec import SPLITS
 from pipeline.components import train
@@ -19,6 +20,8 @@ from pipeline.components.validate import DataGate, SpecSchema
 from pipeline.config import RunConfig
 from pipeline.evaluation.truth import find_truth, truth_fingerprint
 from pipeline.lookups import Lookups
+from pipeline.pushed import find_model
+from serving.weights import weights_fingerprint
 
 Nodes = dict[str, base_node.BaseNode]
 """Stages by name, in an order in which they can run."""
@@ -38,7 +41,7 @@ def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pi
     nodes: Nodes = {}
     _add_data(nodes, config, lookups)
     _add_validation(nodes, config, lookups)
-    _add_training(nodes, config)
+    _add_training(nodes, config, lookups)
     _add_judges(nodes, config, lookups)
     _add_report(nodes, config)
     return tfx.dsl.Pipeline(
@@ -79,7 +82,7 @@ def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     )
 
 
-def _add_training(nodes: Nodes, config: RunConfig) -> None:
+def _add_training(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     nodes["transform"] = SpecTransform(
         dataset=config.dataset.model_dump_json(),
         examples=nodes["ingest"].outputs["examples"],
@@ -95,13 +98,31 @@ def _add_training(nodes: Nodes, config: RunConfig) -> None:
         schema=nodes["schema"].outputs["schema"],
         train_args=tfx.proto.TrainArgs(splits=[SPLITS[0]]),
         eval_args=tfx.proto.EvalArgs(splits=[SPLITS[1]]),
+        base_model=_earlier_model(nodes, config, lookups),
         custom_config={
             "dataset": config.dataset.model_dump_json(),
             "model": config.model.model_dump_json(),
             "train": config.train.model_dump_json(),
             "checkpoints": config.checkpoints_directory,
+            **_named_model(config),
         },
     )
+
+
+def _earlier_model(nodes: Nodes, config: RunConfig, lookups: Lookups) -> BaseChannel | None:
+    """What `train.warm_start: last_pushed` begins with."""
+    if config.train.warm_start != "last_pushed":
+        return None
+    earlier = nodes["earlier_model"] = lookups.earlier(nodes["transform"])
+    return earlier.outputs["model"]
+
+
+def _named_model(config: RunConfig) -> dict[str, str]:
+    """What `train.warm_start: PATH` begins with; of other weights TFX's cache sees another fingerprint."""
+    if config.train.warm_start in ("none", "last_pushed"):
+        return {}
+    path = str(find_model(config.train.warm_start, config.output))
+    return {"warm_start": path, "warm_start_fingerprint": weights_fingerprint(path)}
 
 
 def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:

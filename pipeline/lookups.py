@@ -48,6 +48,30 @@ class LastPushedModel(resolver.ResolverStrategy):
         return _latest_other(store, {**input_dict, "pushed": live}, "model", "pushed")
 
 
+class LastPushedBefore(resolver.ResolverStrategy):
+    """Resolves ``model`` and ``pushed`` to what was pushed last of the models that are older than ``current``, the transformed rows.
+
+    So a training never begins with a model that learned from these very rows: a repeated run, also with another
+    configuration of its training, begins where the first one began.
+    """
+
+    def resolve_artifacts(self, store: Any, input_dict: Artifacts) -> Artifacts:
+        """Picks the artifacts.
+
+        Args:
+            store: the MLMD store, which knows the model of each push, and numbers artifacts in the order in which they
+                were made.
+            input_dict: all artifacts under ``model`` and ``pushed``, this run's transform graph under ``current``.
+
+        Returns:
+            The same keys; ``model`` and ``pushed`` hold one artifact each, or none in a first run.
+        """
+        rows = min(artifact.id for artifact in input_dict["current"])
+        older = [model for model in input_dict["model"] if model.id < rows]
+        live = [push for push in input_dict["pushed"] if push.get_int_custom_property("pushed") == 1]
+        return _latest_other(store, {**input_dict, "model": older, "pushed": live}, "model", "pushed")
+
+
 class LastGoodStatistics(resolver.ResolverStrategy):
     """Resolves ``statistics`` to the latest other than ``current`` that validation let through."""
 
@@ -96,6 +120,16 @@ def last_pushed_model(trainer: base_node.BaseNode) -> resolver.Resolver:
     )
 
 
+def last_pushed_before(transform: base_node.BaseNode) -> resolver.Resolver:
+    """The node that finds the model to begin with."""
+    return tfx.dsl.Resolver(
+        strategy_class=LastPushedBefore,
+        model=types.Channel(type=standard_artifacts.Model),
+        pushed=types.Channel(type=standard_artifacts.PushedModel),
+        current=transform.outputs["transform_graph"],
+    )
+
+
 def last_good_statistics(statistics: base_node.BaseNode) -> resolver.Resolver:
     """The node that finds the statistics to compare with."""
     return tfx.dsl.Resolver(
@@ -111,6 +145,8 @@ class Lookups(NamedTuple):
 
     baseline: Callable[[base_node.BaseNode], resolver.Resolver] = last_pushed_model
     """From the trainer: a node with output ``model``, and ``pushed`` where it knows which version that is."""
+    earlier: Callable[[base_node.BaseNode], resolver.Resolver] = last_pushed_before
+    """From the transform's node: a node with output ``model``, for `train.warm_start: last_pushed`."""
     previous: Callable[[base_node.BaseNode], resolver.Resolver] = last_good_statistics
     """From the statistics' node: a node with output ``statistics``."""
     fingerprint: Callable[[Dataset, str], Any] = fingerprint

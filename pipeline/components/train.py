@@ -21,7 +21,8 @@ from features.spec import ROW_ID, Dataset, label_column, mask_column
 from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.ranker import Ranker, build_ranker
-from models.training import TrainingData, TrainResult, compiled, fingerprint, fit, predict_all
+from models.training import TrainingData, TrainResult, WarmStart, compiled, fingerprint, fit, predict_all
+from pipeline.components import warm_start
 from pipeline.components.transform import LAYOUT_FILE
 from pipeline.config import WITNESS_ROWS
 from serving.export import Extras, export_ranker
@@ -41,8 +42,9 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
 
     tf.keras.utils.set_random_seed(config.seed)
     ranker = build_ranker(layout, dataset.tasks, model, training_rates(data, config), config.precision)
-    checkpoints = pathlib.Path(custom["checkpoints"]) / training_name(ranker, data, config)
-    result = fit(ranker, data, config, checkpoints, pathlib.Path(fn_args.model_run_dir))
+    started = warm_start.begin(ranker, fn_args)
+    checkpoints = pathlib.Path(custom["checkpoints"]) / training_name(ranker, data, config, started)
+    result = fit(ranker, data, config, checkpoints, pathlib.Path(fn_args.model_run_dir), started)
     export_ranker(
         ranker,
         TFTransformOutput(fn_args.transform_graph_path),
@@ -72,10 +74,12 @@ def training_rates(data: TrainingData, config: TrainConfig) -> dict[str, float]:
     return rates
 
 
-def training_name(ranker: Ranker, data: TrainingData, config: TrainConfig) -> str:
-    """Names the folder of this training's checkpoints: another model, configuration, data or release has another name."""
+def training_name(ranker: Ranker, data: TrainingData, config: TrainConfig, started: WarmStart | None = None) -> str:
+    """Names the folder of this training's checkpoints: another model, configuration, data, beginning or release has another
+    name."""
     shapes = [(variable.name, tuple(variable.shape)) for variable in ranker.variables]
     parts = [ranker.get_config(), config.model_dump(mode="json"), shapes, importlib.metadata.version("feedrank")]
+    parts += [started.fingerprint] if started else []
     return fingerprint([*data.train, *data.validation], json.dumps(parts, sort_keys=True))
 
 

@@ -68,12 +68,17 @@ def kubeflow_name(name: str) -> str:
 
 
 def _lookups() -> Lookups:
-    return Lookups(baseline=_latest_blessed_model, previous=_latest_statistics, fingerprint=_fingerprint)
+    return Lookups(
+        baseline=_latest_blessed_model,
+        earlier=_latest_blessed_model,
+        previous=_latest_statistics,
+        fingerprint=_fingerprint,
+    )
 
 
-def _latest_blessed_model(trainer: base_node.BaseNode) -> resolver.Resolver:
+def _latest_blessed_model(after: base_node.BaseNode) -> resolver.Resolver:
     """Kubeflow knows two strategies, this and the next, and runs none of ours."""
-    del trainer
+    del after
     return tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
         model=types.Channel(type=standard_artifacts.Model),

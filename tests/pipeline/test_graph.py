@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from features.errors import ModelError
 from pipeline import graph
 from pipeline.loading import CONFIGS, load
 from pipeline.lookups import Lookups
@@ -32,3 +36,30 @@ def test_another_truth_is_another_question_to_the_cache(tmp_path: Path) -> None:
     again = asked()
     pq.write_table(pa.table({"item": ["b"], "up": [0.5]}), file.with_name("part-1.parquet"))
     assert asked() != again
+
+
+def trainer(tmp_path: Path, warm_start: str) -> Any:
+    config = load(CONFIGS / "demo.yaml", [f"data.path={tmp_path}", f"train.warm_start={warm_start}"])
+    pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
+    return next(node for node in pipeline.components if node.id == "train")
+
+
+def test_a_training_reads_the_last_pushed_model_where_it_begins_with_it(tmp_path: Path) -> None:
+    assert "base_model" not in trainer(tmp_path, "none").inputs
+    node = trainer(tmp_path, "last_pushed")
+    assert node.inputs["base_model"].producer_component_id == "earlier_model"
+    (earlier,) = (above for above in node.upstream_nodes if above.id == "earlier_model")
+    assert {above.id for above in earlier.upstream_nodes} == {"transform"}
+
+
+def test_another_model_to_begin_with_is_another_question_to_the_cache(export: Any, tmp_path: Path) -> None:
+    from tests.serving.exports import make_other_export
+
+    asked = []
+    for version in ("1", "2"):
+        make_other_export(export, tmp_path / "serving" / version, seed=int(version))
+        asked.append(json.loads(trainer(tmp_path, str(tmp_path / "serving")).exec_properties["custom_config"]))
+    assert [Path(each["warm_start"]).name for each in asked] == ["1", "2"]
+    assert asked[0]["warm_start_fingerprint"] != asked[1]["warm_start_fingerprint"]
+    with pytest.raises(ModelError, match="names no model"):
+        trainer(tmp_path, str(tmp_path / "nothing"))

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.artifacts import DataVerdict
 from pipeline.fingerprint import code_fingerprint
-from pipeline.lookups import LastGoodStatistics, LastPushedModel
+from pipeline.lookups import LastGoodStatistics, LastPushedBefore, LastPushedModel
 from tests.pipeline.evaluation import toy
 
 mlmd = pytest.importorskip("ml_metadata")
@@ -99,6 +99,32 @@ def test_a_push_that_the_cache_answered_keeps_its_model(store):
     push = _push(store, first)
     store.publish(push.id, "pushed_model", {"model": second.id})
     assert _baseline(store, second, [first, second], [push]) == ([first.id], [push.id])
+
+
+def test_a_training_begins_with_the_last_model_that_is_older_than_its_rows(store):
+    """Two days; the second day's training is repeated, and once more with other settings."""
+
+    def begins_with(rows):
+        given = {"model": list(models), "pushed": list(pushes), "current": [rows]}
+        found = LastPushedBefore().resolve_artifacts(store.store, given)
+        return [a.id for a in found["model"]], [a.id for a in found["pushed"]]
+
+    models, pushes = [], []
+    first_rows = store.run(standard_artifacts.TransformGraph(), "transform_graph")
+    assert begins_with(first_rows) == ([], [])
+    models.append(_model(store))
+    refused = _model(store)
+    models.append(refused)
+    pushes += [_push(store, models[0]), _push(store, refused, pushed=0)]
+    second_rows = store.run(standard_artifacts.TransformGraph(), "transform_graph")
+    first_day = ([models[0].id], [pushes[0].id])
+    assert begins_with(second_rows) == first_day
+    models.append(_model(store))
+    pushes.append(_push(store, models[-1]))
+    assert begins_with(second_rows) == first_day
+    assert begins_with(first_rows) == ([], [])
+    third_rows = store.run(standard_artifacts.TransformGraph(), "transform_graph")
+    assert begins_with(third_rows) == ([models[-1].id], [pushes[-1].id])
 
 
 def test_statistics_of_a_stopped_run_are_not_compared_with(store):

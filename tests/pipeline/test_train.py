@@ -22,7 +22,7 @@ from features.spec import ROW_ID, Dataset
 from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.ranker import build_ranker
-from models.training import TrainingData
+from models.training import TrainingData, WarmStart
 from pipeline.components import train
 from pipeline.components.transform import LAYOUT_FILE
 from pipeline.config import WITNESS_ROWS
@@ -88,6 +88,8 @@ def test_the_training_s_name_changes_with_model_config_and_data(data: TrainingDa
     }
     assert len(names) == 3
     assert train.training_name(ranker, other_data, CONFIG) not in names
+    started = [WarmStart(model="m", fingerprint=mark, tables={}, copied=1, fresh={}) for mark in ("a", "b")]
+    assert len({train.training_name(ranker, data, CONFIG, start) for start in (None, *started)} | names) == 5
 
 
 def test_witnesses_are_the_first_validation_rows_as_the_model_sees_them(data: TrainingData) -> None:

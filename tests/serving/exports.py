@@ -112,10 +112,10 @@ def make_export(folder: Path) -> Export:
     return _export(transformed, tft_output, folder / "model", seed=0)
 
 
-def make_other_export(export: Export, directory: Path) -> Export:
+def make_other_export(export: Export, directory: Path, seed: int = 1000) -> Export:
     """A ranker with other weights behind the same transform graph."""
     tft_output = tft.TFTransformOutput(str(export.directory.parent / "graph"))
-    return _export(export.transformed, tft_output, directory, seed=1000)
+    return _export(export.transformed, tft_output, directory, seed)
 
 
 def _export(
