@@ -18,15 +18,20 @@ class Vocabulary(Frozen):
     """
 
     min_count: int = pydantic.Field(default=1, ge=1)
+    """Tokens that occur less often in the training split are left to the buckets: a row of their own would learn noise."""
     top_k: int | None = pydantic.Field(default=None, ge=1)
+    """At most so many tokens are kept, the most frequent."""
     oov_buckets: int = pydantic.Field(default=1, ge=1)
+    """Rows that rare and unknown tokens share, each by its hash."""
 
 
 class IdVocabulary(Vocabulary):
     """A vocabulary of identifiers: most are rare, and new ones come every day."""
 
     min_count: int = pydantic.Field(default=2, ge=1)
+    """As in every vocabulary. By default an identifier that occurs once shares a bucket's row."""
     oov_buckets: int = pydantic.Field(default=8, ge=1)
+    """As in every vocabulary."""
 
 
 class _Reads(Frozen):

@@ -36,11 +36,37 @@ def training(data: ReportData) -> Markup:
         "section",
         el("h2", "Training"),
         el("p", lead, class_="lead"),
+        _warm_start(data),
         el("div", charts, class_="grid2"),
         el("div", el("details", el("summary", "Every epoch"), _epochs(data, epochs)), class_="card")
         if epochs
         else None,
         id="training",
+    )
+
+
+def _warm_start(data: ReportData) -> Markup | None:
+    """What was taken from an earlier model."""
+    start = data.training.get("warm_start")
+    if not start:
+        return None
+    tables = [
+        [name, count(tokens.get("matched")), count(tokens.get("new")), count(tokens.get("gone"))]
+        for name, tokens in start.get("tables", {}).items()
+    ]
+    fresh = start.get("fresh", {})
+    return el(
+        "div",
+        el("h3", "Warm start", el("small", f"{start.get('copied')} variables from {start.get('model')}")),
+        table(["Vocabulary", "Tokens of both", "New", "Gone"], tables, numeric=(1, 2, 3)) if tables else None,
+        el(
+            "details",
+            el("summary", f"{len(fresh)} variables began anew"),
+            table(["Variable", "Why"], list(fresh.items())),
+        )
+        if fresh
+        else None,
+        class_="card",
     )
 
 

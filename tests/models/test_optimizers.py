@@ -141,7 +141,7 @@ def test_clipping_sees_the_norm_of_summed_rows():
 
 @pytest.mark.parametrize("embedding", ["adagrad", "rowwise_adagrad", "lazy_adam"])
 def test_a_step_keeps_gradients_sparse_and_leaves_other_rows(embedding: str):
-    ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe"), RATES)
+    ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe", embedding_l2=0.1), RATES)
     optimizer = build_optimizer(ranker, TrainConfig.model_validate({"embedding_optimizer": embedding}))
     batch = batch_of(8)
     batch["user"] = tf.fill([8], tf.constant(7, tf.int64))

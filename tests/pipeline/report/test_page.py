@@ -86,6 +86,9 @@ def test_the_numbers_are_those_of_the_run(page):
     assert "32 quarantined" in text["flow"]
     assert "0.8420" in text["quality"]
     assert "kept the weights of epoch 4" in text["training"]
+    assert "41 variables from artifacts/train/model/7" in text["training"]
+    assert re.search(r"user_id\s*23,410\s*1,318\s*27", text["training"])
+    assert "was (16, 1)" in text["training"]
 
 
 def test_each_task_has_a_calibration_plot_and_each_gate_a_row(page):
