@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import DselectKGate
+from models.layers.gate_logits import gate_logits
 
 SMALL = 1e-6
 """Added to a probability before its logarithm is taken, as in the authors' code."""
@@ -111,8 +112,7 @@ class DselectKGates(tf.keras.layers.Layer):
         """(batch or 1, gates, columns of the kernel), from here on in full precision."""
         if not self.config.per_example:
             return tf.convert_to_tensor(kernel)
-        hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
-        return tf.cast(tf.transpose(tf.matmul(hidden, kernel), (1, 0, 2)), tf.float32)
+        return gate_logits(inputs, kernel)
 
     def _selectors(self, logits: tf.Tensor) -> tf.Tensor:
         """Each selector's r, (batch or 1, gates, k, experts)."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.layers.gate_logits import gate_logits
+
 
 class SoftmaxGates(tf.keras.layers.Layer):
     """`gates` softmax gates over the same number of experts, computed together.
@@ -52,10 +54,7 @@ class SoftmaxGates(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Each gate's weights, (batch, gates, experts)."""
         del training
-        hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
-        logits = tf.transpose(tf.matmul(hidden, self.kernel), (1, 0, 2))
-        # In full precision: bfloat16 exponentials would not sum to 1.
-        return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), self.compute_dtype)
+        return tf.cast(tf.nn.softmax(gate_logits(inputs, self.kernel)), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.config import TopKGate
+from models.layers.gate_logits import gate_logits
 from models.layers.random_seed import add_random_state, next_normal
 
 LEAST_NOISE = 0.01
@@ -76,10 +77,9 @@ class TopKGates(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Each gate's weights, (batch, gates, experts)."""
-        hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
-        clean = logits = self._product(hidden, self.kernel)
+        clean = logits = gate_logits(inputs, self.kernel)
         if training and self.config.noise:
-            deviation = tf.nn.softplus(self._product(hidden, self.noise_kernel)) + LEAST_NOISE
+            deviation = tf.nn.softplus(gate_logits(inputs, self.noise_kernel)) + LEAST_NOISE
             logits += next_normal(self.state, tf.shape(clean)) * deviation
             self.add_loss(self.config.load_weight * self._spread(self._chances(clean, logits, deviation)))
         weights = self._weights(logits)
@@ -96,11 +96,6 @@ class TopKGates(tf.keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> TopKGates:
         """The layer that `get_config` describes."""
         return cls(**{**config, "config": TopKGate.model_validate(config["config"])})
-
-    @staticmethod
-    def _product(hidden: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """(batch, gates, experts), from here on in full precision: bfloat16 exponentials would not sum to 1."""
-        return tf.cast(tf.transpose(tf.matmul(hidden, kernel), (1, 0, 2)), tf.float32)
 
     def _weights(self, logits: tf.Tensor) -> tf.Tensor:
         best = tf.math.top_k(logits, self.config.k).indices
