@@ -6,7 +6,7 @@ from models.training.loop import TrainingData, TrainResult, fit
 from models.training.step import compiled
 from models.training.strategies import build_strategy
 from models.training.validation import predict_all
-from models.training.warm_start import Earlier, WarmStart, warm_start
+from models.training.warm_start import Earlier, WarmStart, take_over
 
 __all__ = [
     "Curves",
@@ -19,5 +19,5 @@ __all__ = [
     "fingerprint",
     "fit",
     "predict_all",
-    "warm_start",
+    "take_over",
 ]

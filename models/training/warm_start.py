@@ -61,7 +61,7 @@ class WarmStart(Frozen):
     """Variables that were not, and why."""
 
 
-def warm_start(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> WarmStart:
+def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> WarmStart:
     """Gives `ranker` the weights of an earlier model, wherever they mean the same.
 
     Tables are matched by token. A new token gets the row that the earlier model looked up for it, that of its

@@ -11,7 +11,7 @@ from tfx import v1 as tfx
 from features.errors import ModelError
 from models.config import ModelConfig
 from models.ranker import Ranker
-from models.training import Earlier, WarmStart, warm_start
+from models.training import Earlier, WarmStart, take_over
 from serving.bundle import Bundle
 from serving.weights import read_vocabularies, read_weights, weights_fingerprint
 
@@ -29,7 +29,7 @@ def begin(ranker: Ranker, fn_args: tfx.components.FnArgs) -> WarmStart | None:
         return None
     graph = TFTransformOutput(fn_args.transform_graph_path).transform_savedmodel_dir
     vocabularies = read_vocabularies(graph, [table.name for table in ranker.layout.tables])
-    started = warm_start(ranker, vocabularies, read_earlier(path))
+    started = take_over(ranker, vocabularies, read_earlier(path))
     LOGGER.info("the training begins with the weights of an earlier model: %s", started.model_dump_json())
     return started
 

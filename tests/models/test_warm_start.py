@@ -18,7 +18,7 @@ from features.layout import Input, Layout, Table
 from features.spec import Task
 from models.config import ModelConfig
 from models.ranker import Ranker, build_ranker
-from models.training import Earlier, WarmStart, warm_start
+from models.training import Earlier, WarmStart, take_over
 from models.training.warm_start import TableStart
 from tests.models.rankers import model_config
 
@@ -88,7 +88,7 @@ def test_a_warm_ranker_answers_as_the_earlier_one_for_known_new_and_unknown_toke
     then = transformed(tmp_path, OLD, users, items)
     now = transformed(tmp_path, NEW, users, items)
     assert (then["user"].numpy() != now["user"].numpy()).any()
-    found = warm_start(new, NEW, earlier_of(old, OLD))
+    found = take_over(new, NEW, earlier_of(old, OLD))
     for task, expected in old(then).items():
         np.testing.assert_array_equal(new(now)[task].numpy(), expected.numpy())
     assert found.tables == {"user": TableStart(matched=2, new=2, gone=1), "item": TableStart(matched=3, new=1, gone=0)}
@@ -99,7 +99,7 @@ def test_a_warm_ranker_answers_as_the_earlier_one_for_known_new_and_unknown_toke
 
 def test_rows_go_where_their_tokens_are(earlier: Earlier) -> None:
     new = ranker_of(NEW, seed=2)
-    warm_start(new, NEW, earlier)
+    take_over(new, NEW, earlier)
     was, now = earlier.weights["ranker/lookups/table_user/table"], new.lookups.tables["user"].table.numpy()
     assert (now[0] == was[0]).all()  # missing
     assert (now[2] == was[2]).all()  # bob
@@ -113,7 +113,7 @@ def test_rows_go_where_their_tokens_are(earlier: Earlier) -> None:
 
 def test_other_numbers_of_buckets_share_what_there_was(earlier: Earlier) -> None:
     new = ranker_of(NEW, seed=2, buckets=5)
-    warm_start(new, NEW, earlier)
+    take_over(new, NEW, earlier)
     was, now = earlier.weights["ranker/lookups/table_user/table"], new.lookups.tables["user"].table.numpy()
     assert (now[5:] == was[[4, 5, 6, 4, 5]]).all()
 
@@ -125,7 +125,7 @@ def reasons(found: WarmStart) -> set[str]:
 def test_what_does_not_match_stays_fresh_and_says_why(earlier: Earlier) -> None:
     wider = ranker_of(NEW, 2, model_config("mmoe", trunk={"units": [12, 9]}))
     drawn = {variable.name: variable.numpy() for variable in wider.variables}
-    found = warm_start(wider, NEW, earlier)
+    found = take_over(wider, NEW, earlier)
     assert found.fresh == {
         "ranker/trunk/experts/kernel_1": "its shape is (5, 12, 9), was (5, 12, 8)",
         "ranker/trunk/experts/bias_1": "its shape is (5, 1, 9), was (5, 1, 8)",
@@ -139,31 +139,31 @@ def test_what_does_not_match_stays_fresh_and_says_why(earlier: Earlier) -> None:
 
 
 def test_other_inputs_leave_the_dense_part_fresh_and_the_tables_warm(earlier: Earlier) -> None:
-    found = warm_start(ranker_of(NEW, 2, more=[Input(name="height", kind="number")]), NEW, earlier)
+    found = take_over(ranker_of(NEW, 2, more=[Input(name="height", kind="number")]), NEW, earlier)
     assert reasons(found) == {"the inputs differ: height"}
     assert (found.copied, set(found.tables)) == (3, {"user", "item"})
 
 
 def test_other_tasks_leave_the_dense_part_fresh(earlier: Earlier) -> None:
     swapped = {"like": TASKS["like"], "click": TASKS["click"]}
-    assert reasons(warm_start(ranker_of(NEW, 2, tasks=swapped), NEW, earlier)) == {"the tasks differ: their order"}
+    assert reasons(take_over(ranker_of(NEW, 2, tasks=swapped), NEW, earlier)) == {"the tasks differ: their order"}
     other = {"click": TASKS["click"], "like": Task(label="x", kind="regression")}
-    assert reasons(warm_start(ranker_of(NEW, 2, tasks=other), NEW, earlier)) == {"the tasks differ: like"}
+    assert reasons(take_over(ranker_of(NEW, 2, tasks=other), NEW, earlier)) == {"the tasks differ: like"}
 
 
 def test_tables_of_other_widths_and_buckets_are_fresh(earlier: Earlier) -> None:
-    found = warm_start(ranker_of(NEW, 2, hours=7), NEW, earlier)
+    found = take_over(ranker_of(NEW, 2, hours=7), NEW, earlier)
     assert found.fresh == {"ranker/lookups/table_hour/table": "its shape is (7, 4), was (5, 4)"}
-    found = warm_start(ranker_of(NEW, 2, model_config("mmoe", embedding_dim=5)), NEW, earlier)
+    found = take_over(ranker_of(NEW, 2, model_config("mmoe", embedding_dim=5)), NEW, earlier)
     assert found.fresh["ranker/lookups/table_user/table"] == "its shape is (8, 5), was (7, 4)"
     assert "the embeddings' widths differ" in reasons(found)
     tokens = {**NEW, "hour": [b"1"]}
     new = ranker_of(NEW, 2)
-    assert warm_start(new, tokens, earlier).fresh == {"ranker/lookups/table_hour/table": "its rows were buckets"}
+    assert take_over(new, tokens, earlier).fresh == {"ranker/lookups/table_hour/table": "its rows were buckets"}
 
 
 def test_another_architecture_is_refused(earlier: Earlier) -> None:
     with pytest.raises(ModelError, match=r"model.trunk is 'ple' and that of models/1 is 'mmoe'"):
-        warm_start(ranker_of(NEW, 2, model_config("ple")), NEW, earlier)
+        take_over(ranker_of(NEW, 2, model_config("ple")), NEW, earlier)
     with pytest.raises(ModelError, match=r"model.head is 'dlen' and that of models/1 is 'independent'"):
-        warm_start(ranker_of(NEW, 2, model_config("dlen")), NEW, earlier)
+        take_over(ranker_of(NEW, 2, model_config("dlen")), NEW, earlier)
