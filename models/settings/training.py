@@ -82,10 +82,5 @@ class TrainConfig(Frozen):
     before it had these rows (none of its own in a repeated run); at random in a first run. Else the folder of a model, or of
     numbered versions (the highest). Rows of tables are matched by token; the report tells what was matched. The optimisers'
     moments and the schedule start anew."""
-    warm_start: str = pydantic.Field(default="none", min_length=1)
-    """Where the weights come from at the start. ``none``: drawn at random. ``last_pushed``: the last model that this pipeline pushed
-    before it had these rows (none of its own in a repeated run); at random in a first run. Else the folder of a model, or of
-    numbered versions (the highest). Rows of tables are matched by token; the report tells what was matched. The optimisers'
-    moments and the schedule start anew."""
     checkpoint_every_steps: int = pydantic.Field(default=1000, ge=1)
     keep_checkpoints: int = pydantic.Field(default=2, ge=1)
