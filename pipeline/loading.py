@@ -106,7 +106,8 @@ def _what(problem: pydantic_core.ErrorDetails) -> str:
 def _place(problem: pydantic_core.ErrorDetails, data: Any) -> Iterator[str]:
     """The keys on the way to a problem, without pydantic's names of a union's variants."""
     for depth, part in enumerate(problem["loc"]):
-        inside = (isinstance(data, Mapping) and part in data) or (isinstance(data, list) and isinstance(part, int))
+        in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        inside = in_list or (isinstance(data, Mapping) and part in data)
         is_missing_key = problem["type"] == "missing" and depth == len(problem["loc"]) - 1
         if inside:
             data = data[part]

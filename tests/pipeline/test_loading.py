@@ -63,3 +63,9 @@ def test_set_reads_values_as_files_do(own_log: Path) -> None:
 def test_a_truthy_word_where_a_number_belongs_is_refused(own_log: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.epochs: .*got 'on'"):
         load(own_log, ["train.epochs=on"])
+
+
+def test_a_split_s_part_that_names_one_day_is_refused_in_words(own_log: Path) -> None:
+    split = "{by: time, train: [2026-01-01, 2026-01-02], validation: [2026-01-03], test: [2026-01-04, 2026-01-04]}"
+    with pytest.raises(ConfigError, match=r"dataset\.split.*validation\.1: Field required"):
+        load(own_log, [f"dataset.split={split}"])
