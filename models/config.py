@@ -49,11 +49,15 @@ from models.settings.training import (
 )
 from models.settings.trunks import (
     CgcTrunk,
+    CrossStitchTrunk,
     MmoeTrunk,
     MoeTrunk,
     PleTrunk,
     SharedBottomTrunk,
     SingleTaskTrunk,
+    SluiceTrunk,
+    SnrAverTrunk,
+    SnrTransTrunk,
     TrunkConfig,
 )
 
@@ -68,6 +72,7 @@ __all__ = [
     "CgcTrunk",
     "ConstantSchedule",
     "CosineSchedule",
+    "CrossStitchTrunk",
     "DcnV2Interactions",
     "DenseOptimizer",
     "DlenHead",
@@ -106,6 +111,9 @@ __all__ = [
     "SharedBottomTrunk",
     "SharedEmbeddings",
     "SingleTaskTrunk",
+    "SluiceTrunk",
+    "SnrAverTrunk",
+    "SnrTransTrunk",
     "SoftmaxGate",
     "StemEmbeddings",
     "StrategyConfig",

@@ -25,11 +25,14 @@ from models.interactions.nothing import Nothing
 from models.layers.dropout import Dropout
 from models.lookups import Embedded, Lookups
 from models.losses import log_loss, masked_mean, squared_error
+from models.trunks.cross_stitch import CrossStitchNetworks
 from models.trunks.mmoe import Mmoe
 from models.trunks.moe import Moe
 from models.trunks.ple import Ple
 from models.trunks.shared_bottom import SharedBottom
 from models.trunks.single_task import SingleTask
+from models.trunks.sluice import Sluice
+from models.trunks.snr import SnrAver, SnrTrans
 from models.trunks.trunk import Trunk
 
 TRUNKS: Mapping[str, type[Trunk]] = {
@@ -38,6 +41,10 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "moe": Moe,
     "mmoe": Mmoe,
     "ple": Ple,
+    "cross_stitch": CrossStitchNetworks,
+    "sluice": Sluice,
+    "snr_trans": SnrTrans,
+    "snr_aver": SnrAver,
 }
 INTERACTIONS: Mapping[str, type[Interactions]] = {"none": Nothing, "dot": Dot, "fm": Fm, "dcn_v2": DcnV2}
 HEADS: Mapping[str, type[Head]] = {"independent": Independent, "dlen": Dlen}

@@ -36,6 +36,26 @@ PRESETS: Mapping[str, Preset] = {
         "Tang et al., Progressive Layered Extraction (PLE), RecSys 2020",
         {"trunk": "ple", "head": "independent"},
     ),
+    "cross_stitch": Preset(
+        "One network a task; after each layer a task's activations are mixed with the others'.",
+        "Misra et al., Cross-stitch Networks for Multi-task Learning, CVPR 2016",
+        {"trunk": "cross_stitch", "head": "independent"},
+    ),
+    "sluice": Preset(
+        "One network a task; it learns which subspaces of each layer tasks share, and which layers a task reads.",
+        "Ruder et al., Latent Multi-task Architecture Learning, AAAI 2019",
+        {"trunk": "sluice", "head": "independent"},
+    ),
+    "snr_trans": Preset(
+        "Levels of shared sub-networks; matrices between them that training opens or closes.",
+        "Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019",
+        {"trunk": "snr_trans", "head": "independent"},
+    ),
+    "snr_aver": Preset(
+        "Levels of shared sub-networks; sums between them whose terms training opens or closes.",
+        "Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019",
+        {"trunk": "snr_aver", "head": "independent"},
+    ),
     "mmoe_dlen": Preset(
         "MMoE below a latent preference that all tasks share.",
         "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",

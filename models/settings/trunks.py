@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from features.frozen import BareKind, Frozen
+from features.frozen import BareKind, Frozen, SpecError
 from models.settings.base import PAPER_UNITS, Rate, Units
 
 
@@ -76,5 +76,59 @@ class PleTrunk(_TaskExperts):
     layers: int = pydantic.Field(default=2, ge=1)
 
 
-AnyTrunk = SingleTaskTrunk | SharedBottomTrunk | MoeTrunk | MmoeTrunk | CgcTrunk | PleTrunk
+class CrossStitchTrunk(Trunk):
+    """One network a task, their activations mixed after each layer (Misra et al., Cross-stitch Networks, CVPR 2016)."""
+
+    kind: Literal["cross_stitch"] = "cross_stitch"
+    own_share: float = pydantic.Field(default=0.9, ge=0, le=1)
+    """Of a task's own activations in its mixture before training, the rest by even parts; 0.9 did best in the paper."""
+
+
+class SluiceTrunk(Trunk):
+    """One network a task, subspaces of each layer and the layers of each task mixed (Ruder et al., AAAI 2019)."""
+
+    kind: Literal["sluice"] = "sluice"
+    subspaces: int = pydantic.Field(default=2, ge=1)
+    """Equal parts of each layer's units; the paper's layers have two."""
+    orthogonality: float = pydantic.Field(default=0.001, ge=0)
+    """Weight in the loss of how much subspaces of a layer look for the same. The authors' 0.1 stands beside a sum over the
+    words of a sentence; this one beside a mean over rows."""
+
+    @pydantic.model_validator(mode="after")
+    def _subspaces_divide_units(self) -> SluiceTrunk:
+        if odd := [units for units in self.units if units % self.subspaces]:
+            raise SpecError(
+                f"{self.subspaces} subspaces do not divide a layer of {odd[0]} units; every layer of a sluice network falls "
+                f"into equal parts, and units are {', '.join(map(str, self.units))}"
+            )
+        return self
+
+
+class _SnrTrunk(Trunk):
+    networks: int = pydantic.Field(default=4, ge=1)
+    """Sub-networks of each level; a level is a layer of `units`."""
+    l0: float = pydantic.Field(default=0.0001, ge=0)
+    """Weight in the loss of the expected number of open connections."""
+    beta: float = pydantic.Field(default=2 / 3, gt=0)
+    """Temperature of the hard concrete distribution that connections are drawn from (Louizos et al., ICLR 2018)."""
+    gamma: float = pydantic.Field(default=-0.1, lt=0)
+    """From where that distribution is cut at 0."""
+    zeta: float = pydantic.Field(default=1.1, gt=1)
+    """Up to where it is cut at 1."""
+
+
+class SnrTransTrunk(_SnrTrunk):
+    """Levels of shared sub-networks, gated matrices between them (Ma et al., Sub-Network Routing, AAAI 2019)."""
+
+    kind: Literal["snr_trans"] = "snr_trans"
+
+
+class SnrAverTrunk(_SnrTrunk):
+    """Levels of shared sub-networks, gated sums between them (Ma et al., Sub-Network Routing, AAAI 2019)."""
+
+    kind: Literal["snr_aver"] = "snr_aver"
+
+
+SoftSharing = CrossStitchTrunk | SluiceTrunk | SnrTransTrunk | SnrAverTrunk
+AnyTrunk = SingleTaskTrunk | SharedBottomTrunk | MoeTrunk | MmoeTrunk | CgcTrunk | PleTrunk | SoftSharing
 TrunkConfig = Annotated[AnyTrunk, pydantic.Field(discriminator="kind"), BareKind()]

@@ -19,6 +19,10 @@ from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig
         ("mmoe_dlen", "mmoe", "dlen"),
         ("dlen", "mmoe", "dlen"),
         ("ple_dlen", "ple", "dlen"),
+        ("cross_stitch", "cross_stitch", "independent"),
+        ("sluice", "sluice", "independent"),
+        ("snr_trans", "snr_trans", "independent"),
+        ("snr_aver", "snr_aver", "independent"),
     ],
 )
 def test_a_preset_alone_names_trunk_and_head(preset: str, trunk: str, head: str):

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.config import MmoeTrunk, PleTrunk, SharedBottomTrunk
+from models.config import MmoeTrunk, MoeTrunk, PleTrunk, SharedBottomTrunk, SingleTaskTrunk
 from models.layers.cgc import Cgc
 from models.layers.expert_bank import ExpertBank
 from models.layers.softmax_gates import SoftmaxGates
 from models.trunks.mmoe import Mmoe
+from models.trunks.moe import Moe
 from models.trunks.ple import Ple
 from models.trunks.shared_bottom import SharedBottom
+from models.trunks.single_task import SingleTask
 from models.trunks.trunk import Trunk
 from tests.models.layer_contract import assert_close, check_layer
 
@@ -66,6 +68,16 @@ def naive_shared_bottom(trunk: SharedBottom, naive: Naive) -> Network:
     return lambda x: {task: tf.keras.Sequential(layers)(x) for task in TASKS}
 
 
+def naive_single_task(trunk: SingleTask, naive: Naive) -> Network:
+    networks = naive.experts(trunk.bank)
+    return lambda x: {task: network(x) for task, network in zip(TASKS, networks, strict=True)}
+
+
+def naive_moe(trunk: Moe, naive: Naive) -> Network:
+    experts, (gate,) = naive.experts(trunk.bank), naive.gates(trunk.gates)
+    return lambda x: {task: mixture(gate(x), [expert(x) for expert in experts]) for task in TASKS}
+
+
 def naive_mmoe(trunk: Mmoe, naive: Naive) -> Network:
     experts, gates = naive.experts(trunk.bank), naive.gates(trunk.gates)
 
@@ -106,7 +118,9 @@ def naive_ple(trunk: Ple, naive: Naive) -> Network:
 
 
 CASES = [
+    (SingleTask, SingleTaskTrunk(units=UNITS), naive_single_task),
     (SharedBottom, SharedBottomTrunk(units=UNITS), naive_shared_bottom),
+    (Moe, MoeTrunk(experts=4, units=UNITS), naive_moe),
     (Mmoe, MmoeTrunk(experts=4, units=UNITS), naive_mmoe),
     (Ple, PleTrunk(layers=1, shared_experts=3, task_experts=2, units=UNITS), naive_ple),
     (Ple, PleTrunk(layers=2, shared_experts=1, task_experts=2, units=UNITS), naive_ple),
