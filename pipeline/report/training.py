@@ -126,7 +126,10 @@ def gates(data: ReportData) -> Markup | None:
         el("div", el("h3", _layer_name(name, len(by_layer))), _heatmap(data, rows), class_="card")
         for name, rows in by_layer.items()
     ]
-    lead = "Mean weight that each task’s gate gives each expert, over validation rows. A row sums to 1; of sub-networks (SNR) each connection is between 0 and 1."
+    lead = (
+        "Mean weight that each task’s gate gives each expert, over validation rows. A row sums to 1; "
+        "between sub-networks (SNR) each connection is from 0, closed, to 1."
+    )
     return el("section", el("h2", "Gates"), el("p", lead, class_="lead"), cards, id="gates")
 
 

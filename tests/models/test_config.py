@@ -78,7 +78,7 @@ def test_a_config_survives_json(preset: str):
     [
         (
             "mmoee",
-            ["'mmoee'", "did you mean 'mmoe'?", "single_task, shared_bottom, mmoe, ple, mmoe_dlen, ple_dlen, dlen"],
+            ["'mmoee'", "did you mean 'mmoe'?", ", ".join([*PRESETS, *ALIASES])],
         ),
         ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'moe', 'mmoe'"]),
         ({"head": {"kind": "esmm"}}, ["'esmm'", "'independent', 'dlen'"]),
