@@ -1,0 +1,121 @@
+"""The dense part under XLA: it compiles as a whole, equals the plain graph, and is compiled once for each size of batch."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
+
+# isort: split
+import tensorflow as tf
+
+from models.config import TrainConfig
+from models.ranker import Ranker, build_ranker
+from models.training.step import TrainStep
+from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
+
+MODELS: dict[str, dict[str, Any]] = {
+    "shared_bottom": {"preset": "shared_bottom"},
+    "mmoe": {"preset": "mmoe"},
+    "ple_dlen": {"preset": "ple_dlen"},
+    "top_k": {"preset": "mmoe", "gate": {"kind": "top_k", "k": 2, "noise": False}},
+    "dselect_k": {"preset": "ple", "gate": {"kind": "dselect_k", "k": 2}},
+    "numbers": {"preset": "mmoe", "numbers": "periodic", "embedding_l2": 0.1},
+}
+LEAVES_XLA = (" infeed(", " outfeed(", " send(", " recv(")
+SIZES = (64, 40, 64, 1, 40, 64, 1)
+
+
+def small_ranker(parts: dict[str, Any]) -> Ranker:
+    tf.keras.utils.set_random_seed(3)
+    return build_ranker(LAYOUT, TASKS, model_config(**parts), RATES)
+
+
+def dense_part(ranker: Ranker, rows: int) -> Callable[[], Any]:
+    """The losses and the gradients of a batch that has been looked up."""
+    batch = batch_of(rows)
+    embedded, labels = ranker.embed(batch), ranker.labels(batch)
+    vectors, variables = tf.nest.flatten(embedded), ranker.dense_variables
+
+    def run() -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(vectors)
+            total, losses = ranker.dense_loss(tf.nest.pack_sequence_as(embedded, vectors), labels, training=True)
+        gradients = tape.gradient(total, [*vectors, *variables], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [total, *losses.values(), *map(tf.convert_to_tensor, gradients)]
+
+    return run
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_dense_part_is_one_program_and_equals_the_plain_graph(name: str) -> None:
+    run = dense_part(small_ranker(MODELS[name]), rows=48)
+    plain, xla = tf.function(run, autograph=False), tf.function(run, autograph=False, jit_compile=True)
+    program = xla.experimental_get_compiler_ir()(stage="optimized_hlo")
+    assert program.startswith("HloModule")
+    assert not [word for word in LEAVES_XLA if word in program]
+    for expected, found in zip(plain(), xla(), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_xla_cannot_compile_fails_loudly() -> None:
+    """So that the test above could fail: nothing falls back to the plain graph."""
+
+    def with_a_string(x: tf.Tensor) -> tf.Tensor:
+        return tf.strings.to_number(tf.strings.as_string(x))
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="AsString"):
+        tf.function(with_a_string, jit_compile=True)(tf.constant(1.0))
+
+
+@pytest.mark.parametrize("xla", ["on", "off"])
+def test_batches_of_any_size_are_traced_once(xla: str) -> None:
+    ranker = small_ranker({"preset": "mmoe"})
+    with mock.patch.object(ranker, "dense_loss", wraps=ranker.dense_loss) as traced:
+        step = TrainStep(ranker, TrainConfig.model_validate({"xla": xla}), signature())
+        assert traced.call_count == 1
+        for size in SIZES:
+            step(batch_of(size))
+        assert traced.call_count == 1
+    assert np.isfinite(step.losses(1)["all"])
+
+
+def signature() -> dict[str, tf.TensorSpec]:
+    return {name: tf.TensorSpec((None, *value.shape[1:]), value.dtype) for name, value in batch_of(1).items()}
+
+
+@pytest.mark.slow
+def test_a_size_that_was_seen_is_not_compiled_again(tmp_path: pathlib.Path) -> None:
+    """An epoch has two sizes, the last batch's being one: two compilations a training, however many epochs."""
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text"}
+    subprocess.run([sys.executable, "-m", "tests.models.test_xla"], env=environment, check=True, capture_output=True)
+    steps = [int(line) for line in (tmp_path / "programs.txt").read_text().split()]
+    forward_and_backward = steps[0]
+    assert forward_and_backward > 0
+    seen = [len(set(SIZES[: number + 1])) for number in range(len(SIZES))]
+    assert steps == [forward_and_backward * sizes for sizes in seen]
+
+
+def main() -> None:
+    """Writes how many programs XLA has compiled after each step. XLA's own dump tells: one file each."""
+    folder = pathlib.Path(os.environ["XLA_FLAGS"].split("=")[1].split()[0])
+    step = TrainStep(small_ranker({"preset": "mmoe"}), TrainConfig.model_validate({"xla": "on"}), signature())
+    counts = []
+    for size in SIZES:
+        step(batch_of(size))
+        step.losses(1)
+        counts.append(len(list(folder.glob("module_*before_optimizations.txt"))))
+    (folder / "programs.txt").write_text("\n".join(map(str, counts)))
+
+
+if __name__ == "__main__":
+    main()
