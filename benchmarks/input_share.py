@@ -1,7 +1,8 @@
 """Share of the pure step rate that a whole training reaches: what reading, shuffling and progress reports cost.
 
     python -m benchmarks.input_share [--rows 10000000] [--model mmoe] [--precision float32] [--batch 2048]
-    python -m benchmarks.input_share --files 'RUN/.../transformed/*/Split-train/*' --layout 'RUN/.../feedrank/layout.json'
+    python -m benchmarks.input_share --files 'RUN/artifacts/transform/transformed_examples/*/Split-train/*' \
+        --layout RUN/artifacts/transform/transform_graph/NUMBER/feedrank/layout.json
 
 Trains one epoch by `models.training.fit` on transformed Parquet rows: synthetic ones (ten ids, three numbers, five tasks, tables of
 50,000 rows), or those of a run. Before and after, the same step takes batches of the same rows that are held in memory; their
