@@ -30,7 +30,7 @@ class MultiWorkerMirrored(Frozen):
 
 
 class Tpu(Frozen):
-    """All cores of a TPU hold the model; each trains on its part of every batch."""
+    """All cores of a TPU hold the model, its tables too; each trains on its part of every batch. Never run: no TPU was at hand."""
 
     kind: Literal["tpu"] = "tpu"
     address: str = "local"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from features.frozen import BareKind, Frozen
+from features.frozen import BareKind, Frozen, SpecError
 from models.settings.schedules import ConstantSchedule, ScheduleConfig
 from models.settings.strategies import NoStrategy, StrategyConfig
 
@@ -84,3 +84,12 @@ class TrainConfig(Frozen):
     moments and the schedule start anew."""
     checkpoint_every_steps: int = pydantic.Field(default=1000, ge=1)
     keep_checkpoints: int = pydantic.Field(default=2, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _averages_need_steps_in_order(self) -> TrainConfig:
+        if self.strategy.kind == "parameter_server" and self.ema_decay is not None:
+            raise SpecError(
+                "ema_decay averages the weights after each step, and the workers of strategy 'parameter_server' have no steps "
+                "in common; leave ema_decay out, or use 'none', 'mirrored' or 'multi_worker_mirrored'"
+            )
+        return self

@@ -23,9 +23,11 @@ import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
 
 # isort: split
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 from features.errors import ConfigError
 from models.config import MultiWorkerMirrored, ParameterServer, StrategyConfig, TrainConfig
+from models.lookups import Lookups
 from models.ranker import build_ranker
 from models.training import build_strategy
 from models.training.replicas import Replicas, part_of
@@ -103,6 +105,44 @@ def test_a_cluster_that_is_not_there_is_refused(
 def test_without_a_strategy_there_is_none() -> None:
     assert build_strategy(TrainConfig().strategy) is tf.distribute.get_strategy()
     assert TrainConfig.model_validate({"strategy": {"kind": "tpu", "address": "my-tpu"}}).strategy.kind == "tpu"
+
+
+def test_averages_of_steps_that_have_no_order_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ema_decay averages .* 'parameter_server' have no steps in common"):
+        TrainConfig.model_validate({"strategy": "parameter_server", "ema_decay": 0.9})
+
+
+def test_the_tables_are_those_of_tfrs_tpu_embedding() -> None:
+    """On CPU it looks up the rows that ours does, with the gradients of ours; it knows no pooling of padded lists."""
+    api = tf.tpu.experimental.embedding
+    lookups = Lookups(LAYOUT, embedding_dim=4, whole=["history"])
+    batch = batch_of(12, seed=7)
+    with tf.GradientTape() as tape:
+        ours = lookups(batch)
+        loss = sum(tf.reduce_sum(rows**3) for rows in (*ours.vectors.values(), *ours.whole.values()))
+    expected = tape.gradient(loss, [lookups.tables["user"].table, lookups.tables["item"].table])
+    tables = {
+        table.name: api.TableConfig(
+            table.rows,
+            table.dim or 4,
+            name=table.name,
+            initializer=tf.constant_initializer(lookups.tables[table.name].table.numpy()),
+        )
+        for table in LAYOUT.tables
+    }
+    features = {i.name: api.FeatureConfig(tables[str(i.table)], name=i.name) for i in LAYOUT.embedded()}
+    layer = tfrs.layers.embedding.TPUEmbedding(features, optimizer=api.Adagrad(0.1))
+    with tf.GradientTape() as tape:
+        theirs = layer({name: batch[name] for name in features})
+        loss = sum(tf.reduce_sum(rows**3) for rows in theirs.values())
+    for name, rows in {**ours.vectors, **ours.whole}.items():
+        np.testing.assert_array_equal(theirs[name], rows)
+    by_name = {"user" if "user" in variable.name else "item": variable for variable in layer.trainable_variables}
+    found = tape.gradient(loss, [by_name["user"], by_name["item"]])
+    for ours_gradient, theirs_gradient in zip(expected, found, strict=True):
+        assert isinstance(theirs_gradient, tf.IndexedSlices)
+        dense = (tf.convert_to_tensor(gradient) for gradient in (theirs_gradient, ours_gradient))
+        np.testing.assert_allclose(*dense, rtol=1e-5, atol=1e-9)
 
 
 # -- whole trainings ---------------------------------------------------------------------------------------------------
@@ -216,8 +256,11 @@ def servers(folder: pathlib.Path, cluster: dict[str, list[str]]) -> Iterator[Non
 def test_parameter_servers_hold_the_variables_and_learn(tmp_path: pathlib.Path) -> None:
     write_split(tmp_path / "train", 2_000, seed=1)
     write_split(tmp_path / "validation", 600, seed=2)
-    for die_at, code in ((23, -signal.SIGKILL), (0, 0)):  # the second time it goes on, in a cluster of new processes
-        chief, ps, *workers = free_addresses(4)
+    for number, die_at, code in (
+        (2, 23, -signal.SIGKILL),
+        (1, 0, 0),
+    ):  # it goes on in a smaller cluster of new processes
+        chief, ps, *workers = free_addresses(2 + number)
         cluster = {"chief": [chief], "ps": [ps], "worker": workers}
         with servers(tmp_path, cluster):
             task = {"cluster": cluster, "task": {"type": "chief", "index": 0}}
