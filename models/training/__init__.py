@@ -4,7 +4,7 @@ from models.training.checkpoint import fingerprint
 from models.training.curves import Curves
 from models.training.loop import TrainingData, TrainResult, fit
 from models.training.step import compiled
-from models.training.strategies import build_strategy
+from models.training.strategies import build_strategy, undistributed
 from models.training.validation import predict_all
 from models.training.warm_start import Earlier, WarmStart, take_over
 
@@ -20,4 +20,5 @@ __all__ = [
     "fit",
     "predict_all",
     "take_over",
+    "undistributed",
 ]

@@ -55,6 +55,8 @@ class TrainResult:
     curves: Curves
     checkpoints: Checkpoints
     """Kept until whoever asked for the training has stored the model: call its ``remove()`` then."""
+    chief: bool
+    """Whether this process is the one of all workers that stores the model."""
 
 
 def fit(
@@ -84,7 +86,8 @@ def fit(
 
     Raises:
         DataError: if the data cannot be read, or no validation row can tell a good model from a bad one.
-        ModelError: if a loss or a prediction is not a finite number, or the checkpoint does not fit.
+        ModelError: if a loss or a prediction is not a finite number, the checkpoint does not fit, or workers differ in
+            `checkpoint_dir`'s name.
     """
     with tempfile.TemporaryDirectory(prefix="feedrank-") as nowhere:
         log_dir = log_dir if Replicas(ranker.distribute_strategy).chief else pathlib.Path(nowhere)
@@ -118,6 +121,7 @@ class _Training:
     def run(self, start: WarmStart | None) -> TrainResult:
         parameters = sum(int(np.prod(variable.shape)) for variable in self._ranker.trainable_variables)
         beginning = Position(epoch=0, batch=0, curves=Curves(parameters=parameters, warm_start=start))
+        self._replicas.check_same(self._checkpoints.directory.name)
         position = self._checkpoints.restore() or beginning
         with contextlib.closing(Board(self._log_dir, position.curves)) as board:
             while position.curves.stopped is None:
@@ -128,7 +132,7 @@ class _Training:
         self._replicas.wait()  # for the chief's last checkpoint
         self._checkpoints.restore_best(position.curves.best_epoch)
         self._replicas.wait()  # before the chief may remove it
-        return TrainResult(position.curves, self._checkpoints)
+        return TrainResult(position.curves, self._checkpoints, self._replicas.chief)
 
     def _run_epoch(self, position: Position) -> Position:
         """Trains on the rest of the position's epoch, with a checkpoint every now and then."""

@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import tensorflow as tf
 
+from features.errors import ModelError
+
 SUM = tf.distribute.ReduceOp.SUM
 
 
@@ -60,6 +62,15 @@ class Replicas:
         said = list(text().encode()) if self.chief else []
         length = int(self._sum(tf.constant([len(said)])).numpy()[0])
         return bytes(self._sum(tf.constant(said or [0] * length)).numpy().tolist()).decode()
+
+    def check_same(self, training: str) -> None:
+        """Refuses to train with processes that have another model, configuration or data.
+
+        Raises:
+            ModelError: if the chief's `training` is another.
+        """
+        if (chiefs := self.from_chief(lambda: training)) != training:
+            raise ModelError(f"all workers must train the same: this one has training {training}, the chief {chiefs}")
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from features.errors import ConfigError
 from models.config import Mirrored, MultiWorkerMirrored, ParameterServer, StrategyConfig, Tpu
+from models.ranker import Ranker
 
 
 def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
@@ -59,3 +60,14 @@ def _parameter_servers(resolver: tf.distribute.cluster_resolver.ClusterResolver)
         )
         server.join()
     return tf.distribute.ParameterServerStrategy(resolver)
+
+
+def undistributed(ranker: Ranker) -> Ranker:
+    """The ranker with variables of this process alone: itself if it was built under no strategy, else a copy."""
+    with ranker.distribute_strategy.scope():
+        if not tf.distribute.has_strategy():
+            return ranker
+    copy = Ranker.from_config(ranker.get_config())
+    for variable, trained in zip(copy.variables, ranker.variables, strict=True):
+        variable.assign(trained.numpy())
+    return copy

@@ -21,17 +21,38 @@ from features.spec import ROW_ID, Dataset, label_column, mask_column
 from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.ranker import Ranker, build_ranker
-from models.training import TrainingData, TrainResult, WarmStart, compiled, fingerprint, fit, predict_all
+from models.training import (
+    TrainingData,
+    TrainResult,
+    WarmStart,
+    build_strategy,
+    compiled,
+    fingerprint,
+    fit,
+    predict_all,
+    undistributed,
+)
 from pipeline.components import warm_start
+from pipeline.components.train_workers import train_as_chief
 from pipeline.components.transform import LAYOUT_FILE
 from pipeline.config import WITNESS_ROWS
 from serving.export import Extras, export_ranker
 
 BATCH = 4096
+CLUSTERED = ("multi_worker_mirrored", "parameter_server")
+"""Strategies of several processes."""
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:
     """Trains and exports a ranker; called by TFX's Trainer."""
+    if TrainConfig.model_validate_json(fn_args.custom_config["train"]).strategy.kind in CLUSTERED:
+        train_as_chief(fn_args)
+    else:
+        train(fn_args)
+
+
+def train(fn_args: tfx.components.FnArgs) -> None:
+    """Trains in this process, and exports if it is the chief."""
     custom = fn_args.custom_config
     dataset = Dataset.model_validate_json(custom["dataset"])
     model = ModelConfig.model_validate_json(custom["model"])
@@ -40,11 +61,16 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     files = (_files(fn_args.train_files), _files(fn_args.eval_files))
     data = TrainingData(*files, layout, dataset.tasks)
 
+    strategy = build_strategy(config.strategy)
     tf.keras.utils.set_random_seed(config.seed)
-    ranker = build_ranker(layout, dataset.tasks, model, training_rates(data, config), config.precision)
+    with strategy.scope():
+        ranker = build_ranker(layout, dataset.tasks, model, training_rates(data, config), config.precision)
     started = warm_start.begin(ranker, fn_args)
     checkpoints = pathlib.Path(custom["checkpoints"]) / training_name(ranker, data, config, started)
     result = fit(ranker, data, config, checkpoints, pathlib.Path(fn_args.model_run_dir), started)
+    if not result.chief:
+        return
+    ranker = undistributed(ranker)
     export_ranker(
         ranker,
         TFTransformOutput(fn_args.transform_graph_path),
