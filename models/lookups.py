@@ -27,6 +27,25 @@ class Embedded(NamedTuple):
     """float32 (batch, flags), 0 or 1."""
 
 
+class Sequences(NamedTuple):
+    """The ordered lists of a batch side by side, token by token."""
+
+    vectors: tf.Tensor
+    """(batch, steps, width): at step j the vectors of token j of each list, zeros where it has none."""
+    present: tf.Tensor
+    """bool (batch, steps): whether any list has a token there."""
+
+
+def side_by_side(embedded: Embedded, names: Collection[str]) -> Sequences:
+    """The lists of those names, of `Embedded.whole`; as many steps as the longest may have."""
+    whole = [(embedded.whole[name], embedded.present[name]) for name in names]
+    steps = max(present.shape[1] for _, present in whole)
+    vectors = [tf.where(present[..., None], tokens, tf.zeros_like(tokens)) for tokens, present in whole]
+    padded = [tf.pad(tokens, [(0, 0), (0, steps - tokens.shape[1]), (0, 0)]) for tokens in vectors]
+    present = [tf.pad(present, [(0, 0), (0, steps - present.shape[1])]) for _, present in whole]
+    return Sequences(tf.concat(padded, axis=-1), tf.reduce_any(tf.stack(present), axis=0))
+
+
 class Lookups(tf.keras.layers.Layer):
     """Looks up every index. Tables of few rows and of many cost the same: gradients hold looked-up rows only.
 

@@ -23,11 +23,12 @@ from models.interactions.fm import Fm
 from models.interactions.interactions import Interactions
 from models.interactions.nothing import Nothing
 from models.layers.dropout import Dropout
-from models.lookups import Embedded, Lookups
+from models.lookups import Embedded, Lookups, Sequences, side_by_side
 from models.losses import log_loss, masked_mean, squared_error
 from models.trunks.cross_stitch import CrossStitchNetworks
 from models.trunks.mmoe import Mmoe
 from models.trunks.moe import Moe
+from models.trunks.mose import Mose
 from models.trunks.ple import Ple
 from models.trunks.shared_bottom import SharedBottom
 from models.trunks.single_task import SingleTask
@@ -45,6 +46,7 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "sluice": Sluice,
     "snr_trans": SnrTrans,
     "snr_aver": SnrAver,
+    "mose": Mose,
 }
 INTERACTIONS: Mapping[str, type[Interactions]] = {"none": Nothing, "dot": Dot, "fm": Fm, "dcn_v2": DcnV2}
 HEADS: Mapping[str, type[Head]] = {"independent": Independent, "dlen": Dlen}
@@ -108,7 +110,8 @@ class Ranker(tfrs.Model):
         policy = tf.keras.mixed_precision.Policy(precision)
         own_inputs = config.embeddings.kind == "stem"
         groups = len(tasks) + 1 if own_inputs else None
-        self.lookups = Lookups(layout, config.embedding_dim, groups, name="lookups", dtype=policy)
+        self.read_whole = _read_whole(layout, config)
+        self.lookups = Lookups(layout, config.embedding_dim, groups, self.read_whole, name="lookups", dtype=policy)
         self.inputs_layer = Inputs(layout, config.numbers, name="inputs", dtype=policy)
         widths = {i.name: self.lookups.width(i) for i in layout.embedded()}
         self.interactions = INTERACTIONS[config.interactions.kind](
@@ -131,11 +134,18 @@ class Ranker(tfrs.Model):
         """-> (batch, width), or (batch, tasks + 1, width) if tasks have embeddings of their own."""
         return self.inputs_layer(embedded)
 
-    def score(self, features: tf.Tensor, training: bool = False) -> dict[str, Score]:
+    def sequences(self, embedded: Embedded) -> Sequences | None:
+        """What a trunk reads token by token, if it does."""
+        return side_by_side(embedded, self.read_whole) if self.read_whole else None
+
+    def score(
+        self, features: tf.Tensor, training: bool = False, sequences: Sequences | None = None
+    ) -> dict[str, Score]:
         """`represent`'s output -> {output: score}: interactions, dropout, trunk, then head. Dense; no lookups."""
         kept = self.dropout(self.interactions(features), training=training)
         shared = kept[:, -1] if kept.shape.rank == 3 else kept
-        scores: dict[str, Score] = self.head(self.trunk(kept, training=training), shared, training=training)
+        given = (kept,) if sequences is None else (kept, sequences)
+        scores: dict[str, Score] = self.head(self.trunk(*given, training=training), shared, training=training)
         return scores
 
     def labels(self, batch: Tensors) -> dict[str, tf.Tensor]:
@@ -163,7 +173,7 @@ class Ranker(tfrs.Model):
         then the replicas' mean.
         """
         features = self.represent(embedded)
-        scores = self.score(features, training)
+        scores = self.score(features, training, self.sequences(embedded))
         losses = {name: self._task_loss(name, scores[name], labels) for name in self.tasks}
         added = [*self.trunk.losses, *self.head.losses]
         if self.config.embedding_l2:
@@ -188,7 +198,8 @@ class Ranker(tfrs.Model):
 
     def call(self, inputs: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
         """Predictions: {output: float32 (batch,)}."""
-        scores = self.score(self.represent(self.embed(inputs)), training)
+        embedded = self.embed(inputs)
+        scores = self.score(self.represent(embedded), training, self.sequences(embedded))
         return {name: score.prediction for name, score in scores.items()}
 
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
@@ -235,6 +246,17 @@ class Ranker(tfrs.Model):
         tasks = {name: Task.model_validate(task) for name, task in config["tasks"].items()}
         layout, model = Layout.model_validate(config["layout"]), ModelConfig.model_validate(config["config"])
         return build_ranker(layout, tasks, model, config["rates"], config["precision"])
+
+
+def _read_whole(layout: Layout, config: ModelConfig) -> tuple[str, ...]:
+    """Inputs that the trunk reads token by token."""
+    if not config.trunk.READS_SEQUENCES:
+        return ()
+    if not layout.sequences():
+        raise ModelError(
+            f"trunk '{config.trunk.kind}' reads sequences; the layout has none: a feature of kind sequence is needed"
+        )
+    return tuple(i.name for i in layout.sequences())
 
 
 def _blank_rows(layout: Layout) -> dict[str, tf.Tensor]:

@@ -13,7 +13,7 @@ from features.columns import drift_columns, kept_columns
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded
 from features.paths import check_local
-from features.spec import METRICS, Dataset, Numeric, SideTable, Task
+from features.spec import METRICS, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
 from models.config import DlenHead, ModelConfig, TrainConfig, width_problem
 
@@ -271,6 +271,11 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
         raise SpecError(
             f"model.numbers: piecewise_linear needs scaled numbers, for its bins lie where scaled numbers do; feature "
             f"'{raw[0]}' has `scaling: none`; allowed: zscore, log_zscore, quantile"
+        )
+    if model.trunk.READS_SEQUENCES and not any(isinstance(f, Sequence) for f in dataset.features.values()):
+        raise SpecError(
+            f"model.trunk: {model.trunk.kind} reads sequences token by token, and '{dataset.name}' has no feature of kind "
+            "sequence; allowed: another trunk, or such a feature"
         )
     owners = {name: dataset.features[dataset.vocabulary_owner(name)] for name in dataset.features}
     widths = {name: owner.dim or model.embedding_dim for name, owner in owners.items() if isinstance(owner, Embedded)}

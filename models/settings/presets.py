@@ -56,6 +56,11 @@ PRESETS: Mapping[str, Preset] = {
         "Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019",
         {"trunk": "snr_aver", "head": "independent"},
     ),
+    "mose": Preset(
+        "LSTM experts over the row's sequences, a gate and an LSTM tower for each task.",
+        "Qin et al., Multitask Mixture of Sequential Experts for User Activity Streams, KDD 2020",
+        {"trunk": "mose", "head": "independent"},
+    ),
     "mmoe_dlen": Preset(
         "MMoE below a latent preference that all tasks share.",
         "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",

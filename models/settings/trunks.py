@@ -18,6 +18,9 @@ class Trunk(Frozen):
     OWN_EXPERTS: ClassVar[bool] = False
     """Whether tasks have experts of their own, which ``embeddings: stem`` gives the task's own vectors."""
 
+    READS_SEQUENCES: ClassVar[bool] = False
+    """Whether it reads sequences token by token, beside the row's features."""
+
     units: Units = PAPER_UNITS
     """Hidden layers; of each expert where there are experts."""
     dropout: Rate = 0.0
@@ -129,6 +132,22 @@ class SnrAverTrunk(_SnrTrunk):
     kind: Literal["snr_aver"] = "snr_aver"
 
 
+class MoseTrunk(Trunk):
+    """Sequential experts: LSTMs over the row's Sequence features (Qin et al., MoSE, KDD 2020)."""
+
+    GATED: ClassVar[bool] = True
+    READS_SEQUENCES: ClassVar[bool] = True
+
+    kind: Literal["mose"] = "mose"
+    experts: int = pydantic.Field(default=5, ge=1)
+    units: Units = (64,)
+    """LSTM layers of each expert."""
+    shared_units: int = pydantic.Field(default=64, ge=1)
+    """Of the LSTM below the experts."""
+    tower_units: int = pydantic.Field(default=64, ge=1)
+    """Of each task's LSTM above the experts."""
+
+
 SoftSharing = CrossStitchTrunk | SluiceTrunk | SnrTransTrunk | SnrAverTrunk
-AnyTrunk = SingleTaskTrunk | SharedBottomTrunk | MoeTrunk | MmoeTrunk | CgcTrunk | PleTrunk | SoftSharing
+AnyTrunk = SingleTaskTrunk | SharedBottomTrunk | MoeTrunk | MmoeTrunk | CgcTrunk | PleTrunk | SoftSharing | MoseTrunk
 TrunkConfig = Annotated[AnyTrunk, pydantic.Field(discriminator="kind"), BareKind()]

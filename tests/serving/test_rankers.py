@@ -25,7 +25,8 @@ ATTENTION = {"kind": "sequence", "max_length": 3, "pooling": "din_attention", "t
 @pytest.mark.parametrize(
     ("watched", "model"),
     [
-        (ATTENTION, {"preset": "shared_bottom"}),
+        (ATTENTION, {"preset": "shared_bottom", "interactions": "dot"}),
+        (ATTENTION, {"preset": "mose", "trunk": {"units": [8]}}),
     ],
 )
 def test_raw_rows_answer_as_in_memory(export: Export, tmp_path: Path, watched: dict[str, Any], model: dict[str, Any]):

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from features.errors import ModelError
+from features.layout import Layout
+from models.config import ModelConfig, MoseTrunk
+from models.lookups import Embedded, Sequences, side_by_side
+from models.ranker import build_ranker
+from models.trunks.mose import Mose
+from tests.models.layer_contract import check_layer
+from tests.models.layers.test_lstm_bank import lstm
+from tests.models.naive import Values, check_parity
+from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
+
+NAMES = ("click", "like")
+DRAW = np.random.default_rng(1)
+ROW = tf.constant(DRAW.normal(size=(4, 3)), tf.float32)
+PRESENT = tf.constant([[True] * 5, [True, True, False, False, False], [False] * 5, [True, False, False, False, False]])
+SEQUENCES = Sequences(tf.constant(DRAW.normal(size=(4, 5, 2)) * PRESENT.numpy()[..., None], tf.float32), PRESENT)
+
+
+def small(**sizes: object) -> MoseTrunk:
+    return MoseTrunk(**{"experts": 3, "units": (4,), "shared_units": 3, "tower_units": 2, **sizes})
+
+
+@pytest.mark.parametrize("config", [small(), small(units=(4, 5), dropout=0.5)])
+def test_contract(config, tmp_path):
+    arguments = {"tasks": list(NAMES), "config": config}
+    check_layer(Mose, arguments, (ROW, SEQUENCES), dict.fromkeys(NAMES, (4, 2)), tmp_path)
+
+
+def naive(values: Values, inputs: tf.Tensor, sequences: Sequences) -> dict[str, tf.Tensor]:
+    """Row by row, network by network, the equations of the docstring; x enters each step beside its tokens."""
+    features, *lstms, gate = values
+    (shared, experts, towers) = (lstms[i : i + 3] for i in (0, 3, 6))
+    rows = []
+    for row in range(4):
+        x, present = inputs[row], [True, *sequences.present[row].numpy()[1:]]
+        steps = [tf.concat([sequences.vectors[row, t], x], 0) if here else None for t, here in enumerate(present)]
+        kernel = tf.concat([shared[0][0], features], 0)
+        hidden = masked(lstm(kernel, shared[1][0], shared[2][0, 0], steps), present)
+        outputs = [masked(lstm(experts[0][e], experts[1][e], experts[2][e, 0], hidden), present) for e in range(3)]
+        tasks = []
+        for k in range(2):
+            weights = tf.nn.softmax(tf.linalg.matvec(gate[k], x, transpose_a=True))
+            mixed = [
+                sum(weights[e] * outputs[e][t] for e in range(3)) if here else None for t, here in enumerate(present)
+            ]
+            tasks.append(lstm(towers[0][k], towers[1][k], towers[2][k, 0], mixed)[-1])
+        rows.append(tasks)
+    return {task: tf.stack([tasks[k] for tasks in rows]) for k, task in enumerate(NAMES)}
+
+
+def masked(states: list[tf.Tensor], present: list[bool]) -> list[tf.Tensor | None]:
+    return [state if here else None for state, here in zip(states, present, strict=True)]
+
+
+def test_it_is_the_papers():
+    trunk = Mose(NAMES, small())
+    trunk(ROW, SEQUENCES)
+    order = [trunk.features.kernel, *(v for b in (trunk.shared, *trunk.experts, trunk.towers) for v in b.variables)]
+    order.append(trunk.gates.kernel)
+    positions = [next(i for i, v in enumerate(trunk.trainable_variables) if v is mine) for mine in order]
+    assert sorted(positions) == list(range(len(trunk.trainable_variables)))
+    check_parity(trunk, (ROW, SEQUENCES), lambda values, *call: naive([values[i] for i in positions], *call))
+
+
+def test_padding_says_nothing_and_order_does():
+    trunk = Mose(NAMES, small())
+    found = trunk(ROW, SEQUENCES)["like"]
+    longer = Sequences(tf.pad(SEQUENCES.vectors, [(0, 0), (0, 3), (0, 0)]), tf.pad(PRESENT, [(0, 0), (0, 3)]))
+    np.testing.assert_allclose(trunk(ROW, longer)["like"], found, rtol=1e-6)
+    swapped = Sequences(tf.gather(SEQUENCES.vectors, [1, 0, 2, 3, 4], axis=1), PRESENT)
+    assert np.abs(trunk(ROW, swapped)["like"] - found).max(axis=1)[:2].min() > 1e-4
+
+
+def test_a_row_without_a_token_is_known_by_its_features():
+    trunk = Mose(NAMES, small())
+    empty = Sequences(tf.zeros((2, 5, 2)), tf.zeros((2, 5), tf.bool))
+    one, other = trunk(ROW[:2], empty)["like"]
+    assert np.abs(one - other).max() > 1e-4
+
+
+def test_lists_side_by_side():
+    tokens = {"a": tf.constant([[[1.0], [2.0]], [[3.0], [9.0]]]), "b": tf.constant([[[4.0, 5.0]], [[9.0, 9.0]]])}
+    present = {"a": tf.constant([[True, True], [True, False]]), "b": tf.constant([[True], [False]])}
+    nothing = tf.zeros((2, 0))
+    found = side_by_side(Embedded({}, tokens, present, nothing, nothing), ("a", "b"))
+    np.testing.assert_array_equal(found.vectors, [[[1, 4, 5], [2, 0, 0]], [[3, 0, 0], [0, 0, 0]]])
+    np.testing.assert_array_equal(found.present, [[True, True], [True, False]])
+
+
+def test_a_ranker_hands_over_its_sequences_in_order():
+    tf.keras.utils.set_random_seed(1)
+    ranker, batch = build_ranker(LAYOUT, TASKS, model_config("mose"), RATES), batch_of(16)
+    batch["history"] = tf.constant([[1, 2, 3, 4]] * 16, tf.int64)
+    turned = {**batch, "history": batch["history"][:, ::-1]}
+    assert np.abs(ranker(batch)["watch"] - ranker(turned)["watch"]).min() > 1e-7
+    assert list(ranker.gate_weights(batch)) == list(ranker.expert_names()) == ["1/click", "1/like", "1/watch"]
+
+
+def test_a_layout_without_sequences_is_refused():
+    bags = Layout(inputs=tuple(i.model_copy(update={"ordered": False}) for i in LAYOUT.inputs), tables=LAYOUT.tables)
+    with pytest.raises(ModelError, match="trunk 'mose' reads sequences; the layout has none"):
+        build_ranker(bags, TASKS, ModelConfig.model_validate("mose"), RATES)
