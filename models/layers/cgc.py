@@ -66,26 +66,30 @@ class Cgc(tf.keras.layers.Layer):
     def run_experts(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """All experts' outputs, (batch, experts, units[-1])."""
         if inputs.shape.rank == 3:
-            own = tf.repeat(inputs[:, : self.tasks], self.task_experts, axis=1)
-            shared = tf.repeat(inputs[:, self.tasks :], self.shared_experts, axis=1)
-            inputs = tf.concat([own, shared], axis=1)
+            tasks, shared = self._groups(inputs)
+            own, common = tf.repeat(tasks, self.task_experts, axis=1), tf.repeat(shared, self.shared_experts, axis=1)
+            inputs = tf.concat([own, common], axis=1)
         return self.bank(inputs, training=training)
 
     def gate_weights(self, inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """(batch, tasks, own + shared experts), and with `shared_gate` (batch, 1, all experts)."""
-        per_group = inputs.shape.rank == 3
-        weights: tuple[tf.Tensor, ...] = (self.task_gates(inputs[:, : self.tasks] if per_group else inputs),)
-        if self.shared_gate:
-            weights += (self.all_gate(inputs[:, self.tasks :] if per_group else inputs),)
-        return weights
+        tasks, shared = self._groups(inputs) if inputs.shape.rank == 3 else (inputs, inputs)
+        weights: tuple[tf.Tensor, ...] = (self.task_gates(tasks),)
+        return (*weights, self.all_gate(shared)) if self.shared_gate else weights
 
     def mix(self, outputs: tf.Tensor, weights: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """Experts' `outputs` (batch, experts, width) weighed by the gates: (batch, tasks [+ 1], width)."""
-        split, width = self.tasks * self.task_experts, self.units[-1]
-        own = tf.reshape(outputs[:, :split], (-1, self.tasks, self.task_experts, width))
-        to_own, to_shared = weights[0][..., : self.task_experts], weights[0][..., self.task_experts :]
-        mixed = tf.squeeze(tf.matmul(to_own[:, :, None], own), 2) + tf.matmul(to_shared, outputs[:, split:])
-        return tf.concat([mixed, tf.matmul(weights[1], outputs)], axis=1) if self.shared_gate else mixed
+        own, shared = tf.split(weights[0], [self.task_experts, self.shared_experts], axis=2)
+        # One product for all: each task weighs the other tasks' experts by 0.
+        block_diagonal = own[:, :, None] * tf.eye(self.tasks, dtype=own.dtype)[:, :, None]
+        own = tf.reshape(block_diagonal, (-1, self.tasks, self.tasks * self.task_experts))
+        by_task = tf.concat([own, shared], axis=2)
+        return tf.matmul(tf.concat([by_task, *weights[1:]], axis=1), outputs)
+
+    def _groups(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The tasks' inputs, and the shared part's. (The gradient of a split is cheap, that of a slice is not.)"""
+        tasks, shared = tf.split(inputs, [self.tasks, 1], axis=1)
+        return tasks, shared
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
