@@ -26,8 +26,9 @@ TASKS = {
     "click": Task(label="is_click"),
     "like": Task(label="is_like", mask="is_shown", weight=2.0),
     "watch": Task(label="watch_s", kind="regression"),
+    "buy": Task(label="is_bought", parent="click"),
 }
-RATES = {"click": 0.3, "like": 0.02}
+RATES = {"click": 0.3, "like": 0.02, "buy": 0.01}
 
 
 def model_config(preset: str, **parts: Any) -> ModelConfig:
@@ -40,6 +41,7 @@ def model_config(preset: str, **parts: Any) -> ModelConfig:
 def batch_of(rows: int, seed: int = 0) -> dict[str, tf.Tensor]:
     """Random inputs, labels and masks for `LAYOUT` and `TASKS`."""
     draw = np.random.default_rng(seed)
+    clicks = draw.integers(0, 2, rows)
     columns = {
         "user": draw.integers(0, 50, rows),
         "item": draw.integers(0, 30, rows),
@@ -47,9 +49,10 @@ def batch_of(rows: int, seed: int = 0) -> dict[str, tf.Tensor]:
         "age": draw.normal(size=rows).astype(np.float32),
         "popularity": draw.random(rows, np.float32),
         "age_missing": draw.integers(0, 2, rows).astype(np.float32),
-        "label_click": draw.integers(0, 2, rows).astype(np.float32),
+        "label_click": clicks.astype(np.float32),
         "label_like": draw.integers(0, 2, rows).astype(np.float32),
         "mask_like": draw.integers(0, 2, rows).astype(np.float32),
         "label_watch": draw.normal(size=rows).astype(np.float32),
+        "label_buy": (clicks * draw.integers(0, 2, rows)).astype(np.float32),
     }
     return {name: tf.constant(values) for name, values in columns.items()}

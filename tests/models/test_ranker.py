@@ -37,7 +37,7 @@ def test_every_preset_predicts_and_learns_in_every_variable(preset: str, precisi
         assert values.dtype == tf.float32
         if name != "watch":
             assert 0 < values.numpy().min() <= values.numpy().max() < 1
-    expected = () if "dlen" not in preset else ("up", "click_and_up", "like_and_up")
+    expected = () if "dlen" not in preset else ("up", "click_and_up", "like_and_up", "buy_and_up")
     assert tuple(predictions) == (*TASKS, *expected)
 
 
@@ -46,12 +46,13 @@ def test_the_loss_is_the_weighted_sum_over_unmasked_rows(preset: str):
     ranker, batch = ranker_of(preset, embedding_l2=0.5), batch_of(64)
     p = {name: values.numpy().astype(np.float64) for name, values in ranker(batch).items()}
     y = {name: batch[f"label_{name}"].numpy() for name in TASKS}
-    rows = {n: -(y[n] * np.log(p[n]) + (1 - y[n]) * np.log(1 - p[n])) for n in ("click", "like")}
+    rows = {n: -(y[n] * np.log(p[n]) + (1 - y[n]) * np.log(1 - p[n])) for n in ("click", "like", "buy")}
     mask = batch["mask_like"].numpy() == 1
     vectors = ranker.represent(ranker.embed(batch)).numpy()[:, : 4 + 6 + 6]  # user, item, history
     expected = (
         rows["click"].mean()
         + 2.0 * rows["like"][mask].mean()
+        + rows["buy"].mean()
         + ((p["watch"] - y["watch"]) ** 2).mean()
         + 0.5 * (vectors**2).sum(axis=1).mean()
     )
@@ -106,7 +107,7 @@ def test_a_missing_input_is_named():
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, None])
 def test_a_task_without_both_classes_is_refused(rate: float | None):
-    rates = {"click": 0.3} if rate is None else {"click": 0.3, "like": rate}
+    rates = {"click": 0.3} if rate is None else {**RATES, "like": rate}
     with pytest.raises(ModelError, match=f"'like' has rate {rate}"):
         build_ranker(LAYOUT, TASKS, model_config("mmoe"), rates)
 
@@ -215,5 +216,5 @@ def test_the_paper_sizes_build_and_count():
     width = 16 + 6 + 6 + 3
     expert = width * 256 + 256 + 256 * 128 + 128 + 128 * 64 + 64
     tower = 64 * 64 + 64 + 64 + 1
-    expected = 5 * expert + 3 * 5 * width + 3 * tower
+    expected = 5 * expert + len(TASKS) * (5 * width + tower)
     assert sum(int(np.prod(v.shape)) for v in ranker.dense_variables) == expected
