@@ -102,8 +102,9 @@ def _check_transformed_names(dataset: Dataset) -> None:
 
 
 def _check_output_names(dataset: Dataset) -> None:
-    """Scores are written beside the row's group and item; a DLEN head adds outputs of its own."""
+    """Scores are written beside the row's group and item; DLEN's head and those along chains add outputs of their own."""
     reserved = {*RESERVED_OUTPUTS, *(f"{task}_and_up" for task in dataset.tasks)}
+    reserved |= {f"{name}_given_{task.parent}" for name, task in dataset.tasks.items() if task.parent is not None}
     reserved |= {name for name in (dataset.group, dataset.item) if name is not None}
     if taken := reserved & set(dataset.tasks):
         raise SpecError(

@@ -30,8 +30,8 @@ class Task(Frozen):
     mask: str | None = None
     """A 0/1 column: rows where it is 0 count neither in the loss nor in the metrics."""
     parent: str | None = None
-    """The task that must be positive first (click before conversion). A statement about the log, checked to form chains;
-    no head uses it yet."""
+    """The task that must be positive first (click before conversion). A statement about the log, which is held against it
+    (`validate.max_orphans`); the heads esmm, aitm and escm2 follow the chains that it forms."""
     weight: float = pydantic.Field(default=1.0, gt=0)
     """Of this task's loss in the sum."""
     metrics: tuple[str, ...] | None = None

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from models.settings.base import PAPER_UNITS, Rate, Units
 from models.settings.beside import BesideConfig, NothingBeside, PositionTower
+from models.settings.chains import chain_problem, children, given, parents_first
 from models.settings.embeddings import EmbeddingsConfig, SharedEmbeddings, StemEmbeddings
 from models.settings.gates import DselectKGate, GateConfig, SoftmaxGate, TopKGate
-from models.settings.heads import UP, DlenHead, HeadConfig, IndependentHead, and_up
+from models.settings.heads import (
+    UP,
+    AitmHead,
+    ChainHead,
+    DlenHead,
+    Escm2Head,
+    EsmmHead,
+    HeadConfig,
+    IndependentHead,
+    and_up,
+)
 from models.settings.interactions import (
     DcnV2Interactions,
     DotInteractions,
@@ -69,8 +80,10 @@ __all__ = [
     "UP",
     "Adagrad",
     "Adam",
+    "AitmHead",
     "BesideConfig",
     "CgcTrunk",
+    "ChainHead",
     "ConstantSchedule",
     "CosineSchedule",
     "CrossStitchTrunk",
@@ -82,6 +95,8 @@ __all__ = [
     "Duration",
     "EmbeddingOptimizer",
     "EmbeddingsConfig",
+    "Escm2Head",
+    "EsmmHead",
     "ExponentialSchedule",
     "FmInteractions",
     "GateConfig",
@@ -125,6 +140,10 @@ __all__ = [
     "TrunkConfig",
     "Units",
     "and_up",
+    "chain_problem",
     "change_preset",
+    "children",
+    "given",
+    "parents_first",
     "width_problem",
 ]

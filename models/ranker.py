@@ -12,7 +12,10 @@ from features.errors import ModelError
 from features.layout import Layout
 from features.spec import Task, label_column, mask_column
 from models.config import ModelConfig
+from models.heads.aitm import Aitm
 from models.heads.dlen import Dlen
+from models.heads.escm2 import Escm2
+from models.heads.esmm import Esmm
 from models.heads.head import Head
 from models.heads.independent import Independent
 from models.heads.scores import Probability, Score
@@ -49,7 +52,13 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "mose": Mose,
 }
 INTERACTIONS: Mapping[str, type[Interactions]] = {"none": Nothing, "dot": Dot, "fm": Fm, "dcn_v2": DcnV2}
-HEADS: Mapping[str, type[Head]] = {"independent": Independent, "dlen": Dlen}
+HEADS: Mapping[str, type[Head]] = {
+    "independent": Independent,
+    "dlen": Dlen,
+    "esmm": Esmm,
+    "aitm": Aitm,
+    "escm2": Escm2,
+}
 
 Tensors = Mapping[str, tf.Tensor]
 ALL = "all"
@@ -166,7 +175,7 @@ class Ranker(tfrs.Model):
         """The total loss, and each task's own. Dense: may be compiled as one function.
 
         ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``, the embeddings
-        before dropout, those of a list pooled; and in training what trunk and head add.
+        before dropout, those of a list pooled; and in training what trunk and head add. A head may change weights, too.
 
         With `shares` (this replica's of all replicas' `loss_rows`) every mean counts by its share, so that the results' sums
         over the replicas are those of one batch of all their rows; only what is no mean over rows (a gate's balance) is
@@ -178,10 +187,13 @@ class Ranker(tfrs.Model):
         added = [*self.trunk.losses, *self.head.losses]
         if self.config.embedding_l2:
             added.append(self.config.embedding_l2 * self._embedding_norm(features))
+        if training:
+            added.append(self.head.auxiliary_loss(scores, labels))
         if shares is not None:
             losses = {name: shares[name] * loss for name, loss in losses.items()}
             added = [shares[ALL] * loss for loss in added]
-        return tf.add_n([*(task.weight * losses[name] for name, task in self.tasks.items()), *added]), losses
+        weights = {name: task.weight * self.head.loss_weight(name) for name, task in self.tasks.items()}
+        return tf.add_n([*(weights[name] * loss for name, loss in losses.items()), *added]), losses
 
     def _embedding_norm(self, features: tf.Tensor) -> tf.Tensor:
         """Mean over rows of the squared length of all their embeddings."""
@@ -200,7 +212,7 @@ class Ranker(tfrs.Model):
         """Predictions: {output: float32 (batch,)}."""
         embedded = self.embed(inputs)
         scores = self.score(self.represent(embedded), training, self.sequences(embedded))
-        return {name: score.prediction for name, score in scores.items()}
+        return {name: scores[name].prediction for name in self.head.output_names(self.tasks)}
 
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
         """The total loss of a batch that holds inputs, labels and masks."""

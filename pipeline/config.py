@@ -15,7 +15,7 @@ from features.kinds import Embedded
 from features.paths import check_local
 from features.spec import METRICS, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
-from models.config import DlenHead, ModelConfig, TrainConfig, width_problem
+from models.config import ChainHead, DlenHead, ModelConfig, TrainConfig, chain_problem, width_problem
 
 MAX_REGRESSION = 0.005
 """How far a task may fall behind the last blessed model where the configuration does not say."""
@@ -54,6 +54,8 @@ class ValidateConfig(Frozen):
     """Jensen-Shannon divergence of a numeric column between the training split and a later one."""
     ignore_drift: tuple[str, ...] = ()
     """Columns that drift by nature (an age, a count that grows): their drift is written down, and stops nothing."""
+    max_orphans: Share = 0.01
+    """Share of a task's positive rows, in any split, that may lack their parent's positive label. Fewer are warned of."""
     required_days: bool = True
     """Every day of the split must have rows."""
 
@@ -283,6 +285,8 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
         raise SpecError(f"model.interactions: {problem}")
     if isinstance(model.head, DlenHead):
         _check_dlen(model.head, dataset)
+    if isinstance(model.head, ChainHead) and (problem := chain_problem(dataset.tasks)):
+        raise SpecError(f"model.head: {model.head.kind} {problem}")
 
 
 def _check_dlen(head: DlenHead, dataset: Dataset) -> None:

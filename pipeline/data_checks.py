@@ -95,6 +95,20 @@ def check_labels(findings: Findings, dataset: Dataset, manifest: Manifest) -> No
                 findings.add(text, stops=split == SPLITS[0])
 
 
+def check_parents(findings: Findings, dataset: Dataset, manifest: Manifest, max_orphans: float) -> None:
+    """A task happens after its parent only: a few rows that say otherwise are told, many make the declaration wrong."""
+    for name, task in dataset.tasks.items():
+        for split, counts in manifest["tasks"].get(name, {}).items():
+            if orphans := counts.get("orphans", 0):
+                share = orphans / counts["positives"]
+                findings.add(
+                    f"task '{name}' has {orphans:,} of its {counts['positives']:,} positive rows of split '{split}' ({share:.2%}) "
+                    f"without a positive label of its parent '{task.parent}'; allowed: {max_orphans:.2%} (validate.max_orphans), "
+                    f"or no `parent`",
+                    stops=share > max_orphans,
+                )
+
+
 def check_anomalies(findings: Findings, anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> None:
     """What TFX's ExampleValidator found against the curated schema, each finding once with the splits it holds for."""
     found: dict[tuple[str, bool], list[str]] = {}
@@ -201,6 +215,7 @@ def judge(
     check_rows(findings, manifest)
     check_days(findings, dataset, manifest, config.required_days)
     check_labels(findings, dataset, manifest)
+    check_parents(findings, dataset, manifest, config.max_orphans)
     check_anomalies(findings, anomalies)
     check_integer_categories(findings, dataset, statistics)
     check_drift(findings, dataset, config, statistics, previous)

@@ -9,6 +9,10 @@ Quirks that this entry takes care of: ``date`` and ``hourmin`` agree with each o
 day and hour come from the former; ``duration_ms`` may be 0; several integers are written as floats ("1.0"); some
 categories hold undocumented values, so no domain is closed; `is_lowactive_period` and `visible_status` have one value
 and are no features.
+
+`click` is the parent of `long_view`: by the log's definitions a long view is a play that counts as a click. The log itself says
+otherwise in a few rows (in KuaiRand-Pure's days here 104 of 29,123 long views, 0.36 %, have no click). No other task has a
+parent: 2 % (comment) to 18 % (like) of the others' positives have no click.
 """
 
 from __future__ import annotations
@@ -101,7 +105,9 @@ def dataset() -> Dataset:
         },
         derived=_derived(),
         features=_features(),
-        tasks={task: Task(label=label) for task, label in LABELS.items()},
+        tasks={
+            task: Task(label=label, parent="click" if task == "long_view" else None) for task, label in LABELS.items()
+        },
         split=TimeSplit(
             train=(datetime.date(2022, 4, 25), datetime.date(2022, 4, 28)),
             validation=(datetime.date(2022, 4, 29), datetime.date(2022, 4, 29)),

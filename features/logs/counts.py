@@ -35,6 +35,7 @@ class Counts:
         files: rows by file.
         days: rows out by day, yyyymmdd.
         tasks: by task and part: rows that count, those with a label above 0, and the sum of labels.
+        orphans: by task with a parent and part: rows with a label above 0 whose parent's is not (rows of both masks).
         unmatched: rows that found nothing in a side table, by table.
     """
 
@@ -46,6 +47,7 @@ class Counts:
     files: dict[str, int] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     tasks: dict[tuple[str, str], tuple[int, int, float]] = field(default_factory=dict)
+    orphans: dict[tuple[str, str], int] = field(default_factory=dict)
     unmatched: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -83,14 +85,22 @@ class Counts:
         self.reasons[key] = (known + rows, min(first, example))
 
     def _add_labels(self, batch: LogBatch, dataset: Dataset, split: str, chosen: NDArray[Any]) -> None:
-        names = batch.rows.schema.names
+        columns = {name: batch.rows.column(i) for i, name in enumerate(batch.rows.schema.names)}
+        labels = {t: columns[label_column(t)].to_numpy()[chosen] for t in dataset.tasks if label_column(t) in columns}
+        counted = {t: np.ones(len(label), dtype=bool) for t, label in labels.items()}
+        for task, label in labels.items():
+            if dataset.tasks[task].mask is not None:
+                counted[task] = columns[mask_column(task)].to_numpy()[chosen] > 0
+            kept = label[counted[task]]
+            self.tasks[task, split] = (len(kept), int((kept > 0).sum()), float(kept.sum(dtype=np.float64)))
         for task, spec in dataset.tasks.items():
-            if label_column(task) not in names:
-                continue
-            label = batch.rows.column(names.index(label_column(task))).to_numpy()[chosen]
-            if spec.mask is not None:
-                label = label[batch.rows.column(names.index(mask_column(task))).to_numpy()[chosen] > 0]
-            self.tasks[task, split] = (len(label), int((label > 0).sum()), float(label.sum(dtype=np.float64)))
+            if (
+                spec.parent is not None
+                and {spec.kind, dataset.tasks[spec.parent].kind} == {"binary"}
+                and task in labels
+            ):
+                both = counted[task] & counted[spec.parent]
+                self.orphans[task, split] = int((both & (labels[task] > 0) & (labels[spec.parent] <= 0)).sum())
 
     def merge(self, other: Counts) -> Counts:
         """Adds `other` to these counts and returns them."""
@@ -100,6 +110,7 @@ class Counts:
         _add(self.rows_out, other.rows_out)
         _add(self.files, other.files)
         _add(self.days, other.days)
+        _add(self.orphans, other.orphans)
         _add(self.unmatched, other.unmatched)
         for reason, (rows, example) in other.reasons.items():
             self._add_reason(reason, rows, example)
@@ -141,6 +152,8 @@ class Counts:
         tasks: dict[str, dict[str, Any]] = {}
         for (task, split), (rows, positives, total) in sorted(self.tasks.items()):
             tasks.setdefault(task, {})[split] = {"rows": rows, "positives": positives, "sum": total}
+        for (task, split), rows in sorted(self.orphans.items()):
+            tasks[task][split]["orphans"] = rows
         return {
             "rows_read": self.rows_read,
             "rows_out": self.rows_out,

@@ -12,7 +12,7 @@ from features.errors import ModelError
 from features.spec import Task
 from models.config import UP, DlenHead, and_up
 from models.heads.head import Head, logit
-from models.heads.scores import Probability, Score, Value
+from models.heads.scores import Probability, Score, Value, conjunction
 from models.layers.tower import Tower
 from models.losses import log_add_exp
 
@@ -77,7 +77,7 @@ class Dlen(Head):
             if name in self.bounds:
                 given = Probability.from_logit(outputs[:, 0])
                 scores[name] = compose(up, given, bounded(outputs[:, 1], self.bounds[name]))
-                joint[and_up(name)] = conjunction(up, given)
+                joint[and_up(name)] = conjunction(up, given)  # eq. 4
             else:
                 scores[name] = Value(outputs[:, 0])
         return {**scores, UP: up, **joint}
@@ -102,11 +102,6 @@ def compose(up: Probability, given: Probability, without: Probability) -> Probab
         log_add_exp(given.log_p + up.log_p, without.log_p + up.log_not_p),
         log_add_exp(given.log_not_p + up.log_p, without.log_not_p + up.log_not_p),
     )
-
-
-def conjunction(up: Probability, given: Probability) -> Probability:
-    """Eq. 4: P(task, UP) = P(task|UP) P(UP); its complement is P(not UP) + P(not task|UP) P(UP)."""
-    return Probability(given.log_p + up.log_p, log_add_exp(up.log_not_p, given.log_not_p + up.log_p))
 
 
 def _prior(config: DlenHead, rates: Mapping[str, float]) -> float:

@@ -17,6 +17,9 @@ from models.heads.scores import Score
 class Head(tf.keras.layers.Layer, abc.ABC):
     """From each task's representation to what is predicted. A new head is a file with one subclass.
 
+    What a head adds to the tasks' losses it gives to Keras' ``add_loss`` (in training), or, where it takes labels, returns
+    from `auxiliary_loss`.
+
     Args:
         tasks: what to predict.
         config: the head's part of the model's configuration, of class `CONFIG`.
@@ -25,7 +28,7 @@ class Head(tf.keras.layers.Layer, abc.ABC):
 
     Shapes:
         input: {task: (batch, width)} from the trunk, and the trunk's own input (batch, in).
-        output: {name: score of (batch,)}, all tasks among the names.
+        output: {name: score of (batch,)}, all of `output_names` among the names; others serve `auxiliary_loss` alone.
     """
 
     CONFIG: ClassVar[type[Frozen]]
@@ -44,6 +47,16 @@ class Head(tf.keras.layers.Layer, abc.ABC):
     def output_names(cls, tasks: Mapping[str, Task]) -> tuple[str, ...]:
         """Names of all outputs for these tasks, in order."""
         return tuple(tasks)
+
+    def loss_weight(self, task: str) -> float:
+        """What this head multiplies the weight of a task's loss by."""
+        del task
+        return 1.0
+
+    def auxiliary_loss(self, scores: Mapping[str, Score], labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What training adds to the tasks' losses: a scalar, from the head's own scores and the batch's labels and masks."""
+        del scores, labels
+        return tf.zeros(())
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON values only."""

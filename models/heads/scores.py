@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from models.losses import log_add_exp
+
 
 class Probability(NamedTuple):
     """A probability p by its logarithms, so that losses stay exact where p is nearly 0 or 1. Both float32 (batch,)."""
@@ -36,3 +38,8 @@ class Value(NamedTuple):
 
 
 Score = Probability | Value
+
+
+def conjunction(first: Probability, given: Probability) -> Probability:
+    """P(a, b) = P(a) P(b|a) from P(a) and P(b|a); its complement is P(not a) + P(not b|a) P(a)."""
+    return Probability(given.log_p + first.log_p, log_add_exp(first.log_not_p, given.log_not_p + first.log_p))

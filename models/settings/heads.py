@@ -44,5 +44,47 @@ class DlenHead(Frozen):
     dropout: Rate = 0.0
 
 
-AnyHead = IndependentHead | DlenHead
+class ChainHead(Frozen):
+    """What heads along a chain of tasks share: each task's tower, and a chain that `Task.parent` declares."""
+
+    kind: str
+    tower_units: tuple[pydantic.PositiveInt, ...] = (64,)
+    """Hidden layers of each tower; may be empty."""
+    dropout: Rate = 0.0
+
+
+class EsmmHead(ChainHead):
+    """P(task) = P(parent) P(task | parent), learned over all impressions (Ma et al., ESMM)."""
+
+    kind: Literal["esmm"] = "esmm"
+
+
+class Escm2Head(ChainHead):
+    """ESMM with a counterfactual risk of P(task | parent) beside (Wang et al., ESCM2)."""
+
+    kind: Literal["escm2"] = "escm2"
+    form: Literal["ipw", "dr"] = "dr"
+    """Inverse propensity weights alone, or doubly robust: with errors imputed where the parent did not happen."""
+    counterfactual_weight: float = pydantic.Field(default=0.5, ge=0)
+    """The paper's lambda_c, times the task's own weight. The paper tunes both per dataset; the defaults are those of the
+    published configuration for Ali-CCP (PaddleRec)."""
+    global_weight: float = pydantic.Field(default=0.5, ge=0)
+    """The paper's lambda_g: of the loss of P(task) of a task with a parent, times the task's own weight."""
+    min_propensity: float = pydantic.Field(default=0.01, gt=0, le=1)
+    """Smaller P(parent) weigh as this one does: no row weighs more than 1 / `min_propensity`."""
+    imputation_units: Units = PAPER_UNITS
+    """Layers of the network that imputes errors; `form: dr` alone has one."""
+
+
+class AitmHead(ChainHead):
+    """Each task's representation attends to what its parent transfers (Xi et al., AITM)."""
+
+    kind: Literal["aitm"] = "aitm"
+    tower_units: tuple[pydantic.PositiveInt, ...] = ()
+    """Hidden layers between the attention and the output; none in the authors' code."""
+    calibrator_weight: float = pydantic.Field(default=0.6, ge=0)
+    """The paper's alpha: of the penalty on P(task) > P(parent)."""
+
+
+AnyHead = IndependentHead | DlenHead | EsmmHead | AitmHead | Escm2Head
 HeadConfig = Annotated[AnyHead, pydantic.Field(discriminator="kind"), BareKind()]

@@ -71,5 +71,23 @@ PRESETS: Mapping[str, Preset] = {
         "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",
         {"trunk": "ple", "head": "dlen"},
     ),
+    "esmm": Preset(
+        "Along a chain P(task) = P(parent) P(task | parent), all of it learned from every impression.",
+        "Ma et al., Entire Space Multi-Task Model (ESMM): An Effective Approach for Estimating Post-Click Conversion "
+        "Rate, SIGIR 2018",
+        {"trunk": "single_task", "head": "esmm"},
+    ),
+    "aitm": Preset(
+        "Along a chain each task attends to what its parent transfers; a child more likely than its parent costs.",
+        "Xi et al., Modeling the Sequential Dependence among Audience Multi-step Conversions with Multi-task Learning in "
+        "Targeted Display Advertising (AITM), KDD 2021",
+        {"trunk": "single_task", "head": "aitm"},
+    ),
+    "escm2": Preset(
+        "ESMM, with P(task | parent) also learned as if every parent had happened: doubly robust, or by propensities.",
+        "Wang et al., ESCM2: Entire Space Counterfactual Multi-Task Model for Post-Click Conversion Rate Estimation, "
+        "SIGIR 2022",
+        {"trunk": "single_task", "head": "escm2"},
+    ),
 }
 ALIASES: Mapping[str, str] = {"dlen": "mmoe_dlen"}

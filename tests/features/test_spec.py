@@ -292,6 +292,16 @@ AGE = {"kind": "numeric", "missing_indicator": True}
         ),
         ({"tasks": {"up": "clicked"}}, ["names of other outputs: up; allowed: any name but", "feedrank_row_id"]),
         ({"tasks": {"like": "liked", "like_and_up": "clicked"}}, ["names of other outputs: like_and_up"]),
+        (
+            {
+                "tasks": {
+                    "click": "clicked",
+                    "like": {"label": "liked", "parent": "click"},
+                    "like_given_click": "clicked",
+                }
+            },
+            ["names of other outputs: like_given_click"],
+        ),
         ({"tasks": {"item": "clicked"}}, ["names of other outputs: item"]),
     ],
 )

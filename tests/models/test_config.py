@@ -23,6 +23,9 @@ from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig
         ("sluice", "sluice", "independent"),
         ("snr_trans", "snr_trans", "independent"),
         ("snr_aver", "snr_aver", "independent"),
+        ("esmm", "single_task", "esmm"),
+        ("aitm", "single_task", "aitm"),
+        ("escm2", "single_task", "escm2"),
     ],
 )
 def test_a_preset_alone_names_trunk_and_head(preset: str, trunk: str, head: str):

@@ -15,6 +15,12 @@ from models.ranker import Ranker, build_ranker
 from tests.models.layer_contract import assert_close
 from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
 
+EXTRA_OUTPUTS = {
+    "dlen": ("up", "click_and_up", "like_and_up", "buy_and_up"),
+    "esmm": ("buy_given_click",),
+    "escm2": ("buy_given_click",),
+}
+
 
 def ranker_of(preset: str, precision: str = "float32", **parts) -> Ranker:
     tf.keras.utils.set_random_seed(1)
@@ -37,8 +43,7 @@ def test_every_preset_predicts_and_learns_in_every_variable(preset: str, precisi
         assert values.dtype == tf.float32
         if name != "watch":
             assert 0 < values.numpy().min() <= values.numpy().max() < 1
-    expected = () if "dlen" not in preset else ("up", "click_and_up", "like_and_up", "buy_and_up")
-    assert tuple(predictions) == (*TASKS, *expected)
+    assert tuple(predictions) == (*TASKS, *EXTRA_OUTPUTS.get(ModelConfig.model_validate(preset).head.kind, ()))
 
 
 @pytest.mark.parametrize("preset", ["mmoe", "dlen"])
@@ -57,6 +62,28 @@ def test_the_loss_is_the_weighted_sum_over_unmasked_rows(preset: str):
         + 0.5 * (vectors**2).sum(axis=1).mean()
     )
     assert float(ranker.compute_loss(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["ipw", "dr"])
+def test_escm2_weighs_its_three_terms_in_training_alone(form: str):
+    head = {"form": form, "counterfactual_weight": 0.3, "global_weight": 0.2}
+    ranker, batch = ranker_of("escm2", head=head), batch_of(32)
+    plain, losses = ranker.dense_loss(ranker.embed(batch), ranker.labels(batch))
+    expected = losses["click"] + 2.0 * losses["like"] + losses["watch"] + 0.2 * losses["buy"]
+    assert float(plain) == pytest.approx(float(expected), rel=1e-5)
+    scores = ranker.score(ranker.represent(ranker.embed(batch)))
+    risk = ranker.head.risk("buy", scores, ranker.labels(batch))
+    assert float(ranker.compute_loss(batch, training=True)) == pytest.approx(float(expected + 0.3 * risk), rel=1e-5)
+
+
+def test_aitm_adds_its_calibrator_in_training():
+    ranker, batch = ranker_of("aitm", head={"calibrator_weight": 5.0}), batch_of(32)
+    ranker.head.towers["buy"].output_layer.bias.assign([2.0])
+    p = ranker(batch)
+    excess = np.maximum(p["buy"] - p["click"], 0).mean()
+    assert excess > 0.1
+    difference = ranker.compute_loss(batch, training=True) - ranker.compute_loss(batch)
+    assert float(difference) == pytest.approx(5 * excess, rel=1e-4)
 
 
 def test_masked_labels_do_not_matter():
@@ -136,7 +163,7 @@ def test_one_seed_gives_one_model():
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("preset", ["shared_bottom", "ple_dlen"])
+@pytest.mark.parametrize("preset", ["shared_bottom", "ple_dlen", "aitm", "escm2"])
 def test_the_dense_part_compiles_and_table_gradients_stay_sparse(preset: str):
     ranker, batch = ranker_of(preset, trunk={"dropout": 0.0}), batch_of(32)
 

@@ -229,6 +229,14 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["evaluate.slices=[liked]"], "column 'liked' is an outcome, which examples do not keep; allowed: "),
         (["evaluate.slices=[tags]"], "column 'tags' is a list; allowed: "),
         (["model=dlen", "model.head.ratios={clik: 0.1}"], "unknown binary task 'clik'; did you mean 'click'?"),
+        (
+            ["model=esmm", "dataset.tasks.conversion.parent=null"],
+            "model.head: esmm needs a task with `parent`, the task that must be positive first; none has one; tasks: click, ",
+        ),
+        (
+            ["model=aitm", "dataset.tasks.click.kind=regression"],
+            "aitm needs binary tasks along a chain; 'click' of 'conversion' with parent 'click' is a regression",
+        ),
         (["check_serving.rows=1025"], "check_serving.rows: Input should be less than or equal to 1024"),
         (
             ["model=mose", "dataset.features.recent_clicks=null"],

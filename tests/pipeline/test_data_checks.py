@@ -122,6 +122,23 @@ def test_a_task_without_rows_stops() -> None:
     assert _judge(manifest=manifest)[0] == ["task 'stars' (label 'stars') has no row in split 'train'"]
 
 
+@pytest.mark.parametrize(("orphans", "stops"), [(2, False), (3, True)])
+def test_positives_without_their_parent_are_told_and_many_stop(orphans: int, stops: bool) -> None:
+    dataset = Dataset.model_validate(
+        _dataset().model_dump() | {"tasks": {"click": {"label": "click"}, "buy": {"label": "click", "parent": "click"}}}
+    )
+    manifest = _manifest()
+    manifest["tasks"]["buy"] = {"train": {"rows": 1000, "positives": 200, "sum": 200.0, "orphans": orphans}}
+    for split in SPLITS[1:]:
+        manifest["tasks"]["buy"][split] = {"rows": 10, "positives": 3, "sum": 3.0, "orphans": 0}
+    share = {2: "1.00%", 3: "1.50%"}[orphans]
+    said = [
+        f"task 'buy' has {orphans} of its 200 positive rows of split 'train' ({share}) without a positive label of its "
+        "parent 'click'; allowed: 1.00% (validate.max_orphans), or no `parent`"
+    ]
+    assert _judge(dataset=dataset, manifest=manifest) == ((said, []) if stops else ([], said))
+
+
 def test_an_integer_out_of_a_closed_category_stops() -> None:
     statistics = {split: _statistics() for split in SPLITS} | {"test": _statistics(tab={"0": 5, "1": 4, "7": 1})}
     assert _judge(statistics=statistics)[0] == ["column 'tab': unexpected values 7 in split 'test'; allowed: 0, 1"]

@@ -187,6 +187,16 @@ def test_what_a_worker_finds_wrong_reaches_the_user_as_it_is(
         _run(dataset(source=Source(files="log0.csv"), derived=derived), _log(tmp_path))
 
 
+def test_positives_without_their_parent_are_counted_where_both_are_known(tmp_path: Path) -> None:
+    row = GOOD.removesuffix("1,0,1")
+    # click, like, seen (the mask of like): only the second row is a like, known, without a click.
+    write(tmp_path, row + "1,1,1", row + "0,1,1", row + "0,1,0", row + "0,0,1", name="log0.csv")
+    tasks = {"click": {"label": "click"}, "like": {"label": "like", "mask": "seen", "parent": "click"}}
+    manifest, _ = _run(dataset(tasks=tasks), tmp_path)
+    assert manifest["tasks"]["like"]["train"] == {"rows": 3, "positives": 2, "sum": 2.0, "orphans": 1}
+    assert "orphans" not in manifest["tasks"]["click"]["train"]
+
+
 def test_row_groups() -> None:
     groups = RowGroups(rows=10)
     batches = [pa.RecordBatch.from_arrays([pa.array(range(i, i + 7))], names=["a"]) for i in range(0, 35, 7)]
@@ -207,7 +217,11 @@ def test_the_real_log(test_data: PublicLogs, tmp_path: Path) -> None:
         time={"column": "date", "unit": "yyyymmdd"},
         group="user_id",
         features={"user_id": {"kind": "id"}},
-        tasks={"click": {"label": "is_click"}, "like": {"label": "is_like"}},
+        tasks={
+            "click": {"label": "is_click"},
+            "like": {"label": "is_like"},
+            "long_view": {"label": "long_view", "parent": "click"},
+        },
         split={"train": ("2022-04-25", "2022-04-28"), "validation": ("2022-04-29",) * 2, "test": ("2022-04-30",) * 2},
     )
     (tmp_path / "log_standard_4_25_to_4_30_pure.csv").symlink_to(
@@ -220,6 +234,9 @@ def test_the_real_log(test_data: PublicLogs, tmp_path: Path) -> None:
     clicks, likes = (sum(part["positives"] for part in manifest["tasks"][task].values()) for task in ("click", "like"))
     assert round(clicks / 94_784, 3) == 0.438
     assert round(likes / 94_784, 4) == 0.0171
+    # Counted with pandas, day by day: long views without a click (see features/catalog/kuairand.py).
+    orphans = {split: part["orphans"] for split, part in manifest["tasks"]["long_view"].items()}
+    assert orphans == {"train": 57, "validation": 18, "test": 29}
 
 
 # -- inside TFX ---------------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.spec import Task
 from models.config import DlenHead, IndependentHead
-from models.heads.dlen import Dlen, bounded, compose, conjunction
+from models.heads.dlen import Dlen, bounded, compose
 from models.heads.independent import Independent
-from models.heads.scores import Probability, Value
+from models.heads.scores import Probability, Value, conjunction
 from models.losses import log_add_exp, log_loss, masked_mean
 from tests.models.layer_contract import check_layer
 

@@ -1,0 +1,93 @@
+"""The Entire Space Multi-Task Model's head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from features.errors import ModelError
+from features.spec import Task
+from models.config import ChainHead, EsmmHead, chain_problem, given, parents_first
+from models.heads.head import Head, logit
+from models.heads.scores import Probability, Score, Value, conjunction
+from models.layers.tower import Tower
+
+
+class Esmm(Head):
+    """Along each chain of tasks a product of conditional probabilities.
+
+    ``P(task) = P(parent) P(task|parent)``, ``P(task|parent) = sigmoid(tower(x_task))``: the paper's pCTCVR = pCTR x pCVR (eq. 1), for
+    chains and trees of any length. The losses are the tasks' own, of P(task) over all impressions (eq. 3): none looks at
+    the rows with a positive parent alone. A task without parent has ``P(task) = sigmoid(tower(x_task))``, a regression a plain
+    tower.
+
+    Products are sums of logarithms, so that neither losses nor gradients vanish far down a chain. Biases start where P(task)
+    is the task's rate: at ``logit(rate / the parent's rate)``.
+
+    Shapes:
+        input: {task: (batch, width)}.
+        output: {task: score of (batch,)}, and "<task>_given_<parent>", P(task|parent), of each task with a parent.
+
+    Raises:
+        ModelError: without a chain of binary tasks, or for a task that is not rarer than its parent.
+
+    Example:
+        >>> tasks = {"click": Task(label="click"), "buy": Task(label="buy", parent="click")}
+        >>> head = Esmm(tasks, EsmmHead(), {"click": 0.2, "buy": 0.01})
+        >>> float(head({name: tf.zeros((1, 4)) for name in tasks}, tf.zeros((1, 8)))["buy_given_click"].prediction)
+        0.05...
+
+    Paper: Ma et al., Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click Conversion Rate, SIGIR 2018.
+    """
+
+    CONFIG: ClassVar[type[ChainHead]] = EsmmHead
+    config: ChainHead
+
+    def __init__(self, tasks: Mapping[str, Task], config: ChainHead, rates: Mapping[str, float], **kwargs: Any) -> None:
+        super().__init__(tasks, config, rates, **kwargs)
+        if problem := chain_problem(tasks):
+            raise ModelError(f"{config.kind} head: {problem}")
+        self.towers = {
+            name: Tower(
+                config.tower_units, [self._start(name)], config.dropout, name=f"tower_{name}", dtype=self.dtype_policy
+            )
+            for name in tasks
+        }
+
+    def _start(self, name: str) -> float:
+        """The tower's output that makes P(task) the task's rate; a regression's mean."""
+        task = self.tasks[name]
+        if task.kind != "binary":
+            return self.rates.get(name, 0.0)
+        if task.parent is None:
+            return logit(self.rates[name])
+        rate, of_parent = self.rates[name], self.rates[task.parent]
+        if rate >= of_parent:
+            raise ModelError(
+                f"{self.config.kind} head: task '{name}' has rate {rate:.6g} in the training split and its parent "
+                f"'{task.parent}' {of_parent:.6g}; a task happens after its parent only, so its rate must be the smaller one"
+            )
+        return logit(rate / of_parent)
+
+    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+        """{task: score, "<task>_given_<parent>": score}."""
+        del shared
+        outputs = {name: tower(inputs[name], training=training)[:, 0] for name, tower in self.towers.items()}
+        scores: dict[str, Score] = {}
+        for name in parents_first(self.tasks):
+            task = self.tasks[name]
+            if task.kind != "binary":
+                scores[name] = Value(outputs[name])
+                continue
+            scores[name] = own = Probability.from_logit(outputs[name])
+            if task.parent is not None:
+                scores[given(name, task.parent)] = own
+                scores[name] = conjunction(Probability(*scores[task.parent]), own)
+        return {name: scores[name] for name in Esmm.output_names(self.tasks)}
+
+    @classmethod
+    def output_names(cls, tasks: Mapping[str, Task]) -> tuple[str, ...]:
+        """The tasks, and "<task>_given_<parent>" of each task with a parent."""
+        return (*tasks, *(given(name, task.parent) for name, task in tasks.items() if task.parent is not None))
