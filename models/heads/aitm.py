@@ -21,7 +21,8 @@ class Aitm(Head):
     """Along each chain of tasks a task attends to its own representation and to what its parent transfers.
 
     With q_t the trunk's representation of task t: ``z_t = AIT(g_parent(z_parent), q_t)``, z_t = q_t for a task without
-    parent, and ``P(t) = sigmoid(tower(z_t))``, so every probability is its own. g is one dense layer of a task that has
+    parent, and ``P(t) = sigmoid(tower(z_t))``, so every probability is its own (the paper's MLP; in the authors' code
+    `tower_units` is empty). g is one dense layer of a task that has
     children: it transfers the same to each. Query, key and value are shared by all tasks, as in the paper's notation and
     the authors' code (which also normalises batches; here nothing does). A regression has no part in a chain: its tower
     reads q_t.

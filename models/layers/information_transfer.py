@@ -35,7 +35,7 @@ class InformationTransfer(tf.keras.layers.Layer):
 
     def call(self, transferred: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
         """(batch, k)."""
-        both = tf.stack([transferred, own], axis=1)
+        both = tf.stack([tf.cast(u, self.compute_dtype) for u in (transferred, own)], axis=1)
         products = tf.cast(self.query(both) * self.key(both), tf.float32)
         weights = tf.nn.softmax(tf.reduce_sum(products, axis=-1) / tf.sqrt(float(both.shape[-1])), axis=1)
         values = self.value(both)

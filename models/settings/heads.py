@@ -80,8 +80,6 @@ class AitmHead(ChainHead):
     """Each task's representation attends to what its parent transfers (Xi et al., AITM)."""
 
     kind: Literal["aitm"] = "aitm"
-    tower_units: tuple[pydantic.PositiveInt, ...] = ()
-    """Hidden layers between the attention and the output; none in the authors' code."""
     calibrator_weight: float = pydantic.Field(default=0.6, ge=0)
     """The paper's alpha: of the penalty on P(task) > P(parent)."""
 

@@ -26,6 +26,10 @@ from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig
         ("esmm", "single_task", "esmm"),
         ("aitm", "single_task", "aitm"),
         ("escm2", "single_task", "escm2"),
+        ("cross_stitch", "cross_stitch", "independent"),
+        ("sluice", "sluice", "independent"),
+        ("snr_trans", "snr_trans", "independent"),
+        ("snr_aver", "snr_aver", "independent"),
     ],
 )
 def test_a_preset_alone_names_trunk_and_head(preset: str, trunk: str, head: str):
@@ -84,7 +88,7 @@ def test_a_config_survives_json(preset: str):
             ["'mmoee'", "did you mean 'mmoe'?", ", ".join([*PRESETS, *ALIASES])],
         ),
         ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'moe', 'mmoe'"]),
-        ({"head": {"kind": "esmm"}}, ["'esmm'", "'independent', 'dlen'"]),
+        ({"head": {"kind": "esm"}}, ["'esm'", "'independent', 'dlen', 'esmm'"]),
         (
             {"trunk": {"kind": "mmoe", "expert": 3}},
             ["'expert'", "units, dropout, kind, experts", "did you mean 'experts'"],

@@ -72,7 +72,7 @@ def test_attention_by_hand():
     layer = InformationTransfer()
     layer(tf.ones((1, 1)), tf.ones((1, 1)))
     for dense, weight in ((layer.query, 1.0), (layer.key, 0.5), (layer.value, 10.0)):
-        dense.set_weights([[[weight]]])
+        dense.kernel.assign([[weight]])
     # <h_2(u), h_3(u)> is 2 for u = 2 and 0.5 for u = 1: weights e^1.5 : 1.
     found = layer(tf.constant([[2.0]]), tf.constant([[1.0]]))
     assert float(found[0, 0]) == pytest.approx((20 * np.exp(1.5) + 10) / (np.exp(1.5) + 1))
