@@ -26,10 +26,6 @@ from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig
         ("esmm", "single_task", "esmm"),
         ("aitm", "single_task", "aitm"),
         ("escm2", "single_task", "escm2"),
-        ("cross_stitch", "cross_stitch", "independent"),
-        ("sluice", "sluice", "independent"),
-        ("snr_trans", "snr_trans", "independent"),
-        ("snr_aver", "snr_aver", "independent"),
     ],
 )
 def test_a_preset_alone_names_trunk_and_head(preset: str, trunk: str, head: str):
