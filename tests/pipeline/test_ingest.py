@@ -190,7 +190,8 @@ def test_what_a_worker_finds_wrong_reaches_the_user_as_it_is(
 def test_positives_without_their_parent_are_counted_where_both_are_known(tmp_path: Path) -> None:
     row = GOOD.removesuffix("1,0,1")
     # click, like, seen (the mask of like): only the second row is a like, known, without a click.
-    write(tmp_path, row + "1,1,1", row + "0,1,1", row + "0,1,0", row + "0,0,1", name="log0.csv")
+    later = [GOOD.replace("20240101", day) for day in ("20240103", "20240104")]
+    write(tmp_path, row + "1,1,1", row + "0,1,1", row + "0,1,0", row + "0,0,1", *later, name="log0.csv")
     tasks = {"click": {"label": "click"}, "like": {"label": "like", "mask": "seen", "parent": "click"}}
     manifest, _ = _run(dataset(tasks=tasks), tmp_path)
     assert manifest["tasks"]["like"]["train"] == {"rows": 3, "positives": 2, "sum": 2.0, "orphans": 1}
