@@ -20,7 +20,7 @@ def naive(trunk: CrossStitchNetworks, x: tf.Tensor) -> Outputs:
         hidden = [dense(mixed[k], bank.kernels[0][k], bank.biases[0][k]) for k in TASK_NUMBERS]
         mixed = [
             tf.stack(
-                [tf.add_n([stitch.alpha[k, j, c] * hidden[j][:, c] for j in TASK_NUMBERS]) for c in range(units)],
+                [tf.add_n([stitch.alpha[c, k, j] * hidden[j][:, c] for j in TASK_NUMBERS]) for c in range(units)],
                 axis=1,
             )
             for k in TASK_NUMBERS
@@ -43,7 +43,7 @@ def test_a_unit_starts_as_a_convex_combination_that_prefers_the_own_task():
     stitch.build((None, 4, 2))
     expected = [[0.7 if j == k else 0.1 for j in range(4)] for k in range(4)]
     for channel in range(2):
-        np.testing.assert_allclose(stitch.alpha[:, :, channel], expected, rtol=1e-6)
+        np.testing.assert_allclose(stitch.alpha[channel], expected, rtol=1e-6)
 
 
 def test_one_task_alone_is_not_mixed():
@@ -55,5 +55,5 @@ def test_each_channel_has_a_unit_of_its_own():
     stitch = CrossStitch()
     stitch.build((None, 2, 2))
     # Channel 0: tasks keep their own; channel 1: they swap.
-    stitch.alpha.assign(np.stack([np.eye(2), [[0, 1], [1, 0]]], axis=2))
+    stitch.alpha.assign(np.stack([np.eye(2), [[0, 1], [1, 0]]]))
     np.testing.assert_array_equal(stitch(tf.constant([[[1.0, 2.0], [3.0, 4.0]]])), [[[1, 4], [3, 2]]])
