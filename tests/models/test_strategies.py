@@ -141,8 +141,8 @@ def test_the_tables_are_those_of_tfrs_tpu_embedding() -> None:
     found = tape.gradient(loss, [by_name["user"], by_name["item"]])
     for ours_gradient, theirs_gradient in zip(expected, found, strict=True):
         assert isinstance(theirs_gradient, tf.IndexedSlices)
-        dense = (tf.convert_to_tensor(gradient) for gradient in (theirs_gradient, ours_gradient))
-        np.testing.assert_allclose(*dense, rtol=1e-5, atol=1e-9)
+        found_rows, expected_rows = (tf.convert_to_tensor(gradient) for gradient in (theirs_gradient, ours_gradient))
+        np.testing.assert_allclose(found_rows, expected_rows, rtol=1e-5, atol=1e-9)
 
 
 # -- whole trainings ---------------------------------------------------------------------------------------------------

@@ -48,6 +48,24 @@ def answers(directory: str) -> dict[str, Any]:
     return {k: v.numpy() for k, v in tf.saved_model.load(directory).signatures["raw"](**inputs).items()}
 
 
+def arguments_of(strategy: str, data: pathlib.Path, graph: pathlib.Path, run: pathlib.Path) -> tfx.components.FnArgs:
+    return tfx.components.FnArgs(
+        train_files=[str(data / "train" / "*")],
+        eval_files=[str(data / "validation" / "*")],
+        transform_graph_path=str(graph),
+        serving_model_dir=str(run / "model"),
+        model_run_dir=str(run / "run"),
+        custom_config={
+            "dataset": DATASET.model_dump_json(),
+            "model": MODEL.model_dump_json(),
+            "train": TrainConfig.model_validate(
+                {"batch_size": 37, "epochs": 2, "strategy": strategy}
+            ).model_dump_json(),
+            "checkpoints": str(run / "checkpoints"),
+        },
+    )
+
+
 @pytest.mark.slow
 def test_two_workers_export_the_model_of_one(
     export: Export, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -56,47 +74,29 @@ def test_two_workers_export_the_model_of_one(
     (graph / LAYOUT_FILE).write_text(export.layout.model_dump_json())
     for split in ("train", "validation"):
         write_transformed(tmp_path / split / "part.parquet", export)
+    train.run_fn(arguments_of("none", tmp_path, graph, tmp_path / "one"))
+
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr(progress, "report", lambda stage, **numbers: reported.append({"stage": stage, **numbers}))
     addresses = free_addresses(2)
-    for strategy in ("none", "multi_worker_mirrored"):
-        config = TrainConfig.model_validate({"batch_size": 37, "epochs": 2, "strategy": strategy})
-        arguments = tfx.components.FnArgs(
-            train_files=[str(tmp_path / "train" / "*")],
-            eval_files=[str(tmp_path / "validation" / "*")],
-            transform_graph_path=str(graph),
-            serving_model_dir=str(tmp_path / strategy / "model"),
-            model_run_dir=str(tmp_path / strategy / "run"),
-            custom_config={
-                "dataset": DATASET.model_dump_json(),
-                "model": MODEL.model_dump_json(),
-                "train": config.model_dump_json(),
-                "checkpoints": str(tmp_path / strategy / "checkpoints"),
-            },
-        )
-        if strategy == "none":
-            train.run_fn(arguments)
-            continue
-        chief, other = (
-            json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
-            for index in (0, 1)
-        )
-        monkeypatch.setenv("TF_CONFIG", chief)
-        file = tmp_path / strategy / "checkpoints" / ARGUMENTS
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.components.train_workers", str(file)],
-            env=os.environ | {"TF_CONFIG": other},
-            cwd=pathlib.Path(__file__).parents[2],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        reported: list[dict[str, Any]] = []
-        monkeypatch.setattr(progress, "report", lambda stage, **numbers: reported.append({"stage": stage, **numbers}))
-        train.run_fn(arguments)
-        assert {(report["stage"], report["epoch"]) for report in reported} == {("train", 1), ("train", 2)}
-        _, errors = worker.communicate(timeout=300)
-        assert worker.returncode == 0, errors
-    found, expected = (answers(str(tmp_path / name / "model")) for name in ("multi_worker_mirrored", "none"))
+    chief, other = (
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}) for index in (0, 1)
+    )
+    monkeypatch.setenv("TF_CONFIG", chief)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.components.train_workers", str(tmp_path / "two" / "checkpoints" / ARGUMENTS)],
+        env=os.environ | {"TF_CONFIG": other},
+        cwd=pathlib.Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    train.run_fn(arguments_of("multi_worker_mirrored", tmp_path, graph, tmp_path / "two"))
+    _, errors = worker.communicate(timeout=300)
+    assert worker.returncode == 0, errors
+    assert {(report["stage"], report["epoch"]) for report in reported} == {("train", 1), ("train", 2)}
+    assert not list((tmp_path / "two" / "checkpoints").iterdir())
+    found, expected = (answers(str(tmp_path / name / "model")) for name in ("two", "one"))
     assert set(found) == {"click", "like"}
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-5)
         assert len(set(values.round(6))) > 1
-    assert not list((tmp_path / "multi_worker_mirrored" / "checkpoints").iterdir())
