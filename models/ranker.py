@@ -178,8 +178,8 @@ class Ranker(tfrs.Model):
         before dropout, those of a list pooled; and in training what trunk and head add. A head may change weights, too.
 
         With `shares` (this replica's of all replicas' `loss_rows`) every mean counts by its share, so that the results' sums
-        over the replicas are those of one batch of all their rows; only what is no mean over rows (a gate's balance) is
-        then the replicas' mean.
+        over the replicas are those of one batch of all their rows; only what is no mean over rows (a gate's balance) or
+        has a mask of its own (ESCM2's risk) is then the replicas' mean.
         """
         features = self.represent(embedded)
         scores = self.score(features, training, self.sequences(embedded))
