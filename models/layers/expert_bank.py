@@ -65,9 +65,21 @@ class ExpertBank(tf.keras.layers.Layer):
         # The product runs over (experts, batch, width); an input that all experts share is broadcast, not copied.
         hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
         for kernel, bias, dropout in zip(self.kernels, self.biases, self.dropouts, strict=True):
-            hidden = dropout(tf.nn.relu(tf.matmul(hidden, kernel) + bias), training=training)
+            products = _add_biases(tf.matmul(hidden, kernel), tf.convert_to_tensor(bias))
+            hidden = dropout(tf.nn.relu(products), training=training)
         return tf.transpose(hidden, (1, 0, 2))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {**super().get_config(), "experts": self.experts, "units": self.units, "dropout": self.dropout}
+
+
+@tf.custom_gradient
+def _add_biases(products: tf.Tensor, biases: tf.Tensor) -> Any:
+    """``products + biases``, (experts, batch, out) + (experts, 1, out). A product with ones sums rows faster than a sum does."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        ones = tf.ones((1, tf.shape(upstream)[1]), upstream.dtype)
+        return upstream, tf.matmul(ones, upstream)
+
+    return products + biases, gradient
