@@ -162,3 +162,36 @@ def test_only_tasks_with_a_parent_have_the_global_weight():
     assert {name: head.loss_weight(name) for name in CHAIN} == {
         "click": 1.0, "watch": 1.0, "buy": 0.4, "cart": 0.4, "like": 0.4,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_selection_bias_goes(form: str):
+    """A model too poor for the truth, one number for all rows, finds the mean over impressions and not over clicks."""
+    draw = np.random.default_rng(5)
+    x = draw.random(50_000)
+    # P(click) = .05 + .9 x, P(buy | click) = x: .5 over all rows, E[x (.05 + .9 x)] / E[.05 + .9 x] = .65 over clicks.
+    click = draw.random(len(x)) < 0.05 + 0.9 * x
+    buy = click & (draw.random(len(x)) < x)
+    assert buy.sum() / click.sum() == pytest.approx(0.65, abs=0.01)
+    labels = {"label_click": tf.constant(click, tf.float32), "label_buy": tf.constant(buy, tf.float32)}
+    tasks = {"click": Task(label="clicked"), "buy": Task(label="bought", parent="click")}
+    head = head_of(form, tasks, {"click": 0.5, "buy": 0.3})
+    propensity = tf.math.log(tf.constant(0.05 + 0.9 * x, tf.float32))
+    logit, imputed = tf.Variable(2.0), tf.Variable(0.1)
+    optimizer = tf.keras.optimizers.Adam(0.05)
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            scores = {
+                "click": Probability(propensity, propensity),
+                "buy_given_click": Probability.from_logit(tf.fill(x.shape, logit)),
+                "imputed/buy": Value(tf.fill(x.shape, imputed)),
+            }
+            loss = head.risk("buy", scores, labels)
+        gradients = tape.gradient(loss, [logit, imputed], unconnected_gradients="zero")
+        optimizer.apply_gradients(zip(gradients, [logit, imputed], strict=True))
+
+    for _ in range(200):
+        step()
+    assert float(tf.sigmoid(logit)) == pytest.approx(0.5, abs=0.02)
