@@ -36,8 +36,9 @@ class Esmm(Head):
     Example:
         >>> tasks = {"click": Task(label="click"), "buy": Task(label="buy", parent="click")}
         >>> head = Esmm(tasks, EsmmHead(), {"click": 0.2, "buy": 0.01})
-        >>> float(head({name: tf.zeros((1, 4)) for name in tasks}, tf.zeros((1, 8)))["buy_given_click"].prediction)
-        0.05...
+        >>> scores = head({name: tf.zeros((1, 4)) for name in tasks}, tf.zeros((1, 8)))
+        >>> round(float(scores["buy_given_click"].prediction), 3)
+        0.05
 
     Paper: Ma et al., Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click Conversion Rate, SIGIR 2018.
     """
