@@ -1,0 +1,83 @@
+"""One dataset as every competitor gets it: the rows that feedrank's Transform wrote, and what their columns are.
+
+Loads numpy and pyarrow only, for the peers' environments have no feedrank installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.metrics import auc
+
+Array = npt.NDArray[Any]
+ROW_ID = "row_id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One transformed input; the fields are those of `features.layout.Input`."""
+
+    name: str
+    kind: str
+    """``index``: int64 (rows,), below `rows`. ``indices``: int64 (rows, length), 0 is padding. ``number``: float32."""
+    table: str | None
+    rows: int | None
+    """Of the table."""
+    length: int | None
+
+
+class Problem:
+    """A folder with ``problem.json``, as `benchmarks.quality.prepare` writes it.
+
+    Args:
+        folder: the folder.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        spec = json.loads((folder / "problem.json").read_text())
+        self.files: dict[str, list[str]] = spec["files"]
+        self.features = tuple(Feature(**feature) for feature in spec["features"])
+        self.tasks: dict[str, bool] = spec["tasks"]
+        """Binary tasks, and whether each has a mask."""
+        self.settings: dict[str, Any] = spec["settings"]
+        """What all competitors share: embedding_dim, units, tower_units, dropout, experts, batch_size, epochs, patience."""
+
+    def inputs(self, split: str) -> dict[str, Array]:
+        """{feature: values} of a split's rows, in the files' order."""
+        table = self._read(split, [feature.name for feature in self.features])
+        return {f.name: _values(table.column(f.name), f.length) for f in self.features}
+
+    def labels(self, split: str) -> dict[str, Array]:
+        """{task: float32 (rows,)}."""
+        table = self._read(split, [f"label_{task}" for task in self.tasks])
+        return {task: table.column(f"label_{task}").to_numpy() for task in self.tasks}
+
+    def masks(self, split: str) -> dict[str, Array]:
+        """{task: float32 (rows,)}, ones for a task without a mask."""
+        masked = [task for task, has in self.tasks.items() if has]
+        table = self._read(split, [ROW_ID, *(f"mask_{task}" for task in masked)])
+        ones = np.ones(table.num_rows, np.float32)
+        return {task: table.column(f"mask_{task}").to_numpy() if task in masked else ones for task in self.tasks}
+
+    def mean_auc(self, split: str, predictions: dict[str, Array]) -> float:
+        """What selects an epoch: the mean over the tasks that the split can judge."""
+        labels, masks = self.labels(split), self.masks(split)
+        areas = [auc(labels[task], predictions[task], masks[task]) for task in self.tasks]
+        return float(np.mean([area for area in areas if area is not None]))
+
+    def _read(self, split: str, columns: list[str]) -> pa.Table:
+        return pa.concat_tables([pq.read_table(path, columns=columns) for path in sorted(self.files[split])])
+
+
+def _values(column: pa.ChunkedArray, length: int | None) -> Array:
+    if length is None:
+        return np.asarray(column.to_numpy())
+    return np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks]).reshape(-1, length)

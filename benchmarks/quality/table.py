@@ -1,0 +1,95 @@
+"""From predictions to metrics, and from metrics to tables."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.quality.problem import Problem
+from models import metrics
+
+Numbers = dict[str, Any]
+Measured = dict[str, dict[str, list[Numbers]]]
+"""{dataset: {model: results of its seeds}}."""
+
+
+def measure(problem: Problem, predictions: pathlib.Path, groups: pathlib.Path) -> Numbers:
+    """{task: {auc, gauc, log_loss, calibration}} on the test rows."""
+    labels, masks = problem.labels("test"), problem.masks("test")
+    group = np.load(groups) if groups.exists() else None
+    found = np.load(predictions)
+    tasks = {}
+    for task in problem.tasks:
+        y, p, mask = labels[task], found[task], masks[task]
+        tasks[task] = {
+            "auc": metrics.auc(y, p, mask),
+            "gauc": None if group is None else metrics.gauc(y, p, group, mask).value,
+            "log_loss": metrics.log_loss(y, p, mask),
+            "calibration": metrics.calibration(y, p, mask),
+        }
+    return tasks
+
+
+def write(folder: pathlib.Path, revision: str) -> None:
+    """``quality.json`` and ``quality.md`` of all results below `folder`."""
+    measured: Measured = {}
+    for path in sorted(folder.glob("*/*-*.json")):
+        result = json.loads(path.read_text())
+        measured.setdefault(path.parent.name, {}).setdefault(result["model"], []).append(result)
+    (folder / "quality.json").write_text(json.dumps({"revision": revision, "results": measured}, indent=1))
+    (folder / "quality.md").write_text(markdown(measured, revision))
+
+
+def markdown(measured: Measured, revision: str) -> str:
+    """A table of AUCs a dataset, best mean first, and one of the other metrics: means over seeds ± half the range."""
+    lines = [
+        f"Measured at revision {revision}. Mean over the seeds ± half the range; epochs chosen on validation rows."
+    ]
+    for dataset, models in measured.items():
+        done = {name: [r for r in results if "tasks" in r] for name, results in models.items()}
+        done = {name: results for name, results in done.items() if results}
+        tasks = list(next(iter(done.values()))[0]["tasks"]) if done else []
+        order = sorted(done, key=lambda name: -_mean([_mean_of(r, "auc") for r in done[name]]))
+        lines += ["", f"## {dataset}: AUC on the test split", "", _row(["model", *tasks, "mean", "seeds"])]
+        lines.append(_row(["---"] * (len(tasks) + 3)))
+        for name in order:
+            cells = [_cell([r["tasks"][task]["auc"] for r in done[name]]) for task in tasks]
+            mean = _cell([_mean_of(r, "auc") for r in done[name]])
+            lines.append(_row([name, *cells, mean, str(len(done[name]))]))
+        lines += ["", f"## {dataset}: means over the tasks, size and speed", ""]
+        lines.append(_row(["model", "GAUC", "log loss", "|calibration - 1|", "parameters", "examples/s"]))
+        lines.append(_row(["---"] * 6))
+        for name in order:
+            results = done[name]
+            cells = [_cell([_mean_of(r, metric) for r in results]) for metric in ("gauc", "log_loss")]
+            cells.append(_cell([_mean_of(r, "calibration", lambda x: abs(x - 1)) for r in results]))
+            cells.append(f"{results[0]['parameters']:,}" if "parameters" in results[0] else "")
+            cells.append(f"{_mean([r['examples_per_s'] for r in results]):,.0f}")
+            lines.append(_row([name, *cells]))
+        for name, results in models.items():
+            if failed := [r for r in results if "error" in r]:
+                reason = str(failed[0]["error"]).strip().splitlines()[-1]
+                lines += ["", f"{name}: not measured ({len(failed)} of {len(results)}): {reason}"]
+    return "\n".join(lines) + "\n"
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _mean_of(result: Numbers, metric: str, of: Callable[[float], float] = float) -> float | None:
+    values = [numbers[metric] for numbers in result["tasks"].values() if numbers[metric] is not None]
+    return _mean([of(value) for value in values]) if values else None
+
+
+def _cell(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{_mean(known):.4f} ± {(max(known) - min(known)) / 2:.4f}" if known else ""
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
