@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.quality.problem import ROW_ID, Array
+from benchmarks.quality.problem import Array
 from features.layout import Layout
+from features.spec import ROW_ID
 from pipeline import loading
 from pipeline.components.transform import LAYOUT_FILE
 from pipeline.config import RunConfig

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from models.metrics import auc
 
 Array = npt.NDArray[Any]
-ROW_ID = "row_id"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +62,9 @@ class Problem:
     def masks(self, split: str) -> dict[str, Array]:
         """{task: float32 (rows,)}, ones for a task without a mask."""
         masked = [task for task, has in self.tasks.items() if has]
-        table = self._read(split, [ROW_ID, *(f"mask_{task}" for task in masked)])
-        ones = np.ones(table.num_rows, np.float32)
-        return {task: table.column(f"mask_{task}").to_numpy() if task in masked else ones for task in self.tasks}
+        table = self._read(split, [f"mask_{task}" for task in masked])
+        masks = {task: table.column(f"mask_{task}").to_numpy() for task in masked}
+        return {task: masks.get(task, np.ones_like(labels)) for task, labels in self.labels(split).items()}
 
     def mean_auc(self, split: str, predictions: dict[str, Array]) -> float:
         """What selects an epoch: the mean over the tasks that the split can judge."""
