@@ -30,27 +30,22 @@ class _Silence:
         print(f"    {result.name} {result.seconds:.0f} s", flush=True)
 
 
-def prepare(config: str, overrides: list[str], folder: pathlib.Path) -> RunConfig:
+def prepare(config: str, overrides: list[str], folder: pathlib.Path) -> None:
     """Runs the pipeline once, with the shortest training there is, and writes ``problem.json`` and ``groups.npy``.
 
     Args:
         config: a run's YAML file.
         overrides: as with ``feedrank run --set``.
         folder: gets the problem.
-
-    Returns:
-        The run's configuration, without the shortcuts.
     """
     shortest = ["model.preset=shared_bottom", "train.epochs=1", f"output={folder / 'runs'}", "evaluate.thresholds={}"]
     loaded = loading.load(config, [*overrides, *shortest])
     with RunFolder.create(loaded) as run:
         record = local.run(loaded, run, _Silence())
     wanted = loading.load(config, overrides)
-    (folder / "problem.json").write_text(json.dumps(_spec(record, wanted), indent=1))
-    groups = _groups(record, wanted)
-    if groups is not None:
+    if (groups := _groups(record, wanted)) is not None:
         np.save(folder / "groups.npy", groups)
-    return wanted
+    (folder / "problem.json").write_text(json.dumps(_spec(record, wanted), indent=1))  # last: it says that all is there
 
 
 def _output(record: RunRecord, stage: str, name: str) -> pathlib.Path:
