@@ -27,6 +27,7 @@ from benchmarks.peers.environment import ROOT, PeerError, python_of, run_module
 from benchmarks.quality import table
 from benchmarks.quality.prepare import prepare
 from benchmarks.quality.problem import Problem
+from features.errors import ConfigError
 from models.config import PRESETS
 from pipeline import loading
 from pipeline.config import dump
@@ -78,7 +79,7 @@ def measure_all(folder: pathlib.Path, config: str, overrides: list[str], chosen:
         predictions = result.with_suffix(".npz")
         try:
             answer = _run(entry, seed, folder, predictions, config, overrides)
-        except PeerError as error:
+        except (PeerError, ConfigError) as error:  # a preset that does not fit the dataset is refused
             answer = {"error": str(error)}
         else:
             answer["tasks"] = table.measure(problem, predictions, folder / "groups.npy")
