@@ -28,7 +28,9 @@ from models.interactions.nothing import Nothing
 from models.layers.dropout import Dropout
 from models.lookups import Embedded, Lookups, Sequences, side_by_side
 from models.losses import log_loss, masked_mean, squared_error
+from models.trunks.cgc import Cgc
 from models.trunks.cross_stitch import CrossStitchNetworks
+from models.trunks.hmoe import Hmoe
 from models.trunks.mmoe import Mmoe
 from models.trunks.moe import Moe
 from models.trunks.mose import Mose
@@ -44,6 +46,8 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "shared_bottom": SharedBottom,
     "moe": Moe,
     "mmoe": Mmoe,
+    "hmoe": Hmoe,
+    "cgc": Cgc,
     "ple": Ple,
     "cross_stitch": CrossStitchNetworks,
     "sluice": Sluice,

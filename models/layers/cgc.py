@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+import pydantic
 import tensorflow as tf
 
+from models.config import CgcTrunk, GateConfig, SoftmaxGate
 from models.layers.expert_bank import ExpertBank
-from models.layers.softmax_gates import SoftmaxGates
+from models.layers.gates import make_gates
+from models.layers.stopped_mixture import stopped_mixture
 
 
 class Cgc(tf.keras.layers.Layer):
@@ -18,71 +20,77 @@ class Cgc(tf.keras.layers.Layer):
     and the shared ones, no other task's. The shared part of a layer that is not the last sees all experts (section 4.3):
     ``y_s = w_s(x_s) [E_1,1 .. E_K,m ; E_s,1 .. E_s,n]``. Task k's experts read ``x_k``, shared experts ``x_s``.
 
+    With `all_forward` (STEM's all-forward task-specific-backward gates) every task sees all experts, and its gate reads
+    ``x_k + x_s`` as in STEM's code; but the gradient of ``y_k`` stops at other tasks' experts, so that only task k trains its own.
+    The shared part's gradient stops at all tasks' experts: it serves every task. (STEM-Net has one layer and so no shared gate;
+    its authors' code lets the gradients of several layers pass there, and with them one task's into another's experts.)
+
     Args:
         tasks: number of tasks.
-        task_experts: experts of each task.
-        shared_experts: experts that all tasks see.
-        units: layers of each expert.
+        config: sizes.
+        gate: how experts are weighed.
         shared_gate: whether the shared part has a gate; the last layer has none.
-        dropout: share of each expert layer's outputs dropped in training.
+        all_forward: see above; each task has an input of its own.
 
     Shapes:
         input: (batch, in) for the first layer, or (batch, tasks + 1, in), the shared part last.
         output: (batch, tasks, units[-1]), or (batch, tasks + 1, units[-1]) with `shared_gate`.
 
     Example:
-        >>> Cgc(tasks=2, task_experts=2, shared_experts=3, units=(8,))(tf.ones((4, 5))).shape
+        >>> Cgc(tasks=2, config=CgcTrunk(task_experts=2, shared_experts=3, units=(8,)))(tf.ones((4, 5))).shape
         TensorShape([4, 2, 8])
 
     Paper: Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for Personalized
-    Recommendations, RecSys 2020.
+    Recommendations, RecSys 2020; Su et al., STEM: Unleashing the Power of Embeddings for Multi-Task Recommendation, AAAI 2024.
     """
 
     def __init__(
         self,
         tasks: int,
-        task_experts: int,
-        shared_experts: int,
-        units: Sequence[int],
+        config: CgcTrunk,
+        gate: GateConfig | None = None,
         shared_gate: bool = False,
-        dropout: float = 0.0,
+        all_forward: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.tasks, self.task_experts, self.shared_experts = tasks, task_experts, shared_experts
-        self.units, self.shared_gate, self.dropout = tuple(units), shared_gate, dropout
+        self.tasks, self.config, self.gate = tasks, config, gate or SoftmaxGate()
+        self.shared_gate, self.all_forward = shared_gate, all_forward
         policy = self.dtype_policy
-        own = tasks * task_experts
+        every = tasks * config.task_experts + config.shared_experts
+        seen = every if all_forward else config.task_experts + config.shared_experts
         # In the bank: task 0's experts, task 1's, ..., the shared ones.
-        self.bank = ExpertBank(own + shared_experts, units, dropout, name="experts", dtype=policy)
-        self.task_gates = SoftmaxGates(tasks, task_experts + shared_experts, name="task_gates", dtype=policy)
+        self.bank = ExpertBank(every, config.units, config.dropout, name="experts", dtype=policy)
+        self.task_gates = make_gates(self.gate, tasks, seen, name="task_gates", dtype=policy)
         if shared_gate:
-            self.all_gate = SoftmaxGates(1, own + shared_experts, name="shared_gate", dtype=policy)
+            self.all_gate = make_gates(self.gate, 1, every, name="shared_gate", dtype=policy)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Each task's mixture, and the shared part's with `shared_gate`."""
-        return self.mix(self.run_experts(inputs, training), self.gate_weights(inputs))
+        return self.mix(self.run_experts(inputs, training), self.gate_weights(inputs, training))
 
     def run_experts(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """All experts' outputs, (batch, experts, units[-1])."""
         if inputs.shape.rank == 3:
             tasks, shared = self._groups(inputs)
-            own, common = tf.repeat(tasks, self.task_experts, axis=1), tf.repeat(shared, self.shared_experts, axis=1)
-            inputs = tf.concat([own, common], axis=1)
+            own = tf.repeat(tasks, self.config.task_experts, axis=1)
+            inputs = tf.concat([own, tf.repeat(shared, self.config.shared_experts, axis=1)], axis=1)
         return self.bank(inputs, training=training)
 
-    def gate_weights(self, inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """(batch, tasks, own + shared experts), and with `shared_gate` (batch, 1, all experts)."""
+    def gate_weights(self, inputs: tf.Tensor, training: bool | None = None) -> tuple[tf.Tensor, ...]:
+        """(batch, tasks, own + shared experts, or all with `all_forward`), and with `shared_gate` (batch, 1, all experts)."""
         tasks, shared = self._groups(inputs) if inputs.shape.rank == 3 else (inputs, inputs)
-        weights: tuple[tf.Tensor, ...] = (self.task_gates(tasks),)
-        return (*weights, self.all_gate(shared)) if self.shared_gate else weights
+        by_task = self.task_gates(tasks + shared if self.all_forward else tasks, training=training)
+        return (by_task, self.all_gate(shared, training=training)) if self.shared_gate else (by_task,)
 
     def mix(self, outputs: tf.Tensor, weights: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """Experts' `outputs` (batch, experts, width) weighed by the gates: (batch, tasks [+ 1], width)."""
-        own, shared = tf.split(weights[0], [self.task_experts, self.shared_experts], axis=2)
+        if self.all_forward:
+            return stopped_mixture(tf.concat(weights, axis=1), outputs, self._trains())
+        own, shared = tf.split(weights[0], [self.config.task_experts, self.config.shared_experts], axis=2)
         # One product for all: each task weighs the other tasks' experts by 0.
         block_diagonal = own[:, :, None] * tf.eye(self.tasks, dtype=own.dtype)[:, :, None]
-        own = tf.reshape(block_diagonal, (-1, self.tasks, self.tasks * self.task_experts))
+        own = tf.reshape(block_diagonal, (-1, self.tasks, self.tasks * self.config.task_experts))
         by_task = tf.concat([own, shared], axis=2)
         return tf.matmul(tf.concat([by_task, *weights[1:]], axis=1), outputs)
 
@@ -92,6 +100,21 @@ class Cgc(tf.keras.layers.Layer):
         return tasks, shared
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
-        names = ("tasks", "task_experts", "shared_experts", "units", "shared_gate", "dropout")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        """Arguments of the constructor, JSON values only."""
+        parts = {"config": self.config.model_dump(mode="json"), "gate": self.gate.model_dump(mode="json")}
+        flags = {"shared_gate": self.shared_gate, "all_forward": self.all_forward}
+        return {**super().get_config(), "tasks": self.tasks, **parts, **flags}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Cgc:
+        """The layer that `get_config` describes."""
+        gate: pydantic.TypeAdapter[GateConfig] = pydantic.TypeAdapter(GateConfig)
+        parts = {"config": CgcTrunk.model_validate(config["config"]), "gate": gate.validate_python(config["gate"])}
+        return cls(**{**config, **parts})
+
+    def _trains(self) -> list[list[bool]]:
+        """Of each output and each expert of the bank: whether the one trains the other."""
+        owners = [task for task in range(self.tasks) for _ in range(self.config.task_experts)]
+        owners += [-1] * self.config.shared_experts
+        parts = [*range(self.tasks), -1] if self.shared_gate else range(self.tasks)
+        return [[owner in (part, -1) for owner in owners] for part in parts]

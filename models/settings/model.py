@@ -122,3 +122,19 @@ class ModelConfig(Frozen):
             raise SpecError(unknown("preset", name, [*PRESETS, *ALIASES]))
         merged = _overlay(PRESETS[name].parts, value)
         return {**merged, "preset": _preset_of(merged)}
+
+    @pydantic.model_validator(mode="after")
+    def _gate_fits_trunk(self) -> ModelConfig:
+        if self.gate.kind == "softmax":
+            return self
+        trunk, gate = self.trunk, self.gate
+        if not trunk.GATED:
+            gated = [t.model_fields["kind"].default for t in get_args(get_args(TrunkConfig)[0]) if t.GATED]
+            raise SpecError(
+                f"gate: trunk {trunk.kind} has no gates; got {gate.kind}; trunks with gates: {', '.join(gated)}"
+            )
+        if gate.k > (fewest := trunk.fewest_experts()):
+            raise SpecError(
+                f"gate.k: a gate of trunk {trunk.kind} chooses from {fewest} experts; got {gate.k}, allowed: 1 to {fewest}"
+            )
+        return self

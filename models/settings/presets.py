@@ -26,10 +26,35 @@ PRESETS: Mapping[str, Preset] = {
         "Caruana, Multitask Learning, Machine Learning 28, 1997",
         {"trunk": "shared_bottom", "head": "independent"},
     ),
+    "moe": Preset(
+        "Shared experts, one gate for all tasks (OMoE).",
+        "Jacobs et al., Adaptive Mixtures of Local Experts, 1991; as OMoE in Ma et al., MMoE, KDD 2018",
+        {"trunk": "moe", "head": "independent"},
+    ),
     "mmoe": Preset(
         "Shared experts, a softmax gate for each task.",
         "Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD 2018",
         {"trunk": "mmoe", "head": "independent"},
+    ),
+    "mmoe_top_k": Preset(
+        "MMoE whose gates open the best two experts of a row, with noise and balance losses.",
+        "Shazeer et al., Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer, ICLR 2017",
+        {"trunk": "mmoe", "gate": "top_k", "head": "independent"},
+    ),
+    "mmoe_dselect_k": Preset(
+        "MMoE whose gates learn by gradient which two experts they open.",
+        "Hazimeh et al., DSelect-k: Differentiable Selection in the Mixture of Experts, NeurIPS 2021",
+        {"trunk": "mmoe", "gate": "dselect_k", "head": "independent"},
+    ),
+    "hmoe": Preset(
+        "MMoE whose tasks hear each other's networks without training them.",
+        "Li et al., Improving Multi-Scenario Learning to Rank in E-commerce by Exploiting Task Relationships, CIKM 2020",
+        {"trunk": "hmoe", "head": "independent"},
+    ),
+    "cgc": Preset(
+        "Shared and task-specific experts in one layer.",
+        "Tang et al., Progressive Layered Extraction (PLE), RecSys 2020, section 4.2",
+        {"trunk": "cgc", "head": "independent"},
     ),
     "ple": Preset(
         "Shared and task-specific experts in stacked layers.",

@@ -26,6 +26,10 @@ class Trunk(Frozen):
     dropout: Rate = 0.0
     """Share of each hidden layer's outputs dropped in training."""
 
+    def fewest_experts(self) -> int:
+        """Of those that a gate chooses from; 0 without gates."""
+        return 0
+
 
 class SingleTaskTrunk(Trunk):
     """One independent network a task; only embeddings are shared."""
@@ -39,22 +43,34 @@ class SharedBottomTrunk(Trunk):
     kind: Literal["shared_bottom"] = "shared_bottom"
 
 
-class MoeTrunk(Trunk):
+class _SharedExperts(Trunk):
+    GATED: ClassVar[bool] = True
+
+    experts: int = pydantic.Field(default=5, ge=1)
+
+    def fewest_experts(self) -> int:
+        """Of those that a gate chooses from."""
+        return self.experts
+
+
+class MoeTrunk(_SharedExperts):
     """Shared experts, one gate for all tasks (OMoE; Jacobs et al., 1991, as in Ma et al., MMoE, KDD 2018)."""
 
-    GATED: ClassVar[bool] = True
-
     kind: Literal["moe"] = "moe"
-    experts: int = pydantic.Field(default=5, ge=1)
 
 
-class MmoeTrunk(Trunk):
+class MmoeTrunk(_SharedExperts):
     """Shared experts, one gate a task (Ma et al., MMoE, KDD 2018)."""
 
-    GATED: ClassVar[bool] = True
-
     kind: Literal["mmoe"] = "mmoe"
-    experts: int = pydantic.Field(default=5, ge=1)
+
+
+class HmoeTrunk(_SharedExperts):
+    """MMoE, whose tasks then weigh each other's networks without training them (Li et al., HMoE, CIKM 2020)."""
+
+    kind: Literal["hmoe"] = "hmoe"
+    task_units: Units = (64,)
+    """Layers of each task's network, which all tasks weigh."""
 
 
 class _TaskExperts(Trunk):
@@ -71,12 +87,39 @@ class CgcTrunk(_TaskExperts):
 
     kind: Literal["cgc"] = "cgc"
 
+    def stacked(self) -> tuple[CgcTrunk, ...]:
+        """Its layers, from the input on."""
+        return (self,)
+
+    def fewest_experts(self) -> int:
+        """Of those that a gate chooses from: a task's own and the shared ones."""
+        return self.shared_experts + self.task_experts
+
+
+class PleLayer(Frozen):
+    """Sizes of one layer of `PleTrunk`; what it does not say is the trunk's."""
+
+    units: Units | None = None
+    shared_experts: int | None = pydantic.Field(default=None, ge=1)
+    task_experts: int | None = pydantic.Field(default=None, ge=1)
+
 
 class PleTrunk(_TaskExperts):
     """Stacked layers of shared and task-specific experts (Tang et al., PLE, RecSys 2020). One layer is CGC."""
 
     kind: Literal["ple"] = "ple"
-    layers: int = pydantic.Field(default=2, ge=1)
+    layers: Annotated[int, pydantic.Field(ge=1)] | Annotated[tuple[PleLayer, ...], pydantic.Field(min_length=1)] = 2
+    """How many of one size, or each one's sizes."""
+
+    def stacked(self) -> tuple[CgcTrunk, ...]:
+        """Its layers, from the input on."""
+        layers = (PleLayer(),) * self.layers if isinstance(self.layers, int) else self.layers
+        common = self.model_dump(exclude={"kind", "layers"})
+        return tuple(CgcTrunk(**{**common, **layer.model_dump(exclude_none=True)}) for layer in layers)
+
+    def fewest_experts(self) -> int:
+        """Of those that a gate of any layer chooses from."""
+        return min(layer.fewest_experts() for layer in self.stacked())
 
 
 class CrossStitchTrunk(Trunk):
@@ -132,14 +175,12 @@ class SnrAverTrunk(_SnrTrunk):
     kind: Literal["snr_aver"] = "snr_aver"
 
 
-class MoseTrunk(Trunk):
+class MoseTrunk(_SharedExperts):
     """Sequential experts: LSTMs over the row's Sequence features (Qin et al., MoSE, KDD 2020)."""
 
-    GATED: ClassVar[bool] = True
     READS_SEQUENCES: ClassVar[bool] = True
 
     kind: Literal["mose"] = "mose"
-    experts: int = pydantic.Field(default=5, ge=1)
     units: Units = (64,)
     """LSTM layers of each expert."""
     shared_units: int = pydantic.Field(default=64, ge=1)
@@ -149,5 +190,6 @@ class MoseTrunk(Trunk):
 
 
 SoftSharing = CrossStitchTrunk | SluiceTrunk | SnrTransTrunk | SnrAverTrunk
-AnyTrunk = SingleTaskTrunk | SharedBottomTrunk | MoeTrunk | MmoeTrunk | CgcTrunk | PleTrunk | SoftSharing | MoseTrunk
+SharedExperts = MoeTrunk | MmoeTrunk | HmoeTrunk | MoseTrunk
+AnyTrunk = SingleTaskTrunk | SharedBottomTrunk | SharedExperts | CgcTrunk | PleTrunk | SoftSharing
 TrunkConfig = Annotated[AnyTrunk, pydantic.Field(discriminator="kind"), BareKind()]

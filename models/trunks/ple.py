@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from models.config import PleTrunk
+from features.frozen import Frozen
+from models.config import CgcTrunk, PleTrunk
 from models.layers.cgc import Cgc
 from models.trunks.trunk import Trunk
 
@@ -15,10 +16,11 @@ from models.trunks.trunk import Trunk
 class Ple(Trunk):
     """Stacked CGC layers; the shared part passes on between layers and ends before the last.
 
-    ``(y_1 .. y_K, y_s)^j = CGC^j((y_1 .. y_K, y_s)^{j-1})`` with ``x`` for all parts at first (section 4.3, eq. 6 and 7); see `Cgc`.
+    ``(y_1 .. y_K, y_s)^j = CGC^j((y_1 .. y_K, y_s)^{j-1})`` with ``x`` for all parts at first (section 4.3, eq. 6 and 7); see
+    `models.layers.cgc.Cgc`. With `own_inputs` (STEM) tasks hear each other's experts in every layer and train their own only.
 
     Shapes:
-        input: (batch, in).
+        input: (batch, in), or (batch, tasks + 1, in) with `own_inputs`.
         output: {task: (batch, units[-1])}.
 
     Example:
@@ -29,23 +31,22 @@ class Ple(Trunk):
     Recommendations, RecSys 2020.
     """
 
-    CONFIG = PleTrunk
+    CONFIG: ClassVar[type[Frozen]] = PleTrunk
 
-    def __init__(self, tasks: Sequence[str], config: PleTrunk, **kwargs: Any) -> None:
+    def __init__(self, tasks: Sequence[str], config: PleTrunk | CgcTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
-        self.sizes = config
+        sizes = config.stacked()
         self.layers = [
             Cgc(
                 len(self.tasks),
-                config.task_experts,
-                config.shared_experts,
-                config.units,
-                shared_gate=i + 1 < config.layers,
-                dropout=config.dropout,
-                name=f"cgc_{i + 1}",
+                layer,
+                self.gate,
+                shared_gate=i < len(sizes),
+                all_forward=self.own_inputs,
+                name=f"cgc_{i}",
                 dtype=self.dtype_policy,
             )
-            for i in range(config.layers)
+            for i, layer in enumerate(sizes, 1)
         ]
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
@@ -60,7 +61,7 @@ class Ple(Trunk):
         weights = {}
         hidden = inputs
         for i, layer in enumerate(self.layers, 1):
-            gates = layer.gate_weights(hidden)
+            gates = layer.gate_weights(hidden, training=False)
             weights.update({f"{i}/{task}": gates[0][:, k] for k, task in enumerate(self.tasks)})
             if layer.shared_gate:
                 weights[f"{i}/shared"] = gates[1][:, 0]
@@ -68,12 +69,13 @@ class Ple(Trunk):
         return weights
 
     def expert_names(self) -> dict[str, tuple[str, ...]]:
-        """{"layer/task": its own experts, then the shared ones}; "layer/shared": all."""
-        shared = tuple(f"shared {i + 1}" for i in range(self.sizes.shared_experts))
-        own = {task: tuple(f"{task} {i + 1}" for i in range(self.sizes.task_experts)) for task in self.tasks}
+        """{"layer/task": its own experts (with `own_inputs` all tasks'), then the shared ones; "layer/shared": all}."""
         names = {}
         for i, layer in enumerate(self.layers, 1):
-            names.update({f"{i}/{task}": own[task] + shared for task in self.tasks})
+            shared = tuple(f"shared {n + 1}" for n in range(layer.config.shared_experts))
+            own = {task: tuple(f"{task} {n + 1}" for n in range(layer.config.task_experts)) for task in self.tasks}
+            every = tuple(name for task in self.tasks for name in own[task]) + shared
+            names.update({f"{i}/{task}": every if self.own_inputs else own[task] + shared for task in self.tasks})
             if layer.shared_gate:
-                names[f"{i}/shared"] = tuple(name for task in self.tasks for name in own[task]) + shared
+                names[f"{i}/shared"] = every
         return names

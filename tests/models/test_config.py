@@ -15,6 +15,10 @@ from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig
     [
         ("shared_bottom", "shared_bottom", "independent"),
         ("mmoe", "mmoe", "independent"),
+        ("moe", "moe", "independent"),
+        ("mmoe_top_k", "mmoe", "independent"),
+        ("hmoe", "hmoe", "independent"),
+        ("cgc", "cgc", "independent"),
         ("ple", "ple", "independent"),
         ("mmoe_dlen", "mmoe", "dlen"),
         ("dlen", "mmoe", "dlen"),
@@ -62,6 +66,8 @@ def test_a_part_of_another_kind_replaces_the_presets():
         ({"preset": "mmoe", "trunk": "ple", "head": {"kind": "dlen"}}, "ple_dlen"),
         ({"preset": "mmoe", "trunk": PleTrunk()}, "ple"),
         ({"preset": "mmoe", "trunk": "shared_bottom", "head": "dlen"}, None),
+        ({"preset": "mmoe", "gate": {"kind": "top_k", "k": 1}}, "mmoe_top_k"),
+        ({"preset": "mmoe_dselect_k", "trunk": "ple"}, None),
     ],
 )
 def test_the_preset_is_the_one_whose_kinds_they_are(written: dict[str, object], named: str | None):
@@ -83,15 +89,29 @@ def test_a_config_survives_json(preset: str):
             "mmoee",
             ["'mmoee'", "did you mean 'mmoe'?", ", ".join([*PRESETS, *ALIASES])],
         ),
-        ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'moe', 'mmoe'"]),
+        ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'moe', 'mmoe', 'hmoe', 'cgc', 'ple'"]),
         ({"head": {"kind": "esm"}}, ["'esm'", "'independent', 'dlen', 'esmm'"]),
         (
             {"trunk": {"kind": "mmoe", "expert": 3}},
-            ["'expert'", "units, dropout, kind, experts", "did you mean 'experts'"],
+            ["'expert'", "units, dropout, experts, kind", "did you mean 'experts'"],
         ),
         ({"embeding_dim": 3}, ["'embeding_dim'", "did you mean 'embedding_dim'"]),
         ({"preset": "dlen", "head": {"ratio": 1.5}}, ["ratio", "less than 1"]),
         ({"preset": ["mmoe"]}, ["preset", "valid string"]),
+        (
+            {"trunk": "shared_bottom", "gate": "dselect_k"},
+            ["trunk shared_bottom has no gates; got dselect_k; trunks with gates: moe, mmoe, hmoe, cgc, ple"],
+        ),
+        (
+            {"trunk": {"kind": "mmoe", "experts": 3}, "gate": {"kind": "top_k", "k": 4}},
+            ["a gate of trunk mmoe chooses from 3 experts; got 4, allowed: 1 to 3"],
+        ),
+        (
+            {"trunk": {"kind": "ple", "layers": [{}, {"shared_experts": 1}]}, "gate": {"kind": "dselect_k", "k": 4}},
+            ["trunk ple chooses from 3 experts; got 4"],
+        ),
+        ({"trunk": {"kind": "ple", "layers": [{"experts": 1}]}}, ["'experts'", "units, shared_experts, task_experts"]),
+        ({"trunk": {"kind": "ple", "layers": []}}, ["layers", "at least 1"]),
     ],
 )
 def test_a_mistake_is_told_with_what_is_allowed(written: object, said: list[str]):
@@ -99,6 +119,19 @@ def test_a_mistake_is_told_with_what_is_allowed(written: object, said: list[str]
         ModelConfig.model_validate(written)
     for text in said:
         assert text in str(error.value)
+
+
+def test_layers_of_ple_by_number_or_by_size():
+    sizes = {"kind": "ple", "units": [16, 8], "task_experts": 3, "dropout": 0.1}
+    layer = {"kind": "cgc", "units": (16, 8), "shared_experts": 5, "task_experts": 3, "dropout": 0.1}
+    twice = ModelConfig.model_validate({"trunk": {**sizes, "layers": 2}}).trunk
+    assert [one.model_dump() for one in twice.stacked()] == [layer, layer]
+    own = {**sizes, "layers": [{"units": [32], "shared_experts": 2}, {"task_experts": 1}]}
+    listed = ModelConfig.model_validate({"trunk": own}).trunk
+    assert [one.model_dump() for one in listed.stacked()] == [
+        {**layer, "units": (32,), "shared_experts": 2},
+        {**layer, "task_experts": 1},
+    ]
 
 
 def test_optimizers_by_kind():

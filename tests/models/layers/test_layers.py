@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.config import CgcTrunk, TopKGate
 from models.layers.cgc import Cgc
 from models.layers.dropout import Dropout
 from models.layers.embedding_table import EmbeddingTable
@@ -20,7 +21,7 @@ DRAW = np.random.default_rng(0)
 FLAT = tf.constant(DRAW.normal(size=(6, 5)), tf.float32)
 GROUPED = tf.constant(DRAW.normal(size=(6, 3, 5)), tf.float32)
 INDICES = tf.constant(DRAW.integers(0, 9, (6, 4)), tf.int64)
-CGC = {"tasks": 2, "task_experts": 2, "shared_experts": 3, "units": (7, 4)}
+CGC = {"tasks": 2, "config": CgcTrunk(task_experts=2, shared_experts=3, units=(7, 4))}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ CGC = {"tasks": 2, "task_experts": 2, "shared_experts": 3, "units": (7, 4)}
         (SoftmaxGates, {"gates": 3, "experts": 4}, GROUPED, (6, 3, 4)),
         (Cgc, CGC, FLAT, (6, 2, 4)),
         (Cgc, {**CGC, "shared_gate": True}, GROUPED, (6, 3, 4)),
+        (Cgc, {**CGC, "all_forward": True, "gate": TopKGate(k=2, noise=False)}, GROUPED, (6, 2, 4)),
         (Mlp, {"units": (7, 4), "dropout": 0.5}, FLAT, (6, 4)),
         (Mlp, {"units": ()}, FLAT, (6, 5)),
         (Tower, {"units": (7,), "bias": (0.5, -2.0)}, FLAT, (6, 2)),

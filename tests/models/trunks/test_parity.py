@@ -92,7 +92,7 @@ def naive_cgc(layer: Cgc, naive: Naive):
     """Inputs and outputs are lists: each task's, then the shared part's."""
     experts, gates = naive.experts(layer.bank), naive.gates(layer.task_gates)
     shared_gate = naive.gates(layer.all_gate)[0] if layer.shared_gate else None
-    m = layer.task_experts
+    m = layer.config.task_experts
 
     def run(inputs: list[tf.Tensor]) -> list[tf.Tensor]:
         own = [[expert(inputs[k]) for expert in experts[k * m : (k + 1) * m]] for k in range(layer.tasks)]
