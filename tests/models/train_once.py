@@ -32,7 +32,8 @@ MODEL = ModelConfig.model_validate(
     {
         "embedding_l2": 1e-4,
         "input_dropout": 0.1,
-        "trunk": {"kind": "mmoe", "units": (16, 8), "experts": 2, "dropout": 0.2},
+        "trunk": {"kind": "mmoe", "units": (16, 8), "experts": 3, "dropout": 0.2},
+        "gate": {"kind": "top_k", "k": 2},
     }
 )
 TRAIN = TrainConfig.model_validate(
