@@ -89,7 +89,7 @@ def test_a_config_survives_json(preset: str):
             "mmoee",
             ["'mmoee'", "did you mean 'mmoe'?", ", ".join([*PRESETS, *ALIASES])],
         ),
-        ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'moe', 'mmoe', 'hmoe', 'cgc', 'ple'"]),
+        ({"trunk": "mmoo"}, ["'mmoo'", "'shared_bottom', 'moe', 'mmoe', 'hmoe', 'mose', 'cgc', 'ple'"]),
         ({"head": {"kind": "esm"}}, ["'esm'", "'independent', 'dlen', 'esmm'"]),
         (
             {"trunk": {"kind": "mmoe", "expert": 3}},
@@ -100,7 +100,7 @@ def test_a_config_survives_json(preset: str):
         ({"preset": ["mmoe"]}, ["preset", "valid string"]),
         (
             {"trunk": "shared_bottom", "gate": "dselect_k"},
-            ["trunk shared_bottom has no gates; got dselect_k; trunks with gates: moe, mmoe, hmoe, cgc, ple"],
+            ["trunk shared_bottom has no gates; got dselect_k; trunks with gates: moe, mmoe, hmoe, mose, cgc, ple"],
         ),
         (
             {"trunk": {"kind": "mmoe", "experts": 3}, "gate": {"kind": "top_k", "k": 4}},
