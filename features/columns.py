@@ -15,7 +15,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import DataError
-from features.spec import DAY, ROW_ID, Bucketized, Categorical, Dataset, Numeric, label_column, mask_column
+from features.spec import (
+    DAY,
+    ROW_ID,
+    Bucketized,
+    Categorical,
+    Dataset,
+    Numeric,
+    label_column,
+    mask_column,
+    weight_column,
+)
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -42,14 +52,15 @@ def list_array(values: pa.Array, lengths: NDArray[Any], missing: NDArray[Any] | 
 def kept_columns(dataset: Dataset) -> tuple[str, ...]:
     """Columns of the log, its tables and derivations that an example keeps, in the spec's order.
 
-    All but outcomes, labels, masks and what is derived from them; those too if the spec uses them as group, item,
+    All but outcomes, labels, masks, sample weights and what is derived from them; those too if the spec uses them as group, item,
     position or time.
     """
     used = {dataset.group, dataset.item, dataset.position, *dataset.feature_columns()}
     used.add(dataset.time.column if dataset.time else None)
     columns = dataset.all_columns()
     answers = {name for name, column in columns.items() if column.outcome}
-    answers.update(name for task in dataset.tasks.values() for name in (task.label, task.mask) if name is not None)
+    for task in dataset.tasks.values():
+        answers.update(name for name in (task.label, task.mask, task.sample_weight) if name is not None)
     for derived in dataset.derived:
         if answers.intersection(derived.inputs):
             answers.update(derived.outputs)
@@ -72,13 +83,22 @@ def drift_columns(dataset: Dataset) -> dict[str, str]:
     return kinds
 
 
-def plain_schema(dataset: Dataset, labels: bool = True) -> pa.Schema:
-    """Names and plain types of an example's columns: kept columns, labels and masks (float32), row id and day (int64)."""
+def plain_schema(dataset: Dataset, labels: bool = True, weights: bool = True) -> pa.Schema:
+    """Names and plain types of an example's columns: kept columns, labels, masks and weights (float32), row id, day (int64).
+
+    Args:
+        dataset: the spec.
+        labels: whether there are labels, masks and weights.
+        weights: whether there are weights where there are labels; only training reads them.
+    """
     columns = dataset.all_columns()
     fields = [pa.field(name, arrow_type(columns[name].type)) for name in kept_columns(dataset)]
     if labels:
         fields += [pa.field(label_column(name), pa.float32()) for name in dataset.tasks]
         fields += [pa.field(mask_column(name), pa.float32()) for name, task in dataset.tasks.items() if task.mask]
+    if labels and weights:
+        weighted = [name for name, task in dataset.tasks.items() if task.sample_weight]
+        fields += [pa.field(weight_column(name), pa.float32()) for name in weighted]
     fields.append(pa.field(ROW_ID, pa.int64()))
     if dataset.time is not None:
         fields.append(pa.field(DAY, pa.int64()))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from features.frozen import SpecError
 from features.kinds import Categorical, Id, Numeric, Sequence, Tokens, missing_input
-from features.sources import DAY, ROW_ID, Column, Columns, DerivedTable
+from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable
 from features.splits import SPLITS, RandomSplit
-from features.tasks import METRICS, Task, label_column, mask_column
+from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
 if TYPE_CHECKING:
     from features.spec import Dataset
@@ -76,16 +76,18 @@ def _check_names_are_unique(dataset: Dataset) -> None:
             if name in seen:
                 raise SpecError(f"column '{name}' of {part} has the name of a column of {seen[name]}; rename one")
             seen[name] = part
-    reserved = {ROW_ID, DAY, *map(label_column, dataset.tasks), *map(mask_column, dataset.tasks)}
+    of_tasks = (column(task) for task in dataset.tasks for column in (label_column, mask_column, weight_column))
+    reserved = {ROW_ID, DAY, POSITION, *of_tasks}
     if taken := reserved & set(seen):
         raise SpecError(f"column names reserved by feedrank: {_names(taken)}; rename the column or the task")
 
 
 def _check_transformed_names(dataset: Dataset) -> None:
-    """Transform writes features, their missing indicators, labels and masks side by side."""
-    taken = {ROW_ID: "the row's id", DAY: "the row's day"}
+    """Transform writes features, their missing indicators, labels, masks and weights side by side."""
+    taken = {ROW_ID: "the row's id", DAY: "the row's day", POSITION: "the position in the feed"}
     for task in dataset.tasks:
         taken |= {label_column(task): f"the label of task '{task}'", mask_column(task): f"the mask of task '{task}'"}
+        taken |= {weight_column(task): f"the sample weight of task '{task}'"}
     written = [(name, f"feature '{name}'") for name in dataset.features]
     written += [
         (missing_input(name), f"the missing_indicator of feature '{name}'")
@@ -128,7 +130,7 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
     for what in ("group", "item", "position"):
         if (name := getattr(dataset, what)) is not None:
             _require(what, name, columns)
-            _require_type(what, name, columns[name], SCALARS)
+            _require_type(what, name, columns[name], NUMBERS if what == "position" else SCALARS)
     if dataset.time is not None:
         _require("time", dataset.time.column, dataset.columns)
     known = dict(dataset.columns)
@@ -190,6 +192,8 @@ def _tainted(dataset: Dataset, columns: Columns) -> dict[str, str]:
         tainted[task.label] = f"the label of task '{name}'"
         if task.mask is not None:
             tainted[task.mask] = f"the sample mask of task '{name}'"
+        if task.sample_weight is not None:
+            tainted[task.sample_weight] = f"the sample weight of task '{name}'"
     if dataset.position is not None:
         tainted[dataset.position] = "the position in the feed"
     made = []
@@ -288,9 +292,10 @@ def _check_tasks(dataset: Dataset, columns: Columns) -> None:
             )
         column = columns[task.label]
         _require_type(f"task '{name}': label", task.label, column, SCALARS)
-        if task.mask is not None:
-            _require(f"task '{name}': mask", task.mask, columns)
-            _require_type(f"task '{name}': mask", task.mask, columns[task.mask], NUMBERS)
+        for what, named in (("mask", task.mask), ("sample_weight", task.sample_weight)):
+            if named is not None:
+                _require(f"task '{name}': {what}", named, columns)
+                _require_type(f"task '{name}': {what}", named, columns[named], NUMBERS)
         if task.parent is not None:
             _require(f"task '{name}': parent", task.parent, set(dataset.tasks) - {name}, "other task")
         if task.positive is None and column.type not in NUMBERS:

@@ -48,6 +48,9 @@ class Layout(Frozen):
 
     inputs: tuple[Input, ...]
     tables: tuple[Table, ...]
+    positions: int = 0
+    """Values of the column `POSITION`, 0 for missing among them; 0 where the log has no position. It is no input: only training
+    reads it."""
 
     def embedded(self) -> tuple[Input, ...]:
         """Inputs that look up a table."""

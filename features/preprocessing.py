@@ -16,7 +16,18 @@ from features.kinds import missing_input
 from features.layout import Input, Layout, Table
 from features.raw_inputs import is_present
 from features.scaling import buckets_between, quantile_buckets, scale
-from features.spec import Bag, Bucketized, Categorical, Dataset, Id, Numeric, Sequence, Vocabulary
+from features.spec import (
+    MAX_POSITION,
+    POSITION,
+    Bag,
+    Bucketized,
+    Categorical,
+    Dataset,
+    Id,
+    Numeric,
+    Sequence,
+    Vocabulary,
+)
 
 Tensors = dict[str, tf.Tensor]
 PreprocessingFn = Callable[[Mapping[str, tf.SparseTensor]], Tensors]
@@ -33,9 +44,11 @@ def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter
     """
 
     def preprocess(inputs: Mapping[str, tf.SparseTensor]) -> Tensors:
-        columns = {name: _present(inputs[name]) for name in dataset.feature_columns()}
+        columns = {name: _present(inputs[name]) for name in dataset.transform_columns()}
         vocabularies = _vocabularies(dataset, columns, write_vocabularies)
         outputs = _numbers(dataset, columns)
+        if dataset.position is not None:
+            outputs[POSITION] = _position(columns[dataset.position])
         for name, feature in dataset.features.items():
             raw = columns[dataset.feature_column(name)]
             if isinstance(feature, Numeric | Bucketized):
@@ -170,6 +183,13 @@ def _dense_number(raw: _Values) -> tf.Tensor:
     return tf.where(tf.math.is_finite(dense), dense, tf.constant(float("nan"), tf.float64))
 
 
+def _position(raw: _Values) -> tf.Tensor:
+    """int64 ``(batch,)``: 0 where missing or negative, else 1 + the position, at most `MAX_POSITION`."""
+    number = _dense_number(raw)
+    index = 1 + tf.clip_by_value(tf.floor(number), -1.0, float(MAX_POSITION))
+    return tf.cast(tf.where(tf.math.is_nan(number), tf.zeros_like(index), index), tf.int64)
+
+
 class _Treatment(NamedTuple):
     """What is done to a number; columns of the same treatment are handled together."""
 
@@ -217,7 +237,8 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         elif not isinstance(feature, Numeric) and dataset.vocabulary_owner(name) == name:
             rows = 1 + transform_output.vocabulary_size_by_name(name) + feature.vocabulary.oov_buckets
             tables.append(Table(name=name, rows=rows, dim=feature.dim))
-    return Layout(inputs=tuple(inputs), tables=tuple(tables))
+    positions = 2 + MAX_POSITION if dataset.position is not None else 0
+    return Layout(inputs=tuple(inputs), tables=tuple(tables), positions=positions)
 
 
 def _inputs(dataset: Dataset, name: str) -> list[Input]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from features.columns import kept_columns
+from features.losses import needs_nonnegative
 from features.spec import (
     DAY,
     ROW_ID,
@@ -17,6 +18,7 @@ from features.spec import (
     Dataset,
     label_column,
     mask_column,
+    weight_column,
 )
 
 _TYPES = {"int64": schema_pb2.INT, "float32": schema_pb2.FLOAT, "string": schema_pb2.BYTES}
@@ -26,7 +28,7 @@ _DTYPES = {"int64": tf.int64, "float32": tf.float32, "string": tf.string}
 def build_schema(dataset: Dataset) -> schema_pb2.Schema:
     """Returns the curated schema of a dataset's examples.
 
-    Feature columns must be there (required ones in every row), labels and masks in every row. Other columns are described
+    Feature columns must be there (required ones in every row), labels, masks and weights in every row. Other columns are described
     but may be absent. Values keep to the spec's ranges, closed categories to their values.
     """
     schema = schema_pb2.Schema()
@@ -43,7 +45,7 @@ def build_schema(dataset: Dataset) -> schema_pb2.Schema:
     for name in dataset.features:
         _close_category(schema, dataset, name)
     for name in answer_columns(dataset):
-        _add_answer(schema, name, is_share=_is_share(dataset, name))
+        _add_answer(schema, name, *_answer_range(dataset, name))
     for name in (ROW_ID, DAY) if dataset.time is not None else (ROW_ID,):
         _as_sparse(schema, _feature(schema, name, Column(type="int64")).name)
     return schema
@@ -56,9 +58,10 @@ def feature_spec(dataset: Dataset) -> dict[str, Any]:
 
 
 def answer_columns(dataset: Dataset) -> tuple[str, ...]:
-    """The float32 label of every task, then the masks of those that have one."""
+    """The float32 label of every task, then the masks and the sample weights of those that have one."""
     masked = [name for name, task in dataset.tasks.items() if task.mask is not None]
-    return (*map(label_column, dataset.tasks), *map(mask_column, masked))
+    weighted = [name for name, task in dataset.tasks.items() if task.sample_weight is not None]
+    return (*map(label_column, dataset.tasks), *map(mask_column, masked), *map(weight_column, weighted))
 
 
 def _feature(schema: schema_pb2.Schema, name: str, column: Column) -> schema_pb2.Feature:
@@ -105,20 +108,26 @@ def schema_feature(schema: schema_pb2.Schema, name: str) -> schema_pb2.Feature:
     return next(feature for feature in schema.feature if feature.name == name)
 
 
-def _is_share(dataset: Dataset, name: str) -> bool:
-    """Whether an answer is 0 or 1, as every mask and every binary label is."""
-    regressions = [label_column(task) for task, spec in dataset.tasks.items() if spec.kind == "regression"]
-    return name not in regressions
+def _answer_range(dataset: Dataset, name: str) -> tuple[float | None, float | None]:
+    """Lowest and highest value: masks and binary labels are 0 or 1, weights and labels that a loss takes as times >= 0."""
+    if name in map(weight_column, dataset.tasks):
+        return 0.0, None
+    regressions = {label_column(task): spec for task, spec in dataset.tasks.items() if spec.kind == "regression"}
+    if name in regressions:
+        return (0.0 if needs_nonnegative(regressions[name].objective) else None), None
+    return 0.0, 1.0
 
 
-def _add_answer(schema: schema_pb2.Schema, name: str, is_share: bool) -> None:
+def _add_answer(schema: schema_pb2.Schema, name: str, low: float | None, high: float | None) -> None:
     feature = schema.feature.add(name=name, type=schema_pb2.FLOAT)
     feature.presence.min_fraction = 1.0
     feature.presence.min_count = 1
     feature.shape.SetInParent()
     feature.float_domain.disallow_nan = feature.float_domain.disallow_inf = True
-    if is_share:
-        feature.float_domain.min, feature.float_domain.max = 0.0, 1.0
+    if low is not None:
+        feature.float_domain.min = low
+    if high is not None:
+        feature.float_domain.max = high
     representation = schema.tensor_representation_group[""].tensor_representation[name]
     representation.dense_tensor.column_name = name
     representation.dense_tensor.shape.SetInParent()

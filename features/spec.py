@@ -27,6 +27,8 @@ from features.kinds import (
 )
 from features.sources import (
     DAY,
+    MAX_POSITION,
+    POSITION,
     ROW_ID,
     AnyTable,
     Column,
@@ -39,12 +41,14 @@ from features.sources import (
     TimeColumn,
 )
 from features.splits import SPLITS, AnySplit, RandomSplit, Split, TimeSplit
-from features.tasks import METRICS, Task, label_column, mask_column
+from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
 __all__ = [
     "DAY",
     "FEATURE_KINDS",
+    "MAX_POSITION",
     "METRICS",
+    "POSITION",
     "ROW_ID",
     "SPLITS",
     "AnyFeature",
@@ -77,6 +81,7 @@ __all__ = [
     "Vocabulary",
     "label_column",
     "mask_column",
+    "weight_column",
 ]
 
 
@@ -98,7 +103,8 @@ class Dataset(Frozen):
     """The user: GAUC averages over its values."""
     item: str | None = None
     position: str | None = None
-    """Where in the feed the item was shown; known after ranking, so never an ordinary feature."""
+    """Where in the feed the item was shown, counted from 0 or 1; known after ranking, so never an ordinary feature. A
+    `position_tower` reads it in training. Positions above 100 count as 100, those below 0 as missing."""
     tables: dict[str, AnyTable] = {}
     """Joined in this order."""
     derived: tuple[Derived, ...] = ()
@@ -125,6 +131,10 @@ class Dataset(Frozen):
     def feature_columns(self) -> tuple[str, ...]:
         """Columns the model needs, in the features' order, each once: the inputs of the served model."""
         return tuple(dict.fromkeys(self.feature_column(name) for name in self.features))
+
+    def transform_columns(self) -> tuple[str, ...]:
+        """Columns that Transform reads: `feature_columns`, and the position, which a served model does not need."""
+        return (*self.feature_columns(), *([self.position] if self.position is not None else []))
 
     def vocabulary_owner(self, feature: str) -> str:
         """The feature whose vocabulary and embedding table `feature` uses (itself unless it shares)."""

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from features.errors import DataError
 from features.layout import Layout
-from features.spec import ROW_ID, Task, label_column, mask_column
+from features.spec import POSITION, ROW_ID, Task, label_column, mask_column, weight_column
 
 POOL_ROWS = 262_144
 """Rows permuted together. Larger mixes better and takes more memory."""
@@ -28,7 +28,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 def batch_schema(layout: Layout, tasks: Mapping[str, Task], row_id: bool = False) -> pa.Schema:
-    """Columns that training needs: every input, label and mask (and the row's id where it is asked for).
+    """Columns that training needs: every input, position, label, mask and weight (and the row's id where it is asked for).
 
     A list of fixed length is a ``list<int64>`` whose field carries its length as metadata.
     """
@@ -38,8 +38,10 @@ def batch_schema(layout: Layout, tasks: Mapping[str, Task], row_id: bool = False
         else pa.field(i.name, pa.float32() if i.kind == "number" else pa.int64())
         for i in layout.inputs
     ]
+    fields += [pa.field(POSITION, pa.int64())] if layout.positions else []
     fields += [pa.field(label_column(name), pa.float32()) for name in tasks]
     fields += [pa.field(mask_column(name), pa.float32()) for name, task in tasks.items() if task.mask]
+    fields += [pa.field(weight_column(name), pa.float32()) for name, task in tasks.items() if task.sample_weight]
     fields += [pa.field(ROW_ID, pa.int64())] if row_id else []
     return pa.schema(fields)
 

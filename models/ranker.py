@@ -10,7 +10,10 @@ import tensorflow_recommenders as tfrs
 
 from features.errors import ModelError
 from features.layout import Layout
-from features.spec import Task, label_column, mask_column
+from features.spec import POSITION, Task, label_column, mask_column, weight_column
+from models.beside.beside import Beside
+from models.beside.nothing import Nothing as NothingBeside
+from models.beside.position_tower import PositionTower
 from models.config import ModelConfig
 from models.heads.aitm import Aitm
 from models.heads.dlen import Dlen
@@ -18,7 +21,7 @@ from models.heads.escm2 import Escm2
 from models.heads.esmm import Esmm
 from models.heads.head import Head
 from models.heads.independent import Independent
-from models.heads.scores import Probability, Score
+from models.heads.scores import Score, start_of
 from models.inputs import Inputs
 from models.interactions.dcn_v2 import DcnV2
 from models.interactions.dot import Dot
@@ -27,7 +30,8 @@ from models.interactions.interactions import Interactions
 from models.interactions.nothing import Nothing
 from models.layers.dropout import Dropout
 from models.lookups import Embedded, Lookups, Sequences, side_by_side
-from models.losses import log_loss, masked_mean, squared_error
+from models.losses import weighted_mean
+from models.objectives import row_losses
 from models.trunks.cgc import Cgc
 from models.trunks.cross_stitch import CrossStitchNetworks
 from models.trunks.hmoe import Hmoe
@@ -63,6 +67,7 @@ HEADS: Mapping[str, type[Head]] = {
     "aitm": Aitm,
     "escm2": Escm2,
 }
+BESIDE: Mapping[str, type[Beside]] = {"none": NothingBeside, "position_tower": PositionTower}
 
 Tensors = Mapping[str, tf.Tensor]
 ALL = "all"
@@ -86,7 +91,8 @@ def build_ranker(
         precision: ``float32``, or ``mixed_bfloat16`` for bfloat16 matrix products with float32 variables and losses.
 
     Raises:
-        ModelError: if a binary task has no rate between 0 and 1, or parts and tasks do not fit.
+        ModelError: if a binary task has no rate between 0 and 1, a regression has a mean that its loss cannot predict, or parts
+            and tasks do not fit.
     """
     _check_rates(tasks, rates)
     ranker = Ranker(layout, tasks, config, rates, precision)
@@ -95,7 +101,7 @@ def build_ranker(
 
 
 class Ranker(tfrs.Model):
-    """Embeddings x trunk x head; see `build_ranker`.
+    """Embeddings x trunk x head, and what stands beside; see `build_ranker`.
 
     The steps are methods, because training compiles them apart: `embed` looks up tables (sparse gradients, never compiled);
     `dense_loss` is everything above (dense, may be one XLA program). What trunk and head add to the loss beside the tasks'
@@ -134,7 +140,11 @@ class Ranker(tfrs.Model):
         self.trunk = TRUNKS[config.trunk.kind](
             list(tasks), config.trunk, gate=config.gate, own_inputs=own_inputs, name="trunk", dtype=policy
         )
+        self.decays = tf.Variable(
+            0, trainable=False, dtype=tf.int64, name="decays", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
         self.head = HEADS[config.head.kind](tasks, config.head, rates, name="head", dtype=policy)
+        self.beside = BESIDE[config.beside.kind](layout, tasks, config.beside, name="beside", dtype=policy)
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
@@ -162,23 +172,45 @@ class Ranker(tfrs.Model):
         return scores
 
     def labels(self, batch: Tensors) -> dict[str, tf.Tensor]:
-        """Labels and masks of the batch alone, for `dense_loss`."""
+        """What only training knows of the batch, for `dense_loss`: labels, masks, sample weights, and positions if asked for."""
         masks = [mask_column(name) for name, task in self.tasks.items() if task.mask is not None]
-        return {name: tf.cast(batch[name], tf.float32) for name in [*map(label_column, self.tasks), *masks]}
+        weights = [weight_column(name) for name, task in self.tasks.items() if task.sample_weight is not None]
+        names = [*map(label_column, self.tasks), *masks, *weights]
+        position = {POSITION: batch[POSITION]} if self.config.beside.kind == "position_tower" else {}
+        return {name: tf.cast(batch[name], tf.float32) for name in names} | position
+
+    def row_weights(self, labels: Tensors) -> dict[str, tf.Tensor | None]:
+        """{task: how much each row counts in its loss, (batch,): mask times sample weight}; None where each counts 1."""
+        weights: dict[str, tf.Tensor | None] = {}
+        for name in self.tasks:
+            factors = [labels[column] for column in (mask_column(name), weight_column(name)) if column in labels]
+            weights[name] = tf.math.reduce_prod(tf.stack(factors), axis=0) if factors else None
+        return weights
 
     def loss_rows(self, labels: Tensors) -> dict[str, tf.Tensor]:
-        """How many rows each task's loss is the mean of, and under `ALL` how many there are: float32 scalars."""
+        """Rows that each task's loss is the mean of, by their weights, and under `ALL` how many there are: float32 scalars."""
         rows = tf.cast(tf.shape(next(iter(labels.values())))[0], tf.float32)
-        masked = {name: mask_column(name) for name, task in self.tasks.items() if task.mask is not None}
-        counts = {name: tf.reduce_sum(labels[masked[name]]) if name in masked else rows for name in self.tasks}
-        return {**counts, ALL: rows}
+        weights = self.row_weights(labels)
+        return {**{name: rows if w is None else tf.reduce_sum(w) for name, w in weights.items()}, ALL: rows}
+
+    def task_weights(self) -> dict[str, tf.Tensor | float]:
+        """{task: its weight in the total loss now}: ``weight * weight_decay^t`` (PLE paper, eq. 10), t being `decays`; the head's part
+        in it is `Head.loss_weight`.
+
+        The paper counts t in epochs, others in steps: training decides when it adds to `decays`.
+        """
+        t = tf.cast(self.decays, tf.float32)
+        return {
+            name: task.weight if task.weight_decay == 1 else task.weight * tf.pow(task.weight_decay, t)
+            for name, task in self.tasks.items()
+        }
 
     def dense_loss(
         self, embedded: Embedded, labels: Tensors, training: bool = False, shares: Tensors | None = None
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The total loss, and each task's own. Dense: may be compiled as one function.
+        """The total loss, and each task's own, not yet times its weight. Dense: may be compiled as one function.
 
-        ``loss = sum_t weight_t * mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``, the embeddings
+        ``loss = sum_t weight_t * weighted mean over the rows of t of loss_t + embedding_l2 * mean over rows of |embeddings|^2``, the embeddings
         before dropout, those of a list pooled; and in training what trunk and head add. A head may change weights, too.
 
         With `shares` (this replica's of all replicas' `loss_rows`) every mean counts by its share, so that the results' sums
@@ -186,18 +218,25 @@ class Ranker(tfrs.Model):
         has a mask of its own (ESCM2's risk) is then the replicas' mean.
         """
         features = self.represent(embedded)
+        position = labels.get(POSITION) if training else None
         scores = self.score(features, training, self.sequences(embedded))
-        losses = {name: self._task_loss(name, scores[name], labels) for name in self.tasks}
+        scores = self.beside(scores, embedded, position, training=training)
+        losses = {
+            name: weighted_mean(row_losses(self.tasks[name].objective, labels[label_column(name)], scores[name]), rows)
+            for name, rows in self.row_weights(labels).items()
+        }
+        weights = self.task_weights()
         added = [*self.trunk.losses, *self.head.losses]
         if self.config.embedding_l2:
             added.append(self.config.embedding_l2 * self._embedding_norm(features))
         if training:
-            added.append(self.head.auxiliary_loss(scores, labels))
+            added.append(self.head.auxiliary_loss(scores, labels, weights))
         if shares is not None:
             losses = {name: shares[name] * loss for name, loss in losses.items()}
             added = [shares[ALL] * loss for loss in added]
-        weights = {name: task.weight * self.head.loss_weight(name) for name, task in self.tasks.items()}
-        return tf.add_n([*(weights[name] * loss for name, loss in losses.items()), *added]), losses
+        return tf.add_n(
+            [*(weights[name] * self.head.loss_weight(name) * loss for name, loss in losses.items()), *added]
+        ), losses
 
     def _embedding_norm(self, features: tf.Tensor) -> tf.Tensor:
         """Mean over rows of the squared length of all their embeddings."""
@@ -205,17 +244,13 @@ class Ranker(tfrs.Model):
         vectors = tf.cast(features[..., :width], tf.float32)
         return tf.reduce_sum(tf.square(vectors)) / tf.cast(tf.shape(vectors)[0], tf.float32)
 
-    def _task_loss(self, name: str, score: Score, labels: Tensors) -> tf.Tensor:
-        y = labels[label_column(name)]
-        rows = log_loss(y, *score) if isinstance(score, Probability) else squared_error(y, *score)
-        return masked_mean(rows, labels[mask_column(name)] if self.tasks[name].mask is not None else None)
-
     # -- together ------------------------------------------------------------------------------------------------------
 
     def call(self, inputs: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
         """Predictions: {output: float32 (batch,)}."""
         embedded = self.embed(inputs)
         scores = self.score(self.represent(embedded), training, self.sequences(embedded))
+        scores = self.beside(scores, embedded, training=training)
         return {name: scores[name].prediction for name in self.head.output_names(self.tasks)}
 
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
@@ -290,3 +325,10 @@ def _check_rates(tasks: Mapping[str, Task], rates: Mapping[str, float]) -> None:
                 f"task '{name}' has rate {rates.get(name)} in the training split; a binary task needs positives and "
                 "negatives there, a rate between 0 and 1"
             )
+        try:
+            start_of(task, rates.get(name))
+        except ValueError as error:
+            raise ModelError(
+                f"task '{name}' has mean label {rates[name]:g} in the training split, which its loss {task.objective.kind} "
+                "cannot predict"
+            ) from error

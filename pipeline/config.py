@@ -13,9 +13,17 @@ from features.columns import drift_columns, kept_columns
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded
 from features.paths import check_local
-from features.spec import METRICS, Dataset, Numeric, Sequence, SideTable, Task
+from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
-from models.config import ChainHead, DlenHead, ModelConfig, TrainConfig, chain_problem, width_problem
+from models.config import (
+    ChainHead,
+    DlenHead,
+    ModelConfig,
+    PositionTower,
+    TrainConfig,
+    chain_problem,
+    width_problem,
+)
 
 MAX_REGRESSION = 0.005
 """How far a task may fall behind the last blessed model where the configuration does not say."""
@@ -283,10 +291,29 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
     widths = {name: owner.dim or model.embedding_dim for name, owner in owners.items() if isinstance(owner, Embedded)}
     if problem := width_problem(model.interactions, widths):
         raise SpecError(f"model.interactions: {problem}")
+    if isinstance(model.beside, PositionTower):
+        _check_position_tower(model.beside, dataset)
     if isinstance(model.head, DlenHead):
         _check_dlen(model.head, dataset)
     if isinstance(model.head, ChainHead) and (problem := chain_problem(dataset.tasks)):
         raise SpecError(f"model.head: {model.head.kind} {problem}")
+
+
+def _check_position_tower(tower: PositionTower, dataset: Dataset) -> None:
+    if dataset.position is None:
+        raise SpecError(
+            f"model.beside: position_tower needs the position of each impression; dataset '{dataset.name}' names no column "
+            "as its `position`"
+        )
+    if all(task.kind != "binary" for task in dataset.tasks.values()):
+        raise SpecError(
+            f"model.beside: position_tower needs a binary task; got only regressions: {', '.join(dataset.tasks)}"
+        )
+    allowed = [name for name, feature in dataset.features.items() if not isinstance(feature, Bag | Sequence)]
+    for name in tower.context:
+        if name not in allowed:
+            what = "which is a list" if name in dataset.features else "which is no feature"
+            raise SpecError(f"model.beside.context names '{name}', {what}; allowed: {', '.join(allowed)}")
 
 
 def _check_dlen(head: DlenHead, dataset: Dataset) -> None:

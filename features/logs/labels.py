@@ -1,4 +1,4 @@
-"""Labels and sample masks in one form: float32, 0 or 1 for binary tasks, never null."""
+"""Labels, sample masks and weights in one form: float32, 0 or 1 for binary tasks, never null."""
 
 from __future__ import annotations
 
@@ -12,34 +12,40 @@ from numpy.typing import NDArray
 from features.errors import ConfigError
 from features.logs.casting import tokens
 from features.logs.quarantine import Faults
-from features.spec import Task, label_column, mask_column
+from features.spec import Task, label_column, mask_column, weight_column
 
 
-def label_arrays(tasks: dict[str, Task], batch: pa.RecordBatch, faults: Faults) -> dict[str, pa.Array]:
-    """``label_<task>`` for every task and ``mask_<task>`` for those with a sample mask.
+def label_arrays(
+    tasks: dict[str, Task], batch: pa.RecordBatch, faults: Faults, weights: bool = True
+) -> dict[str, pa.Array]:
+    """``label_<task>`` for every task, ``mask_<task>`` and ``weight_<task>`` for those with a sample mask or weight.
 
-    Where the mask is 0 the label is never looked at and becomes 0.
+    Where the mask is 0 neither label nor weight is looked at, and both become 0.
 
     Args:
         tasks: the dataset's tasks.
-        batch: rows with the label and mask columns, typed.
-        faults: gets ``bad_mask``, ``missing_label`` and ``bad_label``.
+        batch: rows with the label, mask and weight columns, typed.
+        faults: gets ``bad_mask``, ``bad_weight``, ``missing_label`` and ``bad_label``.
+        weights: whether the sample weights are asked for.
 
     Raises:
-        ConfigError: if a label or mask column is of a type that holds no number.
+        ConfigError: if a label, mask or weight column is of a type that holds no number.
     """
     labels: dict[str, pa.Array] = {}
-    masks: dict[str, pa.Array] = {}
+    others: dict[str, pa.Array] = {}
     for name, task in tasks.items():
         counts = np.ones(batch.num_rows, dtype=bool)
         if task.mask is not None:
             counts = _mask(name, task.mask, batch.column(batch.schema.get_field_index(task.mask)), faults)
-            masks[mask_column(name)] = pa.array(counts.astype(np.float32))
+            others[mask_column(name)] = pa.array(counts.astype(np.float32))
+        if weights and task.sample_weight is not None:
+            values = batch.column(batch.schema.get_field_index(task.sample_weight))
+            others[weight_column(name)] = pa.array(_weight(name, task.sample_weight, values, counts, faults))
         values = batch.column(batch.schema.get_field_index(task.label))
         labels[label_column(name)] = pa.array(
             np.where(counts, _label(name, task, values, counts, faults), np.float32(0))
         )
-    return labels | masks
+    return labels | others
 
 
 def _numbers(what: str, values: pa.Array) -> NDArray[Any]:
@@ -53,6 +59,12 @@ def _mask(task: str, column: str, values: pa.Array, faults: Faults) -> NDArray[A
     numbers = _numbers(f"task '{task}': mask '{column}'", values)
     faults.mark(~((numbers == 0) | (numbers == 1)), "bad_mask", column, values)
     return np.asarray(numbers == 1)
+
+
+def _weight(task: str, column: str, values: pa.Array, counts: NDArray[Any], faults: Faults) -> NDArray[Any]:
+    numbers = _numbers(f"task '{task}': sample_weight '{column}'", values)
+    faults.mark(counts & ~((numbers >= 0) & np.isfinite(numbers)), "bad_weight", column, values)
+    return np.where(counts, numbers, 0).astype(np.float32)
 
 
 def _label(name: str, task: Task, values: pa.Array, counts: NDArray[Any], faults: Faults) -> NDArray[Any]:

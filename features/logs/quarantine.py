@@ -43,6 +43,7 @@ REASONS: dict[str, str] = {
     "missing_label": "a label is missing where the task's mask does not excuse it",
     "bad_label": "the label of a binary task is neither 0 nor 1",
     "bad_mask": "a sample mask is missing or neither 0 nor 1",
+    "bad_weight": "a sample weight is missing, below 0 or infinite",
     "bad_time": "the time is missing or no time of its unit",
     "time_out_of_range": "the day lies in no part of the split",
     "truncated_file": "the compressed file ends too early: its remaining rows are lost",

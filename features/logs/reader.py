@@ -69,7 +69,7 @@ def read_log(
         files: the files to read; those of ``dataset.source`` by default.
         labels: whether every row must have its labels. Without, the output has no label columns.
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
-            every column that no feature, group, label or mask needs (without labels: that no feature needs).
+            every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
 
     Yields:
         at least one batch a file, in the files' order; memory does not grow with the log.
@@ -112,7 +112,8 @@ class _Stages:
         self._tables = tables
         self._labels = labels
         self._split = split
-        self._schema = plain_schema(dataset, labels)
+        self._weights = labels and split  # only a training reads them
+        self._schema = plain_schema(dataset, labels, self._weights)
         used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
         required = set(dataset.columns) if labels and split else _made_from(dataset, used)
         self.optional = frozenset(set(dataset.columns) - required)
@@ -134,7 +135,7 @@ class _Stages:
         full = self._derive(joined)
         columns = dict(zip(full.schema.names, full.columns, strict=True))
         if self._labels:
-            columns |= label_arrays(self._dataset.tasks, full, second)
+            columns |= label_arrays(self._dataset.tasks, full, second, self._weights)
         numbers = raw.rows[first.good]
         ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.spec import Task
 from models.config import AitmHead, chain_problem, children, parents_first
-from models.heads.head import Head, logit
-from models.heads.scores import Probability, Score, Value
+from models.heads.head import Head
+from models.heads.scores import Score, score_of, start_of
 from models.layers.information_transfer import InformationTransfer
 from models.layers.mlp import Mlp
 from models.layers.tower import Tower
@@ -59,7 +59,7 @@ class Aitm(Head):
             raise ModelError(f"aitm head: {problem}")
         self.parents = children(tasks)
         self.attention = InformationTransfer(name="attention", dtype=self.dtype_policy)
-        start = {n: logit(rates[n]) if task.kind == "binary" else rates.get(n, 0.0) for n, task in tasks.items()}
+        start = {name: start_of(task, rates.get(name)) for name, task in tasks.items()}
         self.towers = {
             name: Tower(config.tower_units, [bias], config.dropout, name=f"tower_{name}", dtype=self.dtype_policy)
             for name, bias in start.items()
@@ -85,8 +85,7 @@ class Aitm(Head):
                 known[name] = self.attention(transferred, inputs[name])
         scores: dict[str, Score] = {}
         for name, tower in self.towers.items():
-            output = tower(known[name], training=training)[:, 0]
-            scores[name] = Probability.from_logit(output) if self.tasks[name].kind == "binary" else Value(output)
+            scores[name] = score_of(self.tasks[name], tower(known[name], training=training)[:, 0])
         if training:
             self.add_loss(self.config.calibrator_weight * self._excess(scores))
         return scores

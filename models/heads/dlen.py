@@ -11,8 +11,8 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.spec import Task
 from models.config import UP, DlenHead, and_up
-from models.heads.head import Head, logit
-from models.heads.scores import Probability, Score, Value, conjunction
+from models.heads.head import Head
+from models.heads.scores import Probability, Score, conjunction, logit, score_of, start_of
 from models.layers.tower import Tower
 from models.losses import log_add_exp
 
@@ -56,7 +56,10 @@ class Dlen(Head):
         self.state = Tower(
             config.state_units, [logit(self.prior)], config.dropout, name="hidden_state", dtype=self.dtype_policy
         )
-        starts = {n: [self._start(n), 0.0] if n in self.bounds else [rates.get(n, 0.0)] for n in tasks}
+        starts = {
+            name: [self._start(name), 0.0] if name in self.bounds else [start_of(task, rates.get(name))]
+            for name, task in tasks.items()
+        }
         self.towers = {
             name: Tower(config.tower_units, start, config.dropout, name=f"tower_{name}", dtype=self.dtype_policy)
             for name, start in starts.items()
@@ -79,7 +82,7 @@ class Dlen(Head):
                 scores[name] = compose(up, given, bounded(outputs[:, 1], self.bounds[name]))
                 joint[and_up(name)] = conjunction(up, given)  # eq. 4
             else:
-                scores[name] = Value(outputs[:, 0])
+                scores[name] = score_of(self.tasks[name], outputs[:, 0])
         return {**scores, UP: up, **joint}
 
     @classmethod

@@ -8,12 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from features.spec import Task, label_column, mask_column
+from features.spec import Task, label_column, mask_column, weight_column
 from models.config import Escm2Head, children, given
 from models.heads.esmm import Esmm
 from models.heads.scores import Probability, Score, Value
 from models.layers.tower import Tower
-from models.losses import log_loss, masked_mean
+from models.losses import log_loss, weighted_mean
 
 
 class Escm2(Esmm):
@@ -26,7 +26,8 @@ class Escm2(Esmm):
       the error imputed to rows without a positive parent, and its own loss as the second term.
 
     The total loss is ``sum_t w_t L_t`` over tasks without parent and ``sum_t w_t (lambda_g L_t + lambda_c R_t)`` over those
-    with one; L_t is ESMM's loss over all impressions, R_t the mean over rows where neither task's mask is 0.
+    with one; L_t is ESMM's loss over all impressions, R_t the mean over rows where neither task's mask is 0, by the
+    task's sample weights.
 
     Propensities are constants: no gradient of R reaches P(parent). It does reach both P(task|parent) and the imputation,
     through both terms. Authors' code published with PaddleRec multiplies `ipw` by (rows / positive parents) and caps weights
@@ -78,9 +79,11 @@ class Escm2(Esmm):
         """lambda_g for a task with a parent."""
         return self.config.global_weight if task in self.parents else 1.0
 
-    def auxiliary_loss(self, scores: Mapping[str, Score], labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def auxiliary_loss(
+        self, scores: Mapping[str, Score], labels: Mapping[str, tf.Tensor], weights: Mapping[str, tf.Tensor | float]
+    ) -> tf.Tensor:
         """``sum_t w_t lambda_c R_t``."""
-        risks = [self.tasks[name].weight * self.risk(name, scores, labels) for name in self.parents]
+        risks = [weights[name] * self.risk(name, scores, labels) for name in self.parents]
         return self.config.counterfactual_weight * tf.add_n(risks)
 
     def risk(self, name: str, scores: Mapping[str, Score], labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -96,8 +99,9 @@ class Escm2(Esmm):
             imputed = scores[_imputed(name)].prediction
             beyond = error - imputed
             rows = imputed + weight * beyond + weight * tf.square(beyond)
-        masks = [labels[mask_column(task)] for task in (name, parent) if self.tasks[task].mask is not None]
-        return masked_mean(rows, math.prod(masks[1:], start=masks[0]) if masks else None)
+        factors = [mask_column(name), mask_column(parent), weight_column(name)]
+        counts = [labels[column] for column in factors if column in labels]
+        return weighted_mean(rows, math.prod(counts[1:], start=counts[0]) if counts else None)
 
 
 def _imputed(task: str) -> str:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.spec import Task
 from models.config import ChainHead, EsmmHead, chain_problem, given, parents_first
-from models.heads.head import Head, logit
-from models.heads.scores import Probability, Score, Value, conjunction
+from models.heads.head import Head
+from models.heads.scores import Probability, Score, conjunction, logit, score_of, start_of
 from models.layers.tower import Tower
 
 
@@ -60,10 +60,8 @@ class Esmm(Head):
     def _start(self, name: str) -> float:
         """The tower's output that makes P(task) the task's rate; a regression's mean."""
         task = self.tasks[name]
-        if task.kind != "binary":
-            return self.rates.get(name, 0.0)
-        if task.parent is None:
-            return logit(self.rates[name])
+        if task.kind != "binary" or task.parent is None:
+            return start_of(task, self.rates.get(name))
         rate, of_parent = self.rates[name], self.rates[task.parent]
         if rate >= of_parent:
             raise ModelError(
@@ -80,7 +78,7 @@ class Esmm(Head):
         for name in parents_first(self.tasks):
             task = self.tasks[name]
             if task.kind != "binary":
-                scores[name] = Value(outputs[name])
+                scores[name] = score_of(task, outputs[name])
                 continue
             scores[name] = own = Probability.from_logit(outputs[name])
             if task.parent is not None:

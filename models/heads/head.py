@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -53,9 +52,12 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         del task
         return 1.0
 
-    def auxiliary_loss(self, scores: Mapping[str, Score], labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """What training adds to the tasks' losses: a scalar, from the head's own scores and the batch's labels and masks."""
-        del scores, labels
+    def auxiliary_loss(
+        self, scores: Mapping[str, Score], labels: Mapping[str, tf.Tensor], weights: Mapping[str, tf.Tensor | float]
+    ) -> tf.Tensor:
+        """What training adds to the tasks' losses: a scalar, from the head's own scores, the batch's labels, masks and sample
+        weights, and the weights of the tasks' losses."""
+        del scores, labels, weights
         return tf.zeros(())
 
     def get_config(self) -> dict[str, Any]:
@@ -69,8 +71,3 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         """The head that `get_config` describes."""
         tasks = {name: Task.model_validate(task) for name, task in config["tasks"].items()}
         return cls(**{**config, "tasks": tasks, "config": cls.CONFIG.model_validate(config["config"])})
-
-
-def logit(p: float) -> float:
-    """``log(p / (1 - p))``."""
-    return math.log(p) - math.log1p(-p)

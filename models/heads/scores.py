@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from features.losses import WeightedLogistic
+from features.spec import Task
 from models.losses import log_add_exp
 
 
@@ -27,17 +30,82 @@ class Probability(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A number, float32 (batch,)."""
+    """A number as the network gives it, float32 (batch,)."""
 
-    value: tf.Tensor
+    output: tf.Tensor
 
     @property
     def prediction(self) -> tf.Tensor:
-        """The number."""
-        return self.value
+        """z."""
+        return self.output
+
+    @staticmethod
+    def link(value: float) -> float:
+        """The output that predicts `value`."""
+        return value
 
 
-Score = Probability | Value
+class Log1pValue(NamedTuple):
+    """A number by ``z = log(1 + number)``, float32 (batch,): the loss sees z, which stays finite where the number does not."""
+
+    output: tf.Tensor
+
+    @property
+    def prediction(self) -> tf.Tensor:
+        """``exp(z) - 1``."""
+        return tf.math.expm1(self.output)
+
+    @staticmethod
+    def link(value: float) -> float:
+        """The output that predicts `value`."""
+        return math.log1p(value)
+
+
+class Odds(NamedTuple):
+    """A number above 0 by its logarithm z, float32 (batch,)."""
+
+    output: tf.Tensor
+
+    @property
+    def prediction(self) -> tf.Tensor:
+        """``exp(z)``."""
+        return tf.exp(self.output)
+
+    @staticmethod
+    def link(value: float) -> float:
+        """The output that predicts `value`."""
+        return math.log(value)
+
+
+Score = Probability | Value | Log1pValue | Odds
+
+
+def score_of(task: Task, output: tf.Tensor) -> Score:
+    """The score of a task whose network gives one number a row: a probability's logit, or what a regression's loss means."""
+    return Probability.from_logit(output) if task.kind == "binary" else value_class(task)(output)
+
+
+def start_of(task: Task, rate: float | None) -> float:
+    """The output at which `score_of` predicts `rate`, the mean label of the training split; 0 if a regression's is unknown.
+
+    Raises:
+        ValueError: if no output predicts `rate`.
+    """
+    if task.kind == "binary":
+        return logit(float(rate or 0))
+    return 0.0 if rate is None else value_class(task).link(rate)
+
+
+def value_class(task: Task) -> type[Value | Log1pValue | Odds]:
+    """What the output of a regression's network means, by its loss."""
+    if isinstance(task.objective, WeightedLogistic):
+        return Odds
+    return Log1pValue if getattr(task.objective, "transform", "none") == "log1p" else Value
+
+
+def logit(p: float) -> float:
+    """``log(p / (1 - p))``."""
+    return math.log(p) - math.log1p(-p)
 
 
 def conjunction(first: Probability, given: Probability) -> Probability:

@@ -26,9 +26,10 @@ class PositionTower(Frozen):
     units: tuple[pydantic.PositiveInt, ...] = (32,)
     """Hidden layers; may be empty."""
     position_dropout: Rate = 0.1
-    """Share of training rows whose position counts as missing."""
+    """Share of training rows whose position counts as missing. With 0, and no position missing in the log, what the tower adds
+    in serving is never learned: orders do not suffer, probabilities do."""
     context: tuple[str, ...] = ()
-    """Features (device, page) that the tower reads too, in serving as well; the trunk keeps them."""
+    """Features (device, page; no lists) that the tower reads too, in serving as well; the trunk keeps them."""
 
 
 BesideConfig = Annotated[NothingBeside | PositionTower, pydantic.Field(discriminator="kind"), BareKind()]

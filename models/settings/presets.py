@@ -114,5 +114,10 @@ PRESETS: Mapping[str, Preset] = {
         "SIGIR 2022",
         {"trunk": "single_task", "head": "escm2"},
     ),
+    "mmoe_position": Preset(
+        "MMoE beside a shallow tower that takes the position's bias upon itself in training.",
+        "Zhao et al., Recommending What Video to Watch Next: A Multitask Ranking System, RecSys 2019",
+        {"trunk": "mmoe", "head": "independent", "beside": "position_tower"},
+    ),
 }
 ALIASES: Mapping[str, str] = {"dlen": "mmoe_dlen"}

@@ -139,6 +139,8 @@ class _Training:
         config, began = self._config, time.perf_counter() - position.seconds
         if position.batch == 0:
             self._step.begin_epoch()
+            if config.decay_task_weights == "epoch":
+                self._ranker.decays.assign(position.epoch)
         order = Order(config.seed, position.epoch) if config.shuffle_rows else None
         batches = self._train.batches(config.batch_size, order, position.batch)
         reported = 0.0

@@ -69,11 +69,12 @@ class TrainStep(tf.Module):
         self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first_bad = tf.Variable(tf.fill([len(self.names)], tf.constant(NEVER, tf.int64)), trainable=False)
         self._ranker = ranker
+        self._decay_by_step = config.decay_task_weights == "step"
         self._dense = compiled(ranker.dense_loss, jit_compile=use_xla(config))
         self._step = self._traced(signature)
 
     def __call__(self, batch: Any) -> None:
-        """Trains on one batch with inputs, labels and masks: an item of `feed`."""
+        """Trains on one batch with inputs, labels, masks and weights: an item of `feed`."""
         self._step(dict(batch))
 
     def feed(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Generator[Any, None, None]:
@@ -144,5 +145,7 @@ class TrainStep(tf.Module):
 
     def _count(self, losses: tf.Tensor) -> None:
         number = self.batches.assign_add(1)
+        if self._decay_by_step:
+            self._ranker.decays.assign_add(1)
         self.sums.assign_add(tf.cast(losses, tf.float64))
         self.first_bad.assign(tf.where(tf.math.is_finite(losses), self.first_bad, tf.minimum(self.first_bad, number)))

@@ -17,6 +17,7 @@ from features.frozen import Frozen
 from features.layout import Layout
 from features.spec import Task
 from models.config import ModelConfig
+from models.heads.scores import value_class
 from models.ranker import Ranker
 
 Vocabularies = Mapping[str, Sequence[bytes]]
@@ -130,7 +131,10 @@ def _other_meaning(ranker: Ranker, earlier: Earlier) -> str | None:
 
 
 def _other_tasks(ranker: Ranker, earlier: Earlier) -> str | None:
-    now, was = ([(name, task.kind) for name, task in tasks.items()] for tasks in (ranker.tasks, earlier.tasks))
+    now, was = (
+        [(name, None if task.kind == "binary" else value_class(task)) for name, task in tasks.items()]
+        for tasks in (ranker.tasks, earlier.tasks)
+    )
     if now == was:
         return None
     changed = sorted({name for name, _ in set(now) ^ set(was)})

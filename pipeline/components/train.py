@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import tensorflow as tf
 from tensorflow_transform.output_wrapper import TFTransformOutput
@@ -17,7 +18,8 @@ from tfx import v1 as tfx
 
 from features.errors import DataError
 from features.layout import Layout
-from features.spec import ROW_ID, Dataset, label_column, mask_column
+from features.losses import WeightedLogistic, needs_nonnegative
+from features.spec import ROW_ID, Dataset, Task, label_column, mask_column, weight_column
 from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.ranker import Ranker, build_ranker
@@ -83,10 +85,10 @@ def train(fn_args: tfx.components.FnArgs) -> None:
 
 
 def training_rates(data: TrainingData, config: TrainConfig) -> dict[str, float]:
-    """Mean label of each task in the training split, over the rows that its mask lets in.
+    """Mean label of each task in the training split, over the rows that its mask lets in, each counted once.
 
     Raises:
-        DataError: if a mask lets no row in.
+        DataError: if a mask lets no row in, all sample weights are 0, or a loss cannot take the labels.
     """
     rows = data.rows("train", config)
     rates = {}
@@ -96,8 +98,28 @@ def training_rates(data: TrainingData, config: TrainConfig) -> dict[str, float]:
             labels = labels[rows.column(mask_column(name)) > 0]
         if not len(labels):
             raise DataError(f"task '{name}': its mask '{task.mask}' is 0 in all {rows.rows:,} training rows")
+        if task.sample_weight is not None and not rows.column(weight_column(name)).any():
+            raise DataError(
+                f"task '{name}': its sample_weight '{task.sample_weight}' is 0 in all {rows.rows:,} training rows"
+            )
+        _check_labels(name, task, labels)
         rates[name] = float(labels.mean(dtype=np.float64))
     return rates
+
+
+def _check_labels(name: str, task: Task, labels: npt.NDArray[np.float32]) -> None:
+    """What its loss cannot take: see `features.losses`."""
+    what = f"task '{name}' (label '{task.label}') has loss {task.objective.kind}"
+    if needs_nonnegative(task.objective) and (wrong := labels[labels < 0]).size:
+        raise DataError(
+            f"{what}{' of log1p' if task.objective.kind != 'weighted_logistic' else ''}, which takes labels >= 0; "
+            f"{wrong.size:,} of {labels.size:,} training rows have one below, such as {wrong[0]:g}"
+        )
+    if isinstance(task.objective, WeightedLogistic) and (labels > 0).mean() in (0, 1):
+        raise DataError(
+            f"{what}, which takes rows with a label above 0 for positives and rows with 0 for negatives and needs both; "
+            f"{(labels > 0).sum():,} of {labels.size:,} training rows are positives"
+        )
 
 
 def training_name(ranker: Ranker, data: TrainingData, config: TrainConfig, started: WarmStart | None = None) -> str:

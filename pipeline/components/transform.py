@@ -27,7 +27,7 @@ from features.errors import DataError
 from features.preprocessing import make_preprocessing_fn, transformed_layout
 from features.progress import report
 from features.schema import answer_columns, build_schema
-from features.spec import ROW_ID, SPLITS, Dataset
+from features.spec import POSITION, ROW_ID, SPLITS, Dataset
 from pipeline.artifacts import SideTables
 from pipeline.components.annotations import BeamPipeline, InputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.vocabularies import WriteVocabularies
@@ -147,12 +147,12 @@ def _temporary(graph_directory: str) -> str:
 def raw_arrow_schema(dataset: Dataset) -> pa.Schema:
     """The columns that Transform reads, each a list: what `preprocessing_fn` gets as sparse tensors."""
     everything = list_schema(dataset)
-    return pa.schema([everything.field(name) for name in dataset.feature_columns()])
+    return pa.schema([everything.field(name) for name in dataset.transform_columns()])
 
 
 def _representations(dataset: Dataset) -> tensor_adapter.TensorRepresentations:
     group = build_schema(dataset).tensor_representation_group[""].tensor_representation
-    return {name: group[name] for name in dataset.feature_columns()}
+    return {name: group[name] for name in dataset.transform_columns()}
 
 
 def _write_description(dataset: Dataset, graph_directory: str) -> None:
@@ -256,7 +256,9 @@ class Transformer:
         self._answers = self._answers.append(pa.field(ROW_ID, pa.list_(pa.int64())))
         kinds = {"index": pa.int64(), "indices": pa.list_(pa.int64()), "number": pa.float32()}
         self.output_schema = pa.schema(
-            [(i.name, kinds[i.kind]) for i in layout.inputs] + [(f.name, f.type.value_type) for f in self._answers]
+            [(i.name, kinds[i.kind]) for i in layout.inputs]
+            + ([(POSITION, pa.int64())] if layout.positions else [])
+            + [(f.name, f.type.value_type) for f in self._answers]
         )
 
     @property

@@ -98,6 +98,22 @@ def test_domains() -> None:
     assert not stars.HasField("max")
 
 
+def test_weights_and_labels_of_losses_for_times_are_not_below_0() -> None:
+    tasks = {
+        "click": {"label": "click", "sample_weight": "stars"},
+        "time": {"label": "watched", "kind": "regression", "loss": {"kind": "mse", "transform": "log1p"}},
+        "stay": {"label": "asked", "kind": "regression", "loss": "weighted_logistic"},
+    }
+    dataset = Dataset.model_validate(_spec(tasks=tasks))
+    schema = build_schema(dataset)
+    for name in ("weight_click", "label_time", "label_stay"):
+        domain = schema_feature(schema, name).float_domain
+        assert domain.HasField("min")
+        assert (domain.min, domain.HasField("max")) == (0.0, False)
+    assert {"stars", "watched", "asked"}.isdisjoint(feature.name for feature in schema.feature)
+    assert sorted(feature.name for feature in schema.feature) == sorted(list_schema(dataset).names)
+
+
 def test_parsing_spec_reads_an_example() -> None:
     dataset = Dataset.model_validate(_spec())
     example = tf.train.Example()

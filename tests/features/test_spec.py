@@ -168,11 +168,32 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
             {"tasks": {"click": {"label": "clicked", "mask": "city"}}, "tables": {"users": USERS}},
             ["task 'click': mask 'city' is string; allowed: int64, float32"],
         ),
+        (
+            {"tasks": {"click": {"label": "clicked", "sample_weight": "city"}}, "tables": {"users": USERS}},
+            ["task 'click': sample_weight 'city' is string; allowed: int64, float32"],
+        ),
+        (
+            {"tasks": {"click": {"label": "clicked", "sample_weight": "age"}}},
+            ["feature 'age' reads column 'age', which is the sample weight of task 'click'"],
+        ),
+        (
+            {"tasks": {"click": {"label": "clicked", "loss": "huber"}}},
+            ["tasks.click", "loss huber is not for a binary task", "allowed: log_loss, focal"],
+        ),
+        ({"columns": {"weight_click": "int64"} | own_log()["columns"]}, ["reserved by feedrank: weight_click"]),
         ({"group": "tags"}, ["group 'tags' is list<string>; allowed: int64, float32, string"]),
         ({"item": "tags"}, ["item 'tags' is list<string>; allowed: int64, float32, string"]),
         (
             {"position": "tags", "features": {"user": "id"}},
             ["position 'tags' is list<string>; allowed: int64, float32"],
+        ),
+        (
+            {"position": "city", "tables": {"users": USERS}},
+            ["position 'city' is string; allowed: int64, float32"],
+        ),
+        (
+            {"columns": {"feedrank_position": "int64"} | own_log()["columns"]},
+            ["reserved by feedrank: feedrank_position"],
         ),
         (
             {"split": {"train": ["2026-01-09", "2026-01-05"], "validation": "2026-01-10", "test": "2026-01-11"}},

@@ -21,6 +21,7 @@ LAYOUT = Layout(
         Input(name="age_missing", kind="number", scale="flag"),
     ),
     tables=(Table(name="user", rows=50), Table(name="item", rows=30, dim=6)),
+    positions=8,
 )
 TASKS = {
     "click": Task(label="is_click"),
@@ -49,6 +50,7 @@ def batch_of(rows: int, seed: int = 0) -> dict[str, tf.Tensor]:
         "age": draw.normal(size=rows).astype(np.float32),
         "popularity": draw.random(rows, np.float32),
         "age_missing": draw.integers(0, 2, rows).astype(np.float32),
+        "feedrank_position": draw.integers(0, 8, rows),
         "label_click": clicks.astype(np.float32),
         "label_like": draw.integers(0, 2, rows).astype(np.float32),
         "mask_like": draw.integers(0, 2, rows).astype(np.float32),

@@ -86,6 +86,58 @@ def test_aitm_adds_its_calibrator_in_training():
     assert float(difference) == pytest.approx(5 * excess, rel=1e-4)
 
 
+@pytest.mark.parametrize("preset", ["mmoe", "dlen"])
+def test_sample_weights_weigh_rows_and_predictions_keep_the_labels_scale(preset: str):
+    tasks = {
+        "click": Task(label="is_click", sample_weight="trust"),
+        "like": Task(label="is_like", mask="is_shown", sample_weight="trust", loss={"kind": "focal", "gamma": 1}),
+        "watch": Task(label="watch_s", kind="regression", loss={"kind": "mse", "transform": "log1p"}),
+        "stay": Task(label="stay_s", kind="regression", loss="weighted_logistic"),
+    }
+    draw = np.random.default_rng(3)
+    batch = batch_of(64)
+    for name in ("click", "like"):
+        batch[f"weight_{name}"] = tf.constant(draw.integers(0, 4, 64).astype(np.float32) / 2)
+    for name in ("watch", "stay"):
+        batch[f"label_{name}"] = tf.constant(np.where(draw.random(64) < 0.5, 0, draw.lognormal(2, 1, 64)), tf.float32)
+    ranker = build_ranker(LAYOUT, tasks, model_config(preset), RATES | {"watch": 5.0, "stay": 6.0})
+    p = {name: values.numpy().astype(np.float64) for name, values in ranker(batch).items()}
+    y = {name: batch[f"label_{name}"].numpy() for name in tasks}
+    w = {name: batch[f"weight_{name}"].numpy() for name in ("click", "like")}
+    w["like"] = w["like"] * batch["mask_like"].numpy()
+    rows = {
+        "click": -(y["click"] * np.log(p["click"]) + (1 - y["click"]) * np.log(1 - p["click"])),
+        "like": -(
+            y["like"] * (1 - p["like"]) * np.log(p["like"]) + (1 - y["like"]) * p["like"] * np.log(1 - p["like"])
+        ),
+        "watch": (np.log1p(y["watch"]) - np.log1p(p["watch"])) ** 2,
+        "stay": np.where(y["stay"] > 0, y["stay"] * np.log1p(1 / p["stay"]), np.log1p(p["stay"])),
+    }
+    total, losses = ranker.dense_loss(ranker.embed(batch), ranker.labels(batch))
+    expected = {
+        name: (w[name] * rows[name]).sum() / w[name].sum() if name in w else rows[name].mean() for name in tasks
+    }
+    for name in tasks:
+        assert float(losses[name]) == pytest.approx(expected[name], rel=1e-4), name
+    assert float(total) == pytest.approx(sum(expected.values()), rel=1e-4)
+
+
+def test_task_weights_decay_with_what_training_counts():
+    tasks = {**TASKS, "like": TASKS["like"].model_copy(update={"weight_decay": 0.5})}
+    ranker, batch = build_ranker(LAYOUT, tasks, model_config("mmoe"), RATES), batch_of(32)
+    for t, like in ((0, 2.0), (1, 1.0), (3, 0.25)):
+        ranker.decays.assign(t)
+        total, losses = ranker.dense_loss(ranker.embed(batch), ranker.labels(batch))
+        expected = sum(float(loss) * (like if name == "like" else 1) for name, loss in losses.items())
+        assert float(total) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_mean_that_the_loss_cannot_predict_is_refused():
+    tasks = {"watch": Task(label="watch_s", kind="regression", loss="weighted_logistic")}
+    with pytest.raises(ModelError, match=r"'watch' has mean label 0 in the training split.*weighted_logistic"):
+        build_ranker(LAYOUT, tasks, model_config("mmoe"), {"watch": 0.0})
+
+
 def test_masked_labels_do_not_matter():
     ranker, batch = ranker_of("dlen"), batch_of(64)
     hidden = batch["mask_like"] == 0

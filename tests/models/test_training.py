@@ -83,6 +83,7 @@ def test_training_learns_and_its_curves_say_so(undisturbed: tuple[Ranker, TrainR
     assert result.curves.parameters == sum(math.prod(v.shape) for v in ranker.trainable_variables)
     assert json.loads((directory / "log" / "curves.json").read_text()) == result.curves.model_dump(mode="json")
     assert list((directory / "log").glob("events.out.tfevents.*"))
+    assert int(ranker.decays) == result.curves.best_epoch * math.ceil(3_000 / TRAIN.batch_size)
 
 
 def test_validation_is_the_auc_of_the_weights_that_are_left(
@@ -135,6 +136,7 @@ def test_early_stopping_keeps_the_best_weights(data: TrainingData, tmp_path: pat
         update={
             "epochs": 30,
             "patience": 1,
+            "decay_task_weights": "epoch",
             "dense_optimizer": TRAIN.dense_optimizer.model_copy(update={"learning_rate": 0.05}),
         }
     )
@@ -144,6 +146,7 @@ def test_early_stopping_keeps_the_best_weights(data: TrainingData, tmp_path: pat
     assert len(scores) < 30
     assert curves.best_epoch == 1 + int(np.argmax(scores)) == len(scores) - 1
     assert curves.stopped == "no better validation score in 1 epoch"
+    assert int(ranker.decays) == curves.best_epoch - 1
     again = small_ranker()
     assert fit(again, data, config, tmp_path / "checkpoints", tmp_path / "log2").curves == curves
     assert_same_weights(again, ranker)

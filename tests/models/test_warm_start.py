@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -148,6 +149,9 @@ def test_other_tasks_leave_the_dense_part_fresh(earlier: Earlier) -> None:
     swapped = {"like": TASKS["like"], "click": TASKS["click"]}
     assert reasons(take_over(ranker_of(NEW, 2, tasks=swapped), NEW, earlier)) == {"the tasks differ: their order"}
     other = {"click": TASKS["click"], "like": Task(label="x", kind="regression")}
+    assert reasons(take_over(ranker_of(NEW, 2, tasks=other), NEW, earlier)) == {"the tasks differ: like"}
+    logged = other | {"like": Task(label="x", kind="regression", loss={"kind": "mse", "transform": "log1p"})}
+    earlier = dataclasses.replace(earlier, tasks=logged)
     assert reasons(take_over(ranker_of(NEW, 2, tasks=other), NEW, earlier)) == {"the tasks differ: like"}
 
 

@@ -44,6 +44,7 @@ TRAIN = TrainConfig.model_validate(
         "embedding_optimizer": "lazy_adam",
         "schedule": {"kind": "cosine", "warmup": {"epochs": 0.5}, "floor": 0.1},
         "ema_decay": 0.8,
+        "decay_task_weights": "step",
         "shuffle_rows": 500,
     }
 )

@@ -126,6 +126,10 @@ def test_every_preset_goes_with_every_shipped_file_and_every_saved_one(path: Pat
         with pytest.raises(ConfigError, match="no feature of kind sequence"):
             load(path, [f"model={preset}"])
         return
+    if same.beside.kind == "position_tower" and before.dataset.position is None:
+        with pytest.raises(ConfigError, match="position_tower needs the position of each impression"):
+            load(path, [f"model={preset}"])
+        return
     chained = any(task.parent is not None for task in before.dataset.tasks.values())
     if isinstance(same.head, ChainHead) and not chained:
         with pytest.raises(ConfigError, match="needs a task with `parent`"):
@@ -234,6 +238,15 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["evaluate.slices=[devise]"], "evaluate.slices: unknown column 'devise'; did you mean 'device'?"),
         (["evaluate.slices=[liked]"], "column 'liked' is an outcome, which examples do not keep; allowed: "),
         (["evaluate.slices=[tags]"], "column 'tags' is a list; allowed: "),
+        (
+            ["model.beside=position_tower", "dataset={extends: synthetic, position: null}"],
+            "model.beside: position_tower needs the position of each impression; dataset 'synthetic' names no column",
+        ),
+        (
+            ["model=mmoe_position", "model.beside.context=[device, tags]"],
+            "model.beside.context names 'tags', which is a list; allowed: user_id, item_id",
+        ),
+        (["model=mmoe_position", "model.beside.context=[page]"], "names 'page', which is no feature; allowed: user_id"),
         (["model=dlen", "model.head.ratios={clik: 0.1}"], "unknown binary task 'clik'; did you mean 'click'?"),
         (
             ["model=esmm", "dataset.tasks.conversion.parent=null"],

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfx import v1 as tfx
 
 from features.errors import DataError
-from features.spec import ROW_ID, Dataset
+from features.spec import ROW_ID, Dataset, Task
 from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.ranker import build_ranker
@@ -73,6 +73,39 @@ def test_a_mask_without_rows_is_named(tmp_path: pathlib.Path) -> None:
         pq.write_table(table.set_column(index, "mask_buy", pa.array(np.zeros(len(table), np.float32))), path)
     with pytest.raises(DataError, match="task 'buy': its mask 'saw_price' is 0 in all 20 training rows"):
         train.training_rates(TrainingData(files, files, LAYOUT, TASKS), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "said"),
+    [
+        (
+            {"kind": "huber", "transform": "log1p"},
+            [0, -2.5, 3, -1],
+            "has loss huber of log1p, .* 10 of 20 .* such as -2.5",
+        ),
+        ("weighted_logistic", [0, -2.5, 3, -1], "has loss weighted_logistic, which takes labels >= 0; 10 of 20"),
+        ("weighted_logistic", [1, 2, 3, 4], ".* needs both; 20 of 20 training rows are positives"),
+    ],
+)
+def test_labels_that_a_loss_cannot_take_are_named(
+    tmp_path: pathlib.Path, loss: Any, labels: list[float], said: str
+) -> None:
+    files = write_split(tmp_path, 20)
+    tasks = {"watch": Task(label="seconds", kind="regression", loss=loss)}
+    for path in files:
+        values = (labels * 3)[:10]
+        pq.write_table(pq.read_table(path).append_column("label_watch", pa.array(values, pa.float32())), path)
+    with pytest.raises(DataError, match=rf"task 'watch' \(label 'seconds'\) {said}"):
+        train.training_rates(TrainingData(files, files, LAYOUT, tasks), CONFIG)
+
+
+def test_weights_that_are_all_0_are_named(tmp_path: pathlib.Path) -> None:
+    files = write_split(tmp_path, 20)
+    tasks = {"click": Task(label="is_click", sample_weight="trust")}
+    for path in files:
+        pq.write_table(pq.read_table(path).append_column("weight_click", pa.array(np.zeros(10, np.float32))), path)
+    with pytest.raises(DataError, match="task 'click': its sample_weight 'trust' is 0 in all 20 training rows"):
+        train.training_rates(TrainingData(files, files, LAYOUT, tasks), CONFIG)
 
 
 def test_the_training_s_name_changes_with_model_config_and_data(data: TrainingData) -> None:

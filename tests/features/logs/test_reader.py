@@ -16,7 +16,7 @@ from features.errors import ConfigError, DataError
 from features.logs import Tables, read_log
 from features.logs.decompress import chunks
 from features.logs.lines import blocks
-from features.spec import DAY, ROW_ID, Column, Derived, RandomSplit, Source, Task, TimeColumn
+from features.spec import DAY, ROW_ID, Column, Derived, Id, RandomSplit, Source, Task, TimeColumn
 from tests.features.logs.small_log import COLUMNS, GOOD, HEADER, dataset, read, write
 
 MALFORMED = [
@@ -399,6 +399,29 @@ def test_positive_values_and_regression(tmp_path: Path) -> None:
     assert rows["label_named"].to_pylist() == [1.0, 0.0, 1.0]
     assert rows["label_rated"].to_pylist() == [0.0, 0.0, -7.0]
     assert [(b["row"], b["reason"], b["column"]) for b in bad] == [(3, "missing_label", "name")]
+
+
+def test_sample_weights_are_read_where_the_mask_lets_them_and_for_training_only(tmp_path: Path) -> None:
+    tasks = {
+        "click": Task(label="click", sample_weight="score"),
+        "like": Task(label="like", mask="seen", sample_weight="score"),
+    }
+    spec = dataset(tasks=tasks, features={"user": Id(), "item": Id()})
+    write(tmp_path, GOOD, GOOD.replace("1.5", "0"), GOOD.replace("1.5", ""), GOOD.replace("1.5", "-0.5"))
+    rows, bad = read(spec, tmp_path)
+    assert rows["weight_click"].to_pylist() == [1.5, 0.0]
+    assert [(b["row"], b["reason"], b["column"], b["value"]) for b in bad] == [
+        (3, "bad_weight", "score", ""),
+        (4, "bad_weight", "score", "-0.5"),
+    ]
+    assert "score" not in rows.column_names
+    write(tmp_path, GOOD.replace(",1,0,1", ",1,0,0").replace("1.5", "-1"))
+    hidden = dataset(tasks={"like": tasks["like"]}, features={"user": Id()})
+    assert read(hidden, tmp_path)[0]["weight_like"].to_pylist() == [0.0]
+    write(tmp_path, "7,8,3,1,0,1", header="user,item,tags,click,like,seen")
+    rows, bad = read(spec, tmp_path, split=False)
+    assert (rows.num_rows, bad) == (1, [])
+    assert "weight_click" not in rows.column_names
 
 
 def test_without_labels_only_features_are_needed(tmp_path: Path) -> None:

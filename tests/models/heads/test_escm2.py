@@ -59,7 +59,7 @@ def test_risk_and_gradients_are_those_of_the_equations(form: str):
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         scores = head({**BY_TASK, **{name: inputs[name] for name in RATES}}, inputs["shared"])
-        loss = head.auxiliary_loss(scores, TENSORS)
+        loss = head.auxiliary_loss(scores, TENSORS, {name: task.weight for name, task in head.tasks.items()})
     propensities = {parent: scores[parent].prediction.numpy().astype(np.float64) for parent in PARENTS.values()}
     assert propensities["cart"].min() < 0.25 < propensities["click"].max(), "some are clipped, some are not"
 

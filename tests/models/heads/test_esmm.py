@@ -11,7 +11,7 @@ from models.heads.aitm import Aitm
 from models.heads.escm2 import Escm2
 from models.heads.esmm import Esmm
 from models.heads.scores import Probability, Value, conjunction
-from models.losses import log_loss, masked_mean
+from models.losses import log_loss, weighted_mean
 from tests.models.heads.naive import (
     BY_TASK,
     CHAIN,
@@ -44,7 +44,7 @@ def test_outputs_losses_and_gradients_are_those_of_the_equations():
         scores = head(BY_TASK, SHARED)
         loss = tf.add_n(
             [
-                masked_mean(log_loss(TENSORS[f"label_{name}"], *scores[name]), TENSORS.get(f"mask_{name}"))
+                weighted_mean(log_loss(TENSORS[f"label_{name}"], *scores[name]), TENSORS.get(f"mask_{name}"))
                 for name in RATES
             ]
         )

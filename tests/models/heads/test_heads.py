@@ -10,7 +10,7 @@ from models.config import DlenHead, IndependentHead
 from models.heads.dlen import Dlen, bounded, compose
 from models.heads.independent import Independent
 from models.heads.scores import Probability, Value, conjunction
-from models.losses import log_add_exp, log_loss, masked_mean
+from models.losses import log_add_exp, log_loss
 from tests.models.layer_contract import check_layer
 
 TASKS = {
@@ -105,13 +105,6 @@ def test_log_add_exp_shares_the_gradient_where_both_are_equal():
         y = log_add_exp(x, tf.identity(x))
     np.testing.assert_allclose(y, np.array([2, 1e3, -1e3]) + np.log(2))
     np.testing.assert_allclose(tape.gradient(y, x), [1, 1, 1])
-
-
-def test_a_masked_mean_counts_its_rows_only():
-    rows = tf.constant([1.0, 2.0, 6.0])
-    assert float(masked_mean(rows, tf.constant([1.0, 0.0, 1.0]))) == 3.5
-    assert float(masked_mean(rows, tf.zeros(3))) == 0
-    assert float(masked_mean(rows, None)) == 3
 
 
 def test_contract_of_the_independent_head(tmp_path):

@@ -1,0 +1,1 @@
+"""What stands beside trunk and head."""

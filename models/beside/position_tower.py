@@ -1,0 +1,90 @@
+"""A shallow tower that takes the position's part of an interaction upon itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from features.errors import ModelError
+from features.kinds import missing_input
+from features.layout import Layout
+from features.spec import Task
+from models.beside.beside import Beside
+from models.config import PositionTower as PositionTowerConfig
+from models.heads.scores import Probability, Score
+from models.layers.dropout import Dropout
+from models.layers.tower import Tower
+from models.lookups import Embedded
+
+
+class PositionTower(Beside):
+    """Adds a logit of the position to each binary task's: ``P(task) = sigmoid(logit(head) + tower([onehot(position), context]))``.
+
+    In training it sees where an item was shown, a share of `position_dropout` of the rows apart, and learns how that raises or
+    lowers interactions; so the rest of the model need not. Everywhere else the position counts as missing (row 0 of the
+    one-hot code): what it learned of such rows is one number a task, which changes no order. The context's part stays.
+    The first layer of a one-hot code is an embedding of each position. Regressions and what a head adds to the tasks'
+    outputs stay as they are.
+
+    Raises:
+        ModelError: if the layout has no positions, a context feature is none or a list, or no task is binary.
+
+    Shapes:
+        input: {output: score of (batch,)}, the batch after its lookups, and int64 (batch,) positions: 0 is missing.
+        output: the same outputs.
+
+    Paper: Zhao et al., Recommending What Video to Watch Next, RecSys 2019, section 4.3.
+    """
+
+    CONFIG = PositionTowerConfig
+
+    def __init__(self, layout: Layout, tasks: Mapping[str, Task], config: PositionTowerConfig, **kwargs: Any) -> None:
+        super().__init__(layout, tasks, config, **kwargs)
+        self.binary = [name for name, task in tasks.items() if task.kind == "binary"]
+        _check(layout, self.binary, config)
+        self.context = [name for feature in config.context for name in (feature, missing_input(feature))]
+        self.dropout = Dropout(config.position_dropout, name="dropout", dtype="float32")
+        self.tower = Tower(config.units, [0.0] * len(self.binary), name="tower", dtype=self.dtype_policy)
+
+    def call(
+        self,
+        scores: dict[str, Score],
+        embedded: Embedded,
+        position: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> dict[str, Score]:
+        """The scores, those of binary tasks with the tower's logits."""
+        if position is None:
+            position = tf.zeros(tf.shape(embedded.numbers)[:1], tf.int64)
+        kept = self.dropout(tf.ones(tf.shape(position)), training=training) > 0
+        code = tf.one_hot(tf.where(kept, position, 0), self.layout.positions, dtype=self.compute_dtype)
+        logits = self.tower(tf.concat([code, *self._context(embedded)], axis=1), training=training)
+        added = {name: _plus(scores[name], logits[:, place]) for place, name in enumerate(self.binary)}
+        return {**scores, **added}
+
+    def _context(self, embedded: Embedded) -> list[tf.Tensor]:
+        """(batch, width) of each context feature; of several vectors a feature the shared one, which is last."""
+        vectors = [embedded.vectors[name] for name in self.context if name in embedded.vectors]
+        parts = [vector[:, -1] if vector.shape.rank == 3 else vector for vector in vectors]
+        for columns, specs in ((embedded.numbers, self.layout.numbers()), (embedded.flags, self.layout.flags())):
+            parts += [columns[:, place, None] for place, spec in enumerate(specs) if spec.name in self.context]
+        return [tf.cast(part, self.compute_dtype) for part in parts]
+
+
+def _plus(score: Score, logit: tf.Tensor) -> Score:
+    """The probability whose log-odds are higher by `logit`."""
+    if not isinstance(score, Probability):
+        raise TypeError(f"a binary task's score is a Probability; got {type(score).__name__}")
+    return Probability.from_logit(score.log_p - score.log_not_p + logit)
+
+
+def _check(layout: Layout, binary: list[str], config: PositionTowerConfig) -> None:
+    if not layout.positions:
+        raise ModelError("a position_tower needs positions; the transformed data has none: give the dataset `position`")
+    if not binary:
+        raise ModelError("a position_tower adds to binary tasks; got only regressions")
+    allowed = [i.name for i in layout.inputs if i.kind != "indices"]
+    if wrong := [name for name in config.context if name not in allowed]:
+        raise ModelError(f"position_tower: context names {', '.join(wrong)}; allowed: {', '.join(allowed)}")

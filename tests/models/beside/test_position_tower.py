@@ -1,0 +1,222 @@
+"""The position tower against loops in float64, and what becomes of it in the ranker and in training."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+from sklearn.metrics import roc_auc_score
+
+from features.errors import ModelError
+from features.layout import Input, Layout, Table
+from features.spec import POSITION, Task
+from models.beside.nothing import Nothing
+from models.beside.position_tower import PositionTower
+from models.config import ModelConfig, NothingBeside, TrainConfig
+from models.config import PositionTower as Config
+from models.heads.scores import Probability, Score, Value
+from models.lookups import Embedded
+from models.ranker import Ranker, build_ranker
+from models.training.step import TrainStep
+from tests.models import rankers
+from tests.models.layer_contract import assert_close, check_layer
+from tests.models.rankers import LAYOUT, RATES, batch_of, model_config
+
+TASKS = {name: rankers.TASKS[name] for name in ("click", "like", "watch")}
+ROWS = 6
+DRAW = np.random.default_rng(5)
+LOGITS = DRAW.normal(0, 2, (ROWS, 2))
+VECTORS, NUMBERS, FLAGS = DRAW.normal(size=(ROWS, 4)), DRAW.normal(size=(ROWS, 2)), np.eye(ROWS)[:, :1]
+POSITIONS = np.array([0, 1, 7, 3, 3, 5])
+CONFIG = Config(units=(3,), context=("user", "age"))
+
+
+def constant(values: npt.NDArray[np.float64]) -> tf.Tensor:
+    return tf.constant(values, tf.float32)
+
+
+def scores_of() -> dict[str, Score]:
+    click, like = (Probability.from_logit(constant(LOGITS[:, i])) for i in range(2))
+    return {"click": click, "like": like, "watch": Value(constant(LOGITS[:, 0]))}
+
+
+EMBEDDED = Embedded({"user": constant(VECTORS)}, {}, {}, constant(NUMBERS), constant(FLAGS))
+
+
+def naive(weights: list[npt.NDArray[np.float64]], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(rows, tasks): log-odds by loops, relu between the two layers."""
+    w1, b1, w2, b2 = weights
+    found = np.zeros((ROWS, 2))
+    for row in range(ROWS):
+        code = [1.0 if k == positions[row] else 0.0 for k in range(8)]
+        x = [*code, *VECTORS[row], NUMBERS[row, 0], FLAGS[row, 0]]
+        hidden = [max(0.0, b1[j] + sum(x[i] * w1[i, j] for i in range(len(x)))) for j in range(3)]
+        for task in range(2):
+            found[row, task] = LOGITS[row, task] + b2[task] + sum(hidden[j] * w2[j, task] for j in range(3))
+    return found
+
+
+def weights_of(layer: PositionTower) -> list[npt.NDArray[np.float64]]:
+    return [variable.numpy().astype(np.float64) for variable in layer.trainable_variables]
+
+
+def built() -> PositionTower:
+    tf.keras.utils.set_random_seed(3)
+    layer = PositionTower(LAYOUT, TASKS, CONFIG)
+    layer(scores_of(), EMBEDDED)
+    for variable in layer.trainable_variables:
+        variable.assign(constant(np.random.default_rng(len(variable.shape)).normal(size=variable.shape)))
+    return layer
+
+
+@pytest.mark.parametrize("positions", [POSITIONS, None])
+def test_outputs_equal_the_formula(positions: npt.NDArray[np.int64] | None) -> None:
+    layer = built()
+    found = layer(scores_of(), EMBEDDED, None if positions is None else tf.constant(positions))
+    expected = naive(weights_of(layer), np.zeros(ROWS, int) if positions is None else positions)
+    for place, task in enumerate(("click", "like")):
+        np.testing.assert_allclose(found[task].prediction, 1 / (1 + np.exp(-expected[:, place])), rtol=1e-4)
+        np.testing.assert_allclose(tf.exp(found[task].log_not_p), 1 / (1 + np.exp(expected[:, place])), rtol=1e-4)
+    assert found["watch"] is not None
+    np.testing.assert_array_equal(found["watch"].prediction, constant(LOGITS[:, 0]))
+
+
+def test_gradients_equal_differences_of_the_formula() -> None:
+    layer, y = built(), np.array([[1, 0], [0, 0], [1, 1], [0, 1], [1, 0], [0, 0]])
+
+    def loss(weights: list[npt.NDArray[np.float64]]) -> float:
+        z = naive(weights, POSITIONS)
+        return sum(math.log1p(math.exp(-z[i, t] if y[i, t] else z[i, t])) for i in range(ROWS) for t in range(2))
+
+    with tf.GradientTape() as tape:
+        found = layer(scores_of(), EMBEDDED, tf.constant(POSITIONS))
+        total = tf.add_n(
+            [
+                -tf.reduce_sum(constant(y[:, t]) * found[n].log_p + constant(1 - y[:, t]) * found[n].log_not_p)
+                for t, n in enumerate(("click", "like"))
+            ]
+        )
+    weights = weights_of(layer)
+    assert float(total) == pytest.approx(loss(weights), rel=1e-5)
+    for number, gradient in enumerate(tape.gradient(total, layer.trainable_variables)):
+        for index in np.ndindex(weights[number].shape):
+            up, down = ([w.copy() for w in weights] for _ in range(2))
+            up[number][index] += 1e-6
+            down[number][index] -= 1e-6
+            assert float(gradient[index]) == pytest.approx((loss(up) - loss(down)) / 2e-6, abs=1e-3)
+
+
+def test_contracts(tmp_path: pathlib.Path) -> None:
+    pair = Probability((ROWS,), (ROWS,))
+    shapes = {"click": pair, "like": pair, "watch": Value((ROWS,))}
+    arguments = {"layout": LAYOUT, "tasks": TASKS, "config": CONFIG}
+    check_layer(PositionTower, arguments, (scores_of(), EMBEDDED, tf.constant(POSITIONS)), shapes, tmp_path)
+    assert_close(Nothing(LAYOUT, TASKS, NothingBeside())(scores_of(), EMBEDDED), scores_of())
+
+
+@pytest.mark.parametrize(
+    ("layout", "tasks", "context", "said"),
+    [
+        (LAYOUT.model_copy(update={"positions": 0}), TASKS, (), "give the dataset `position`"),
+        (LAYOUT, {"watch": TASKS["watch"]}, (), "only regressions"),
+        (LAYOUT, TASKS, ("user", "history", "shoe"), "names history, shoe; allowed: user, item, age"),
+    ],
+)
+def test_what_does_not_fit_is_refused(layout: Layout, tasks: dict[str, Task], context: tuple[str, ...], said: str):
+    with pytest.raises(ModelError, match=said):
+        PositionTower(layout, tasks, Config(context=context))
+
+
+# -- in the ranker ---------------------------------------------------------------------------------------------------
+
+
+def ranker_of(preset: str = "mmoe", **beside: object) -> Ranker:
+    tf.keras.utils.set_random_seed(1)
+    config = model_config(preset, beside={"kind": "position_tower", "units": (), **beside})
+    return build_ranker(LAYOUT, TASKS, config, RATES)
+
+
+@pytest.mark.parametrize("preset", ["mmoe", "dlen"])
+def test_predictions_know_no_position_and_keep_the_main_models_order(preset: str) -> None:
+    ranker, batch = ranker_of(preset), batch_of(64)
+    predictions = ranker(batch)
+    without = {name: values for name, values in batch.items() if name != POSITION}
+    assert_close(predictions, ranker(without), rtol=0, atol=0)
+    main = ranker.score(ranker.represent(ranker.embed(batch)))
+    for task in ("click", "like"):
+        p, q = (x.numpy().astype(np.float64) for x in (predictions[task], main[task].prediction))
+        shift = np.log(p / (1 - p)) - np.log(q / (1 - q))
+        np.testing.assert_allclose(shift, shift[0], atol=1e-4)
+        assert abs(shift[0]) > 1e-6, "the tower says nothing"
+        assert np.argsort(p, kind="stable").tolist() == np.argsort(q, kind="stable").tolist()
+    np.testing.assert_array_equal(predictions["watch"], main["watch"].prediction)
+
+
+def test_only_training_reads_the_position_and_some_rows_are_dropped() -> None:
+    ranker, batch = ranker_of(position_dropout=0.3), batch_of(4_000)
+    embedded, labels = ranker.embed(batch), ranker.labels(batch)
+    moved = labels | {POSITION: (labels[POSITION] + 1) % 8}
+    assert float(ranker.dense_loss(embedded, labels)[0]) == float(ranker.dense_loss(embedded, moved)[0])
+    scores = ranker.score(ranker.represent(embedded))
+    everywhere = tf.fill([4_000], tf.constant(5, tf.int64))
+    seen, missing = (ranker.beside(scores, embedded, position)["click"].log_p for position in (everywhere, None))
+    trained = ranker.beside(scores, embedded, everywhere, training=True)["click"].log_p
+    dropped = np.isclose(trained, missing, rtol=0, atol=1e-6)
+    assert (dropped | np.isclose(trained, seen, rtol=0, atol=1e-6)).all()
+    assert dropped.mean() == pytest.approx(0.3, abs=0.03)  # 4 standard deviations
+
+
+def test_context_is_read_in_serving_too() -> None:
+    ranker, batch = ranker_of(context=("age",)), batch_of(16)
+    main = ranker.score(ranker.represent(ranker.embed(batch)))["click"]
+    shift = ranker.beside({**ranker.score(ranker.represent(ranker.embed(batch)))}, ranker.embed(batch))["click"]
+    added = (shift.log_p - shift.log_not_p) - (main.log_p - main.log_not_p)
+    assert np.ptp(added.numpy()) > 1e-3
+
+
+# -- what it is for --------------------------------------------------------------------------------------------------
+
+FEED = Layout(
+    inputs=(Input(name="item", kind="index", table="item"),), tables=(Table(name="item", rows=41),), positions=12
+)
+
+
+def feed(rows: int, tastes: npt.NDArray[np.float64], seed: int) -> dict[str, npt.NDArray[np.generic]]:
+    """Clicks fall with the position, and the feed shows first what is worst."""
+    draw = np.random.default_rng(seed)
+    item = draw.integers(0, 40, rows)
+    position = np.clip(np.rint(5 + 2 * tastes[item] + draw.normal(0, 1.5, rows)), 0, 10).astype(np.int64)
+    clicked = draw.random(rows) < 1 / (1 + np.exp(-(tastes[item] + 2 - 0.8 * position)))
+    return {"item": item + 1, POSITION: position + 1, "label_click": clicked.astype(np.float32)}
+
+
+@pytest.mark.slow
+def test_the_tower_takes_the_position_bias_upon_itself() -> None:
+    tastes = np.random.default_rng(7).normal(size=40)
+    log = feed(40_000, tastes, seed=8)
+    wanted = np.random.default_rng(9).random((40, 500)) < 1 / (1 + np.exp(-tastes[:, None]))
+    specs = {name: tf.TensorSpec((None,), values.dtype) for name, values in log.items()}
+
+    def unbiased_auc(beside: str) -> float:
+        tf.keras.utils.set_random_seed(1)
+        config = ModelConfig.model_validate({"preset": "shared_bottom", "trunk": {"units": [8]}, "beside": beside})
+        ranker = build_ranker(
+            FEED, {"click": Task(label="clicked")}, config, {"click": float(log["label_click"].mean())}
+        )
+        step = TrainStep(
+            ranker, TrainConfig.model_validate({"dense_optimizer": {"kind": "adam", "learning_rate": 0.01}}), specs
+        )
+        for _ in range(3):
+            for start in range(0, 40_000, 200):
+                step({name: tf.constant(values[start : start + 200]) for name, values in log.items()})
+        scores = ranker({"item": tf.range(1, 41, dtype=tf.int64)})["click"].numpy()
+        return float(roc_auc_score(wanted.reshape(-1), np.repeat(scores, 500)))
+
+    with_tower, without = unbiased_auc("position_tower"), unbiased_auc("none")
+    best = roc_auc_score(wanted.reshape(-1), np.repeat(tastes, 500))
+    assert without < 0.6, "the log's own order would do"
+    assert with_tower > best - 0.02
