@@ -51,7 +51,7 @@ def test_outputs_and_gradients_are_those_of_the_equations():
         loss = tf.add_n([tf.reduce_sum(scores[name].prediction ** 2) for name in RATES])
     for name, expected in naive(head, exact(BY_TASK)).items():
         np.testing.assert_allclose(scores[name].prediction, expected, rtol=1e-5)
-    np.testing.assert_allclose(scores["watch"].value, tower(head.towers["watch"], exact(BY_TASK)["watch"]), rtol=1e-5)
+    np.testing.assert_allclose(scores["watch"].output, tower(head.towers["watch"], exact(BY_TASK)["watch"]), rtol=1e-5)
     found = tape.gradient(loss, inputs)
     expected = numeric_gradients(lambda x: sum(float((p**2).sum()) for p in naive(head, x).values()), exact(inputs))
     for name, gradient in expected.items():

@@ -51,7 +51,7 @@ def test_outputs_losses_and_gradients_are_those_of_the_equations():
     for name, expected in naive(head, exact(BY_TASK)).items():
         np.testing.assert_allclose(scores[name].prediction, expected, rtol=1e-5)
         np.testing.assert_allclose(tf.exp(scores[name].log_not_p), 1 - expected, rtol=1e-5)
-    np.testing.assert_allclose(scores["watch"].value, tower(head.towers["watch"], exact(BY_TASK)["watch"]), rtol=1e-5)
+    np.testing.assert_allclose(scores["watch"].output, tower(head.towers["watch"], exact(BY_TASK)["watch"]), rtol=1e-5)
 
     def total(x: Arrays) -> float:
         p = naive(head, x)
