@@ -140,7 +140,7 @@ def test_the_imputation_starts_at_the_error_of_the_rate():
     scores = head({name: tf.zeros((1, 4)) for name in CHAIN}, tf.zeros((1, 5)))
     # cart given click: 1/3
     expected = -(np.log(1 / 3) / 3 + 2 * np.log(2 / 3) / 3)
-    assert float(scores["imputed/cart"].value[0]) == pytest.approx(expected, rel=1e-5)
+    assert float(scores["imputed/cart"].output[0]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)
