@@ -1,6 +1,7 @@
 """Examples per second of one training step, feedrank's and DeepCTR's, measured in turn.
 
-    python -m benchmarks.train_step [--models mmoe ple] [--rows 50000 1000000 5000000] [--rounds 3] [--seconds 5]
+    python -m benchmarks.train_step [--models mmoe ple] [--rows 50000 1000000 5000000] [--rounds 3] [--seconds 5] \
+        [--no-bfloat16]
 
 Five binary tasks, ten id features of 16 dimensions with a table of ``--rows`` rows each, experts of 256-128-64 (MMoE: 5; PLE: 5
 shared and 2 a task, two layers), towers of 64, batches of 2048 from memory (see `benchmarks.step_problem`). PLE is measured at
@@ -21,6 +22,7 @@ import json
 import pathlib
 import statistics
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.peers import environment
@@ -78,9 +80,9 @@ class Result:
         return statistics.median(self.rates) if self.rates else float("nan")
 
 
-def compare(problems: list[Problem], rounds: int) -> list[Result]:
+def compare(problems: list[Problem], candidates: Sequence[Candidate], rounds: int) -> list[Result]:
     """All candidates at all problems, in turn."""
-    results = [Result(candidate, problem) for problem in problems for candidate in CANDIDATES]
+    results = [Result(candidate, problem) for problem in problems for candidate in candidates]
     for number in range(1, rounds + 1):
         for result in results:
             answer = result.candidate.measure(result.problem)
@@ -141,13 +143,15 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=[50_000, 1_000_000, 5_000_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="about how long each process is timed")
+    parser.add_argument("--no-bfloat16", action="store_true", help="leave it out, on a processor that only imitates it")
     options = parser.parse_args()
+    candidates = [c for c in CANDIDATES if c.precision == "float32" or not options.no_bfloat16]
     problems = [
         Problem(model=model, rows=rows, seconds=options.seconds)
         for model in options.models
         for rows in (options.rows if model == "mmoe" else options.rows[:1])
     ]
-    results = compare(problems, options.rounds)
+    results = compare(problems, candidates, options.rounds)
     print(processor())
     print(table(results))
     print(flatness(results))
