@@ -45,19 +45,17 @@ def train_as_chief(fn_args: tfx.components.FnArgs) -> None:
 def _run(command: list[str]) -> None:
     """Runs a process, and reports its progress as this one's."""
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        try:
-            for line in process.stdout or ():
-                if line.startswith(PROGRESS):
-                    progress.report(**json.loads(line.removeprefix(PROGRESS)))
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            code = process.wait()
-        if code:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            try:
+                for line in process.stdout or ():
+                    if line.startswith(PROGRESS):
+                        progress.report(**json.loads(line.removeprefix(PROGRESS)))
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
             errors.seek(0)
-            raise RuntimeError(f"the chief's process ended with code {code}: {errors.read()[-10_000:]}")
+            raise RuntimeError(f"the chief's process ended with code {process.returncode}: {errors.read()[-10_000:]}")
 
 
 class _Told(logging.Handler):
