@@ -111,6 +111,16 @@ class ModelConfig(Frozen):
         """The parts that a preset chooses, with all their settings: as JSON."""
         return self.model_dump(mode="json", include={"preset", *_PARTS})
 
+    @pydantic.model_validator(mode="after")
+    def _embeddings_fit_trunk(self) -> ModelConfig:
+        if self.embeddings.kind == "stem" and not self.trunk.OWN_EXPERTS:
+            fit = [t.model_fields["kind"].default for t in get_args(get_args(TrunkConfig)[0]) if t.OWN_EXPERTS]
+            raise SpecError(
+                f"embeddings: stem gives each task's own experts vectors of their own, and trunk {self.trunk.kind} has no "
+                f"such experts; allowed with stem: {', '.join(fit)}"
+            )
+        return self
+
     @pydantic.model_validator(mode="before")
     @classmethod
     def _expand(cls, value: Any) -> Any:

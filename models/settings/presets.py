@@ -86,6 +86,11 @@ PRESETS: Mapping[str, Preset] = {
         "Qin et al., Multitask Mixture of Sequential Experts for User Activity Streams, KDD 2020",
         {"trunk": "mose", "head": "independent"},
     ),
+    "stem": Preset(
+        "CGC in which each task has embeddings of its own beside the shared ones, and trains no other's.",
+        "Su et al., STEM: Unleashing the Power of Embeddings for Multi-task Recommendation, AAAI 2024",
+        {"trunk": "cgc", "head": "independent", "embeddings": "stem"},
+    ),
     "mmoe_dlen": Preset(
         "MMoE below a latent preference that all tasks share.",
         "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",

@@ -98,6 +98,8 @@ def test_a_config_survives_json(preset: str):
         ({"embeding_dim": 3}, ["'embeding_dim'", "did you mean 'embedding_dim'"]),
         ({"preset": "dlen", "head": {"ratio": 1.5}}, ["ratio", "less than 1"]),
         ({"preset": ["mmoe"]}, ["preset", "valid string"]),
+        ({"preset": "mmoe", "embeddings": "stem"}, ["trunk mmoe has no such experts; allowed with stem: cgc, ple"]),
+        ({"preset": "mose", "embeddings": "stem"}, ["trunk mose has no such experts"]),
         (
             {"trunk": "shared_bottom", "gate": "dselect_k"},
             ["trunk shared_bottom has no gates; got dselect_k; trunks with gates: moe, mmoe, hmoe, mose, cgc, ple"],

@@ -29,6 +29,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "ple_dlen": {"preset": "ple_dlen"},
     "top_k": {"preset": "mmoe", "gate": {"kind": "top_k", "k": 2, "noise": False}},
     "dselect_k": {"preset": "ple", "gate": {"kind": "dselect_k", "k": 2}},
+    "mose": {"preset": "mose"},
+    "stem": {"preset": "stem"},
+    "dcn_v2": {"preset": "mmoe", "interactions": "dcn_v2"},
     "numbers": {"preset": "mmoe", "numbers": "periodic", "embedding_l2": 0.1},
 }
 LEAVES_XLA = (" infeed(", " outfeed(", " send(", " recv(")
