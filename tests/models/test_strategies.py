@@ -68,9 +68,9 @@ def test_weighed_by_their_shares_the_losses_of_parts_sum_to_that_of_the_batch() 
     totals, gradients = [], []
     for part, cut, like in zip(parts, cuts, shown, strict=True):
         rows = (cut.stop - cut.start) / 16
-        shares = {"click": rows, "watch": rows, "all": rows, "like": like / sum(shown)}
+        shares = {"click": rows, "watch": rows, "buy": rows, "all": rows, "like": like / sum(shown)}
         labels = ranker.labels(part)
-        expected_rows = {"click": 16 * rows, "watch": 16 * rows, "all": 16 * rows, "like": like}
+        expected_rows = {**dict.fromkeys(("click", "watch", "buy", "all"), 16 * rows), "like": like}
         assert {name: float(count) for name, count in ranker.loss_rows(labels).items()} == expected_rows
         with tf.GradientTape() as tape:
             total, losses = ranker.dense_loss(ranker.embed(part), labels, training=True, shares=shares)
