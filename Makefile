@@ -28,10 +28,10 @@ demo: $(INSTALLED)  ## a synthetic feed log through the whole pipeline, then fiv
 	@$(BIN)/feedrank score runs/demo/serving --data data/demo --top 5
 
 test: lint  ## every check: format, lint, strict types, architecture, unit and end-to-end tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: lint  ## every check but the slow tests
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(INSTALLED)  ## format check, lint and strict types
 	$(BIN)/ruff format --check .
