@@ -55,7 +55,7 @@ class Inputs(tf.keras.layers.Layer):
             if i.pooling == "din_attention"
         }
         unit = tuple(i.scale == "unit" for i in layout.numbers())
-        self.encoding = NUMBERS[numbers.kind].initial(numbers, unit, dtype="float32")
+        self.encoding = NUMBERS[numbers.kind].initial(numbers, unit, name="numbers", dtype="float32")
 
     def call(self, inputs: Embedded) -> tf.Tensor:
         """(batch, width) or (batch, groups, width)."""

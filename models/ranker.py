@@ -136,7 +136,7 @@ class Ranker(tfrs.Model):
         self.interactions = INTERACTIONS[config.interactions.kind](
             widths, config.interactions, name="interactions", dtype=policy
         )
-        self.dropout = Dropout(config.input_dropout, dtype=policy)
+        self.dropout = Dropout(config.input_dropout, name="dropout", dtype=policy)
         self.trunk = TRUNKS[config.trunk.kind](
             list(tasks), config.trunk, gate=config.gate, own_inputs=own_inputs, name="trunk", dtype=policy
         )
@@ -256,6 +256,11 @@ class Ranker(tfrs.Model):
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
         """The total loss of a batch that holds inputs, labels and masks."""
         return self.dense_loss(self.embed(inputs), self.labels(inputs), training)[0]
+
+    @property
+    def losses(self) -> list[tf.Tensor]:
+        """None: `compute_loss` holds what layers give to ``add_loss``, and Keras' ``fit`` would add it once more."""
+        return []
 
     # -- for reports and exports ---------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 from features.errors import ModelError
 from models.config import DcnV2Interactions, DotInteractions, FmInteractions, NoInteractions
@@ -16,6 +17,7 @@ from models.interactions.dot import Dot
 from models.interactions.fm import Fm
 from models.interactions.interactions import Interactions
 from models.interactions.nothing import Nothing
+from models.layers.cross import Cross
 from tests.models.layer_contract import check_layer
 from tests.models.naive import Values, check_parity
 
@@ -42,17 +44,6 @@ def test_contract(kind, config, width, inputs, shape, tmp_path):
     check_layer(kind, {"widths": WIDTHS, "config": config}, inputs, (*shape, width), tmp_path)
 
 
-def each_group(reference: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """For all groups: the variables come group by group."""
-
-    def run(values: Values, x: tf.Tensor) -> tf.Tensor:
-        mine = len(values) // x.shape[1]
-        parts = [reference(values[g * mine : (g + 1) * mine], x[:, g]) for g in range(x.shape[1])]
-        return tf.stack(parts, axis=1)
-
-    return run
-
-
 def vectors(row: tf.Tensor) -> list[tf.Tensor]:
     return [row[3 * i : 3 * i + 3] for i in range(3)]
 
@@ -76,19 +67,19 @@ def naive_dot(values: Values, x: tf.Tensor, group: int = 0) -> tf.Tensor:
     return tf.stack(rows)
 
 
-def naive_dcn(values: Values, x: tf.Tensor) -> tf.Tensor:
+def naive_dcn(values: Values, x: tf.Tensor, group: int = 0) -> tf.Tensor:
     rows = []
     for first in x:
         crossed = first
         for kernel, bias in zip(values[::2], values[1::2], strict=True):
-            crossed = first * (tf.linalg.matvec(kernel, crossed, transpose_a=True) + bias) + crossed
+            crossed = first * (tf.linalg.matvec(kernel[group], crossed, transpose_a=True) + bias[group]) + crossed
         rows.append(crossed)
     return tf.stack(rows)
 
 
-def naive_low_rank(values: Values, x: tf.Tensor) -> tf.Tensor:
+def naive_low_rank(values: Values, x: tf.Tensor, group: int = 0) -> tf.Tensor:
     full = [tf.matmul(u, v) for u, v in zip(values[::3], values[1::3], strict=True)]
-    return naive_dcn([v for pair in zip(full, values[2::3], strict=True) for v in pair], x)
+    return naive_dcn([v for pair in zip(full, values[2::3], strict=True) for v in pair], x, group)
 
 
 @pytest.mark.parametrize(
@@ -104,20 +95,42 @@ def test_it_is_the_papers(layer: Interactions, reference: Callable[..., tf.Tenso
     check_parity(layer, (FLAT,), reference)
 
 
-def groups_of_dot(values: Values, x: tf.Tensor) -> tf.Tensor:
-    return tf.stack([naive_dot(values, x[:, group], group) for group in range(2)], axis=1)
+def naive_fm_of(values: Values, x: tf.Tensor, group: int) -> tf.Tensor:
+    del group
+    return naive_fm(values, x)
 
 
 @pytest.mark.parametrize(
     ("layer", "reference"),
     [
-        (Fm(WIDTHS, FmInteractions()), each_group(naive_fm)),
-        (Dot(WIDTHS, BOTTOM), groups_of_dot),
-        (DcnV2(WIDTHS, DcnV2Interactions(layers=2)), each_group(naive_dcn)),
+        (Fm(WIDTHS, FmInteractions()), naive_fm_of),
+        (Dot(WIDTHS, BOTTOM), naive_dot),
+        (DcnV2(WIDTHS, DcnV2Interactions(layers=2)), naive_dcn),
+        (DcnV2(WIDTHS, DcnV2Interactions(layers=2, rank=2)), naive_low_rank),
     ],
 )
 def test_each_group_interacts_by_itself(layer: Interactions, reference: Callable[..., tf.Tensor]):
-    check_parity(layer, (GROUPED,), reference)
+    def groups(values: Values, x: tf.Tensor) -> tf.Tensor:
+        return tf.stack([reference(values, x[:, group], group) for group in range(2)], axis=1)
+
+    check_parity(layer, (GROUPED,), groups)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_cross_is_tfrs_own_with_the_same_weights(rank: int | None):
+    ours = Cross(rank)
+    first, inputs = GROUPED, tf.reverse(GROUPED, [0])
+    found = ours(first, inputs)
+    peers = [tfrs.layers.feature_interaction.Cross(projection_dim=rank) for _ in range(2)]
+    for group, peer in enumerate(peers):
+        peer(first[:, group], inputs[:, group])
+        *kernels, bias = (tf.random.stateless_normal(v.shape, (group, i)) for i, v in enumerate(peer.variables))
+        for theirs, mine, value in zip(peer.variables, ours.variables, [*kernels, bias], strict=True):
+            theirs.assign(value)
+            mine[group].assign(value)
+    expected = [peer(first[:, group], inputs[:, group]) for group, peer in enumerate(peers)]
+    assert not np.allclose(ours(first, inputs), found)
+    np.testing.assert_allclose(ours(first, inputs), tf.stack(expected, axis=1), rtol=1e-4, atol=1e-5)
 
 
 def test_dots_by_hand():
