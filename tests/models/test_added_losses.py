@@ -36,7 +36,7 @@ def test_every_gates_balance_is_in_the_loss_once(precision: str, jit: bool):
     tolerance = 1e-3 if precision == "float32" else 0.02
     for batch in (batch_of(64), batch_of(64), batch_of(16, seed=1), batch_of(64)):  # the same graph again, and another
         sums = [weights.numpy().astype(np.float64).sum(axis=0) for weights in ranker.gate_weights(batch).values()]
-        assert len(sums) == 3 + 1 + 3  # two layers' gates, and the shared one between them
+        assert len(sums) == len(TASKS) + 1 + len(TASKS)  # two layers' gates, and the shared one between them
         expected = 0.5 * sum(gate.var() / gate.mean() ** 2 for gate in sums)
         assert added(ranker, batch, loss(batch, True)) == pytest.approx(expected, rel=tolerance)
         assert added(ranker, batch, loss(batch, False)) == pytest.approx(0, abs=1e-5)
@@ -49,6 +49,22 @@ def test_eager_calls_leave_no_losses_behind():
     assert float(ranker.compute_loss(batch, training=True)) == once
     ranker(batch)
     assert ranker.trunk.losses == []
+
+
+def test_keras_own_fit_counts_them_once():
+    ranker, batch = ranker_of(GATE), batch_of(32)
+    with tf.GradientTape() as tape:
+        loss, _ = ranker.dense_loss(ranker.embed(batch), ranker.labels(batch), training=True)
+    variables = ranker.dense_variables
+    gradients = tape.gradient(loss, variables)
+    expected = [variable - 0.5 * gradient for variable, gradient in zip(variables, gradients, strict=True)]
+    ranker.compile(optimizer=tf.keras.optimizers.legacy.SGD(0.5))
+    history = ranker.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
+    assert history["total_loss"] == pytest.approx([float(loss)], rel=1e-5)
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-4, atol=1e-5, err_msg=variable.name)
+    tested = ranker.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
+    assert tested["total_loss"] == pytest.approx(float(ranker.compute_loss(batch)), rel=1e-5)
 
 
 def test_noise_differs_by_call_and_restores_with_the_model(tmp_path):
