@@ -30,7 +30,7 @@ from models.settings.interactions import (
     NoInteractions,
     width_problem,
 )
-from models.settings.model import ModelConfig, change_preset
+from models.settings.model import MODEL_PARTS, ModelConfig, change_kind, change_preset
 from models.settings.numbers import IdentityNumbers, NumbersConfig, PeriodicNumbers, PiecewiseLinearNumbers
 from models.settings.presets import ALIASES, PRESETS, Preset
 from models.settings.schedules import (
@@ -77,6 +77,7 @@ from models.settings.trunks import (
 
 __all__ = [
     "ALIASES",
+    "MODEL_PARTS",
     "PAPER_UNITS",
     "PRESETS",
     "UP",
@@ -145,6 +146,7 @@ __all__ = [
     "Units",
     "and_up",
     "chain_problem",
+    "change_kind",
     "change_preset",
     "children",
     "given",

@@ -20,7 +20,7 @@ from features.errors import ConfigError
 from features.frozen import Frozen, unknown
 from features.spec import Dataset
 from features.synthesis.config import SynthesisConfig
-from models.config import ALIASES, PRESETS, change_preset
+from models.config import ALIASES, MODEL_PARTS, PRESETS, change_kind, change_preset
 from pipeline.config import RunConfig
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -62,8 +62,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         path: an overlay over ``pipeline/configs/base.yaml``, or the saved configuration of a run.
-        overrides: ``a.b=c`` as given to ``--set``; values are YAML, later ones win. ``model=PRESET`` changes trunk and
-            head and keeps the file's other settings of the model, those of trunk and head too where the new ones have them.
+        overrides: ``a.b=c`` as given to ``--set``; values are YAML, later ones win. ``model=PRESET`` changes the
+            kinds of the model's parts, ``model.PART=KIND`` that of one part; settings stay wherever the new kind has them.
 
     Raises:
         ConfigError: the file, each wrong key, what was received and what is allowed.
@@ -147,7 +147,7 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str
     merged = dict(below)
     for key, value in above.items():
         here = (*path, str(key))
-        over = {"preset": value} if here == ("model",) and isinstance(value, str) else value
+        over = _written_out(value, here)
         if isinstance(over, Mapping):
             merged[key] = _overlay(_beneath(_as_mapping(merged.get(key), here), over, here), over, here)
         else:
@@ -155,11 +155,25 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str
     return merged
 
 
+def _written_out(value: Any, path: tuple[str, ...]) -> Any:
+    """The name of a preset, or of a part's kind, as a mapping that can lie over the settings below."""
+    if isinstance(value, str) and path == ("model",):
+        return {"preset": value}
+    return {"kind": value} if isinstance(value, str) and _is_part(path) else value
+
+
+def _is_part(path: tuple[str, ...]) -> bool:
+    """Whether a part of the model stands at `path`, as ``model.trunk``."""
+    return len(path) == 2 and path[0] == "model" and path[1] in MODEL_PARTS
+
+
 def _beneath(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
-    """What of `below` stays under `above`: another preset keeps what it knows, any other variant nothing."""
+    """What of `below` stays under `above`: another preset or kind of a part keeps what it knows, any other variant nothing."""
     preset = above.get("preset")
     if path == ("model",) and isinstance(preset, str) and preset in (*PRESETS, *ALIASES):
         return change_preset(below, preset)
+    if _is_part(path) and isinstance(kind := above.get("kind"), str):
+        return change_kind(path[1], below, kind)
     return {} if _is_other_variant(below, above) else below
 
 

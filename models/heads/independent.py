@@ -27,6 +27,8 @@ class Independent(Head):
         >>> head = Independent({"like": Task(label="like")}, IndependentHead(), {"like": 0.02})
         >>> float(head({"like": tf.zeros((1, 4))}, tf.zeros((1, 8)))["like"].prediction)
         0.02...
+
+    Paper: Caruana, Multitask Learning, Machine Learning 28, 1997.
     """
 
     CONFIG = IndependentHead

@@ -25,6 +25,10 @@ def stopped_mixture(weights: tf.Tensor, outputs: tf.Tensor, passes: Sequence[Seq
         ...     mixed = stopped_mixture(tf.constant([[[0.5, 0.5]]]), outputs, [[True, False]])
         >>> mixed.numpy().tolist(), tape.gradient(mixed, outputs).numpy().tolist()
         ([[[1.5]]], [[[0.5], [0.0]]])
+
+    Paper: Su et al., STEM: Unleashing the Power of Embeddings for Multi-task Recommendation, AAAI 2024 (tasks' experts); Li et
+    al., Improving Multi-Scenario Learning to Rank in E-commerce by Exploiting Task Relationships in the Label Space (HMoE),
+    CIKM 2020 (tasks' networks).
     """
     trained = tf.cast(tf.constant(passes), weights.dtype)
     heard = tf.matmul(weights * (1 - trained), tf.stop_gradient(outputs))

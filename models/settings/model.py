@@ -19,6 +19,7 @@ from models.settings.presets import ALIASES, PRESETS
 from models.settings.trunks import MmoeTrunk, TrunkConfig
 
 _PARTS = {
+    "interactions": InteractionsConfig,
     "trunk": TrunkConfig,
     "gate": GateConfig,
     "head": HeadConfig,
@@ -26,7 +27,8 @@ _PARTS = {
     "beside": BesideConfig,
 }
 """What a preset chooses; the rest of a model is its inputs."""
-_DEFAULTS = {"gate": "softmax", "embeddings": "shared", "beside": "none"}
+MODEL_PARTS = tuple(_PARTS)
+_DEFAULTS = {"interactions": "none", "gate": "softmax", "embeddings": "shared", "beside": "none"}
 
 
 def _kind(value: Any) -> Any:
@@ -62,20 +64,32 @@ def _preset_of(model: Mapping[str, Any]) -> str | None:
     return next((name for name, preset in PRESETS.items() if _kinds(preset.parts) == kinds), None)
 
 
+def change_kind(part: str, settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A part's settings, as under ``model.trunk:``, carried over to another kind of that part.
+
+    What the new kind has as well stays. What only other kinds have (``experts`` on the way from MMoE to PLE) is dropped;
+    what none has stays, to be refused.
+    """
+    variants = get_args(get_args(_PARTS[part])[0])
+    fields = {variant.model_fields["kind"].default: set(variant.model_fields) for variant in variants}
+    dropped = set().union(*fields.values()) - fields.get(kind, set())
+    return {key: value for key, value in settings.items() if key not in dropped} | {"kind": kind}
+
+
 def change_preset(model: Mapping[str, Any], preset: str) -> dict[str, Any]:
     """Settings of a model, as under ``model:``, carried over to another preset, so that presets compare like for like.
 
-    Inputs stay; the preset's parts become the preset's and keep every setting that the new kind has as well. What only
-    the old kind has (``experts`` on the way from MMoE to PLE) is dropped; what none has stays, to be refused.
+    Inputs stay. Every part takes the preset's kind, the default one (no interactions, softmax gates, shared embeddings,
+    nothing beside) where the preset names none: a name always means the model that ``feedrank models NAME`` shows,
+    whatever the file chose, and the way back from ``mmoe_dcn_v2`` is ``mmoe``. Who wants the other trunk with the file's
+    own interactions changes the trunk alone, or sets them after the preset. Within a part settings stay as
+    `change_kind` says.
     """
     kinds = _kinds(PRESETS[ALIASES.get(preset, preset)].parts)
     changed = {**model, "preset": preset}
-    for part, variants in _PARTS.items():
+    for part, kind in kinds.items():
         if isinstance(below := _kind(model.get(part)), Mapping):
-            union = get_args(get_args(variants)[0])
-            fields = {v.model_fields["kind"].default: set(v.model_fields) for v in union}
-            dropped = set().union(*fields.values()) - fields[kinds[part]]
-            changed[part] = {key: value for key, value in below.items() if key not in dropped} | {"kind": kinds[part]}
+            changed[part] = change_kind(part, below, kind)
     return changed
 
 

@@ -46,6 +46,22 @@ PRESETS: Mapping[str, Preset] = {
         "Hazimeh et al., DSelect-k: Differentiable Selection in the Mixture of Experts, NeurIPS 2021",
         {"trunk": "mmoe", "gate": "dselect_k", "head": "independent"},
     ),
+    "mmoe_dot": Preset(
+        "MMoE on DLRM's features: dot products of all pairs of their vectors beside the vectors.",
+        "Naumov et al., Deep Learning Recommendation Model for Personalization and Recommendation Systems, 2019",
+        {"trunk": "mmoe", "head": "independent", "interactions": "dot"},
+    ),
+    "mmoe_fm": Preset(
+        "MMoE with the second-order term of a factorization machine beside the features.",
+        "Rendle, Factorization Machines, ICDM 2010; He and Chua, Neural Factorization Machines, SIGIR 2017",
+        {"trunk": "mmoe", "head": "independent", "interactions": "fm"},
+    ),
+    "mmoe_dcn_v2": Preset(
+        "MMoE on cross layers, each of which raises the degree of the features' interactions by one.",
+        "Wang et al., DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank Systems, "
+        "WWW 2021",
+        {"trunk": "mmoe", "head": "independent", "interactions": "dcn_v2"},
+    ),
     "hmoe": Preset(
         "MMoE whose tasks hear each other's networks without training them.",
         "Li et al., Improving Multi-Scenario Learning to Rank in E-commerce by Exploiting Task Relationships, CIKM 2020",
@@ -100,6 +116,12 @@ PRESETS: Mapping[str, Preset] = {
         "PLE below a latent preference that all tasks share.",
         "Zhang et al., Deep Latent Emotion Network for Multi-Task Learning, Tencent",
         {"trunk": "ple", "head": "dlen"},
+    ),
+    "ple_dlen_stem": Preset(
+        "PLE with DSelect-k gates and each task's own embeddings, below a latent preference that all tasks share.",
+        "Tang et al., PLE, RecSys 2020; Hazimeh et al., DSelect-k, NeurIPS 2021; Su et al., STEM, AAAI 2024; Zhang et al., Deep "
+        "Latent Emotion Network, Tencent",
+        {"trunk": "ple", "gate": "dselect_k", "head": "dlen", "embeddings": "stem"},
     ),
     "esmm": Preset(
         "Along a chain P(task) = P(parent) P(task | parent), all of it learned from every impression.",

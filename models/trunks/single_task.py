@@ -22,6 +22,9 @@ class SingleTask(Trunk):
     Example:
         >>> SingleTask(["click", "like"], SingleTaskTrunk(units=(8,)))(tf.ones((2, 3)))["like"].shape
         TensorShape([2, 8])
+
+    Paper: the baseline of Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts,
+    KDD 2018, and of Tang et al., Progressive Layered Extraction (PLE), RecSys 2020.
     """
 
     CONFIG = SingleTaskTrunk

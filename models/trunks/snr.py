@@ -77,6 +77,8 @@ class SnrTrans(Snr):
     Example:
         >>> SnrTrans(["click", "like"], SnrTransTrunk(units=(8,)))(tf.ones((2, 3)))["like"].shape
         TensorShape([2, 8])
+
+    Paper: Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019.
     """
 
     CONFIG = SnrTransTrunk
@@ -89,6 +91,8 @@ class SnrAver(Snr):
     Example:
         >>> SnrAver(["click", "like"], SnrAverTrunk(units=(8,)))(tf.ones((2, 3)))["like"].shape
         TensorShape([2, 8])
+
+    Paper: Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019.
     """
 
     CONFIG = SnrAverTrunk

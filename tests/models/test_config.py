@@ -7,7 +7,7 @@ import sys
 import pydantic
 import pytest
 
-from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig
+from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig, change_preset
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,32 @@ def test_a_part_of_another_kind_replaces_the_presets():
         ({"preset": "mmoe", "trunk": "shared_bottom", "head": "dlen"}, None),
         ({"preset": "mmoe", "gate": {"kind": "top_k", "k": 1}}, "mmoe_top_k"),
         ({"preset": "mmoe_dselect_k", "trunk": "ple"}, None),
+        ({"preset": "mmoe", "interactions": "dcn_v2"}, "mmoe_dcn_v2"),
+        ({"preset": "mmoe_fm", "interactions": "none"}, "mmoe"),
+        ({"preset": "ple", "interactions": "dot"}, None),
+        ({"preset": "ple_dlen", "gate": "dselect_k", "embeddings": "stem"}, "ple_dlen_stem"),
     ],
 )
 def test_the_preset_is_the_one_whose_kinds_they_are(written: dict[str, object], named: str | None):
     config = ModelConfig.model_validate(written)
     assert config.preset == named
     assert ModelConfig.model_validate(config.model_dump()) == config
+
+
+def test_another_preset_brings_the_kinds_of_all_its_parts_and_keeps_what_they_know():
+    crossed = {"preset": "mmoe", "embedding_dim": 4, "interactions": {"kind": "dcn_v2", "layers": 3}, "gate": "top_k"}
+    assert change_preset(crossed, "mmoe_dcn_v2")["interactions"] == {"kind": "dcn_v2", "layers": 3}
+    plain = change_preset(crossed, "ple")
+    parts = {"interactions": {"kind": "none"}, "gate": {"kind": "softmax"}}
+    assert plain == {"preset": "ple", "embedding_dim": 4, **parts}
+    assert ModelConfig.model_validate(plain).preset == "ple"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_after_a_change_the_model_is_the_preset_whatever_it_was(preset: str):
+    for before in PRESETS:
+        whole = ModelConfig.model_validate(before).model_dump()
+        assert ModelConfig.model_validate(change_preset(whole, preset)).preset == preset
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, *ALIASES])

@@ -30,7 +30,7 @@ def ranker_of(preset: str, precision: str = "float32", **parts) -> Ranker:
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_predicts_and_learns_in_every_variable(preset: str, precision: str):
-    ranker, batch = ranker_of(preset, precision), batch_of(32)
+    ranker, batch = ranker_of(preset, precision, embedding_dim=6), batch_of(32)  # as wide as `item`: for dot and fm
     assert isinstance(ranker, tfrs.Model)
     with tf.GradientTape() as tape:
         loss = ranker.compute_loss(batch, training=True)

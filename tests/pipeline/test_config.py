@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import ConfigError
+from features.kinds import Embedded
 from features.spec import Id, Sequence
 from models.config import (
     ALIASES,
@@ -19,6 +20,7 @@ from models.config import (
     Adagrad,
     Adam,
     ChainHead,
+    DcnV2Interactions,
     DlenHead,
     LazyAdam,
     MmoeTrunk,
@@ -130,6 +132,11 @@ def test_every_preset_goes_with_every_shipped_file_and_every_saved_one(path: Pat
         with pytest.raises(ConfigError, match="position_tower needs the position of each impression"):
             load(path, [f"model={preset}"])
         return
+    widths = {f.dim or before.model.embedding_dim for f in before.dataset.features.values() if isinstance(f, Embedded)}
+    if same.interactions.kind in ("dot", "fm") and len(widths) > 1:
+        with pytest.raises(ConfigError, match="features' vectors, which must have one width"):
+            load(path, [f"model={preset}"])
+        return
     chained = any(task.parent is not None for task in before.dataset.tasks.values())
     if isinstance(same.head, ChainHead) and not chained:
         with pytest.raises(ConfigError, match="needs a task with `parent`"):
@@ -161,9 +168,28 @@ def test_demo_keeps_its_towers_and_loses_its_experts_on_the_way_to_ple(write: Wr
         load(write(model={"trunk": {"unitz": [3]}}), ["model=ple"])
 
 
-def test_a_part_of_another_kind_beside_a_preset_replaces_it() -> None:
+@pytest.mark.parametrize("override", ["model.trunk=ple", "model.trunk.kind=ple", "model={trunk: ple}"])
+def test_a_part_keeps_the_settings_that_its_new_kind_knows(override: str) -> None:
+    model = load(CONFIGS / "demo.yaml", [override]).model
+    assert model.trunk == PleTrunk(units=(64, 32))
+    assert (model.preset, model.head) == ("ple_dlen", load(CONFIGS / "demo.yaml").model.head)
+    assert load(CONFIGS / "demo.yaml", ["model.head=independent"]).model.head.tower_units == (32,)
+    sized = load(CONFIGS / "demo.yaml", ["model.trunk={kind: ple, layers: 3}"]).model.trunk
+    assert sized == PleTrunk(units=(64, 32), layers=3)
+
+
+def test_a_preset_brings_its_interactions_and_what_is_set_afterwards_stays() -> None:
+    file, crossed = CONFIGS / "demo.yaml", "model.interactions={kind: dcn_v2, layers: 3}"
+    assert load(file, [crossed]).model.preset is None
+    assert load(file, [crossed, "model=mmoe"]).model.preset == "mmoe"
+    assert load(file, [crossed, "model=mmoe_dcn_v2"]).model.interactions == DcnV2Interactions(layers=3)
+    after = load(file, ["model=ple", crossed]).model
+    assert (after.trunk.kind, after.interactions) == ("ple", DcnV2Interactions(layers=3))
+
+
+def test_a_part_of_another_kind_beside_a_preset_wins() -> None:
     model = load(CONFIGS / "demo.yaml", ["model={preset: ple, trunk: {kind: mmoe, experts: 2}}"]).model
-    assert model.trunk == MmoeTrunk(experts=2)
+    assert model.trunk == MmoeTrunk(units=(64, 32), experts=2)
 
 
 def test_a_dataset_extends_the_catalog(write: Write) -> None:
@@ -216,6 +242,7 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["dataset.features.user_id.dimm=3"], "dataset.features.user_id: unknown key 'dimm'; did you mean 'dim'?"),
         (["dataset.features.user_id.kind=ids"], "dataset.features.user_id: unknown kind 'ids'; did you mean 'id'?"),
         (["dataset.tables.users.onn=x"], "dataset.tables.users: unknown key 'onn'; did you mean 'on'?"),
+        (["model.trunk=mmoo"], "model.trunk: unknown kind 'mmoo'; did you mean 'mmoe'?"),
         (["dataset=synthetc"], "unknown dataset 'synthetc'; did you mean 'synthetic'?"),
         (["dataset.tasks.like.label=nope"], "dataset: task 'like' names label 'nope'"),
         (["train.epochs=many"], "train.epochs: Input should be a valid integer"),
