@@ -93,10 +93,9 @@ def test_other_tasks_vectors_stay_to_the_bit(optimizer: str):
 
 
 def naive(ranker: Ranker, values: dict[int, tf.Tensor], batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """STEM-Net of one layer with a loop over tasks, experts and gates, in float64: {task: logit}."""
+    """STEM-Net with a loop over layers, tasks, experts and gates, in float64: {task: logit}."""
     value = lambda variable: values[id(variable)]  # noqa: E731
     tables = {name: tf.split(value(t.table), len(GROUPS), axis=1) for name, t in ranker.lookups.tables.items()}
-    (cgc,) = ranker.trunk.layers
     numbers = tf.cast(tf.stack([batch[n] for n in ("age", "popularity", "age_missing")], axis=1), tf.float64)
 
     def represent(group: int) -> tf.Tensor:
@@ -107,20 +106,27 @@ def naive(ranker: Ranker, values: dict[int, tf.Tensor], batch: dict[str, tf.Tens
         )
         return tf.concat([tf.gather(users, batch["user"]), tf.gather(items, batch["item"]), history, numbers], 1)
 
-    def expert(e: int, x: tf.Tensor) -> tf.Tensor:
+    def expert(cgc: Any, e: int, x: tf.Tensor) -> tf.Tensor:
         for kernel, bias in zip(cgc.bank.kernels, cgc.bank.biases, strict=True):
             x = tf.nn.relu(x @ value(kernel)[e] + value(bias)[e])
         return x
 
-    x = [represent(group) for group in range(len(GROUPS))]
     own, shared = ranker.config.trunk.task_experts, ranker.config.trunk.shared_experts
-    outputs = [(k, expert(k * own + i, x[k])) for k in range(len(TASKS)) for i in range(own)]
-    outputs += [(None, expert(len(TASKS) * own + i, x[-1])) for i in range(shared)]
+    x = [represent(group) for group in range(len(GROUPS))]
+    for number, cgc in enumerate(ranker.trunk.layers, 1):
+        outputs = [(k, expert(cgc, k * own + i, x[k])) for k in range(len(TASKS)) for i in range(own)]
+        outputs += [(None, expert(cgc, len(TASKS) * own + i, x[-1])) for i in range(shared)]
+        gates = [(k, x[k] + x[-1], value(cgc.task_gates.kernel)[k]) for k in range(len(TASKS))]
+        if number < len(ranker.trunk.layers):
+            gates.append((None, x[-1], value(cgc.all_gate.kernel)[0]))
+        x = []
+        for k, read, kernel in gates:
+            weights = tf.nn.softmax(read @ kernel)
+            heard = [output if owner in (k, None) else tf.stop_gradient(output) for owner, output in outputs]
+            x.append(sum(weights[:, e : e + 1] * output for e, output in enumerate(heard)))
     logits = {}
     for k, task in enumerate(TASKS):
-        weights = tf.nn.softmax((x[k] + x[-1]) @ value(cgc.task_gates.kernel)[k])
-        heard = [output if owner in (k, None) else tf.stop_gradient(output) for owner, output in outputs]
-        hidden = sum(weights[:, e : e + 1] * output for e, output in enumerate(heard))
+        hidden = x[k]
         tower = ranker.head.towers[task]
         for layer in tower.hidden.layers:
             hidden = tf.nn.relu(hidden @ value(layer.kernel) + value(layer.bias))
@@ -128,8 +134,9 @@ def naive(ranker: Ranker, values: dict[int, tf.Tensor], batch: dict[str, tf.Tens
     return logits
 
 
-def test_it_is_the_papers_network():
-    ranker, batch = stem(trunk={"shared_experts": 1, "task_experts": 2}), batch_of(12)
+@pytest.mark.parametrize("trunk", [{}, PLE])
+def test_it_is_the_papers_network(trunk: dict[str, Any]):
+    ranker, batch = stem(trunk={**trunk, "shared_experts": 1, "task_experts": 2}), batch_of(12)
     copies = {id(v): tf.cast(v, tf.float64) for v in ranker.trainable_variables}
     y = {task: tf.cast(batch[f"label_{task}"], tf.float64) for task in TASKS}
     shown = tf.cast(batch["mask_like"], tf.float64)

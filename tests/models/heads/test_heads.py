@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +14,7 @@ from models.heads.independent import Independent
 from models.heads.scores import Probability, Value, conjunction
 from models.losses import log_add_exp, log_loss
 from tests.models.layer_contract import check_layer
+from tests.models.naive import Values, check_parity
 
 TASKS = {
     "click": Task(label="is_click"),
@@ -105,6 +108,50 @@ def test_log_add_exp_shares_the_gradient_where_both_are_equal():
         y = log_add_exp(x, tf.identity(x))
     np.testing.assert_allclose(y, np.array([2, 1e3, -1e3]) + np.log(2))
     np.testing.assert_allclose(tape.gradient(y, x), [1, 1, 1])
+
+
+def network(values: Iterator[tf.Tensor], hidden: int, x: tf.Tensor) -> tf.Tensor:
+    """`hidden` relu layers and a linear one."""
+    for _ in range(hidden):
+        x = tf.nn.relu(x @ next(values) + next(values))
+    return x @ next(values) + next(values)
+
+
+def both(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.math.log(p), tf.math.log(1 - p)
+
+
+def naive_independent(values: Values, by_task: dict[str, tf.Tensor], shared: tf.Tensor) -> dict[str, object]:
+    del shared
+    weights = iter(values)
+    outputs = {name: network(weights, 2, by_task[name])[:, 0] for name in TASKS}
+    return {**{name: both(1 / (1 + tf.exp(-outputs[name]))) for name in RATES}, "watch": (outputs["watch"],)}
+
+
+def naive_dlen(values: Values, by_task: dict[str, tf.Tensor], shared: tf.Tensor) -> dict[str, object]:
+    """Eq. 1, 4, 9 and 10; ratio x rate: 0.3 x 0.3 for click, 0.1 x 0.02 for like."""
+    weights, bounds = iter(values), {"click": 0.09, "like": 0.002}
+    up = 1 / (1 + tf.exp(-network(weights, 2, shared)[:, 0]))
+    scores: dict[str, object] = {"up": both(up)}
+    for name in TASKS:
+        outputs = network(weights, 1, by_task[name])
+        if name not in bounds:
+            scores[name] = (outputs[:, 0],)
+            continue
+        given, without = 1 / (1 + tf.exp(-outputs[:, 0])), bounds[name] / (1 + tf.exp(-outputs[:, 1]))
+        scores[name] = both(given * up + without * (1 - up))
+        scores[f"{name}_and_up"] = both(given * up)
+    return scores
+
+
+def test_the_independent_head_in_outputs_and_gradients():
+    head = Independent(TASKS, IndependentHead(tower_units=(3, 2)), {**RATES, "watch": 1.5})
+    check_parity(head, (BY_TASK, SHARED), naive_independent)
+
+
+def test_the_dlen_head_in_outputs_and_gradients():
+    config = DlenHead(tower_units=(3,), state_units=(4, 3), ratios={"like": 0.1})
+    check_parity(Dlen(TASKS, config, RATES), (BY_TASK, SHARED), naive_dlen)
 
 
 def test_contract_of_the_independent_head(tmp_path):

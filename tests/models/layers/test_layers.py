@@ -16,6 +16,7 @@ from models.layers.piecewise_linear import PiecewiseLinear
 from models.layers.softmax_gates import SoftmaxGates
 from models.layers.tower import Tower
 from tests.models.layer_contract import check_layer
+from tests.models.naive import Values, check_parity
 
 DRAW = np.random.default_rng(0)
 FLAT = tf.constant(DRAW.normal(size=(6, 5)), tf.float32)
@@ -128,3 +129,40 @@ def test_piecewise_linear_bins_by_hand():
     np.testing.assert_allclose(found, expected)
     with pytest.raises(ValueError, match="increase"):
         PiecewiseLinear([[0.0, 0.0, 1.0]])
+
+
+def naive_periodic(values: Values, x: tf.Tensor) -> tf.Tensor:
+    """Number by number, wave by wave (eq. 3)."""
+    columns = []
+    for number, frequencies in zip(tf.unstack(x, axis=1), tf.unstack(values[0]), strict=True):
+        angles = [2 * np.pi * c * number for c in tf.unstack(frequencies)]
+        columns += [number, *map(tf.sin, angles), *map(tf.cos, angles)]
+    return tf.stack(columns, axis=1)
+
+
+EDGES = [[-1.0, 0.0, 0.5, 2.0], [-2.0, 1.0, 2.0, 4.0]]
+NUMBERS = tf.constant([[-3.0, -2.5], [-0.5, 0.3], [0.2, 1.5], [1.7, 3.0], [5.0, 9.0]])
+"""A row for each bin, and one beyond each end."""
+
+
+def naive_piecewise_linear(values: Values, x: tf.Tensor) -> tf.Tensor:
+    """Value by value, bin by bin (eq. 1)."""
+    assert not values
+
+    def filled(x: tf.Tensor, t: int, edges: list[float]) -> tf.Tensor:
+        if t > 0 and x < edges[t]:
+            return tf.zeros((), tf.float64)
+        if t < len(edges) - 2 and x >= edges[t + 1]:
+            return tf.ones((), tf.float64)
+        return (x - edges[t]) / (edges[t + 1] - edges[t])
+
+    rows = [[filled(row[i], t, e) for i, e in enumerate(EDGES) for t in range(len(e) - 1)] for row in tf.unstack(x)]
+    return tf.stack([tf.stack(row) for row in rows])
+
+
+def test_periodic_in_outputs_and_gradients():
+    check_parity(Periodic(frequencies=3, sigma=0.3), (FLAT,), naive_periodic)
+
+
+def test_piecewise_linear_in_outputs_and_gradients():
+    check_parity(PiecewiseLinear(EDGES), (NUMBERS,), naive_piecewise_linear)
