@@ -162,13 +162,17 @@ class Ranker(tfrs.Model):
         return side_by_side(embedded, self.read_whole) if self.read_whole else None
 
     def score(
-        self, features: tf.Tensor, training: bool = False, sequences: Sequences | None = None
+        self, embedded: Embedded, features: tf.Tensor, training: bool = False, position: tf.Tensor | None = None
     ) -> dict[str, Score]:
-        """`represent`'s output -> {output: score}: interactions, dropout, trunk, then head. Dense; no lookups."""
+        """What was looked up, and `represent`'s output of it -> {output: score}: interactions, dropout, trunk, then head, with the
+        logits from beside. Dense; no lookups."""
         kept = self.dropout(self.interactions(features), training=training)
         shared = kept[:, -1] if kept.shape.rank == 3 else kept
+        sequences = self.sequences(embedded)
         given = (kept,) if sequences is None else (kept, sequences)
-        scores: dict[str, Score] = self.head(self.trunk(*given, training=training), shared, training=training)
+        by_task = self.trunk(*given, training=training)
+        biases = self.beside(embedded, position, training=training)
+        scores: dict[str, Score] = self.head(by_task, shared, training=training, biases=biases)
         return scores
 
     def labels(self, batch: Tensors) -> dict[str, tf.Tensor]:
@@ -219,8 +223,7 @@ class Ranker(tfrs.Model):
         """
         features = self.represent(embedded)
         position = labels.get(POSITION) if training else None
-        scores = self.score(features, training, self.sequences(embedded))
-        scores = self.beside(scores, embedded, position, training=training)
+        scores = self.score(embedded, features, training, position)
         losses = {
             name: weighted_mean(row_losses(self.tasks[name].objective, labels[label_column(name)], scores[name]), rows)
             for name, rows in self.row_weights(labels).items()
@@ -249,8 +252,7 @@ class Ranker(tfrs.Model):
     def call(self, inputs: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
         """Predictions: {output: float32 (batch,)}."""
         embedded = self.embed(inputs)
-        scores = self.score(self.represent(embedded), training, self.sequences(embedded))
-        scores = self.beside(scores, embedded, training=training)
+        scores = self.score(embedded, self.represent(embedded), training)
         return {name: scores[name].prediction for name in self.head.output_names(self.tasks)}
 
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:

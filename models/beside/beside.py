@@ -11,12 +11,13 @@ import tensorflow as tf
 from features.frozen import Frozen
 from features.layout import Layout
 from features.spec import Task
-from models.heads.scores import Score
 from models.lookups import Embedded
 
 
 class Beside(tf.keras.layers.Layer, abc.ABC):
-    """Changes the head's scores by what is known of an impression's circumstances. A new kind is a file with one subclass.
+    """What an impression's circumstances add to the logits of its tasks. A new kind is a file with one subclass.
+
+    The head adds it to its towers' logits, before it composes probabilities of them; see `Head`.
 
     Args:
         layout: what Transform hands over.
@@ -24,25 +25,21 @@ class Beside(tf.keras.layers.Layer, abc.ABC):
         config: this part of the model's configuration, of class `CONFIG`.
 
     Shapes:
-        input: {output: score of (batch,)}, the batch after its lookups, and int64 (batch,) positions.
-        output: the same outputs.
+        input: the batch after its lookups, and int64 (batch,) positions.
+        output: {task: float32 (batch,)}, of the tasks it says something of.
     """
 
     CONFIG: ClassVar[type[Frozen]]
 
     def __init__(self, layout: Layout, tasks: Mapping[str, Task], config: Frozen, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)  # scores stay float32
+        super().__init__(autocast=False, **kwargs)  # each part casts what it reads
         self.layout, self.tasks, self.config = layout, dict(tasks), config
 
     @abc.abstractmethod
     def call(
-        self,
-        scores: dict[str, Score],
-        embedded: Embedded,
-        position: tf.Tensor | None = None,
-        training: bool | None = None,
-    ) -> dict[str, Score]:
-        """Scores of the same outputs. Without `position`, as in serving, it counts as missing in every row."""
+        self, embedded: Embedded, position: tf.Tensor | None = None, training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
+        """{task: logit}. Without `position`, as in serving, it counts as missing in every row."""
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON values only."""

@@ -6,26 +6,22 @@ import tensorflow as tf
 
 from models.beside.beside import Beside
 from models.config import NothingBeside
-from models.heads.scores import Score
 from models.lookups import Embedded
 
 
 class Nothing(Beside):
-    """The head's scores are final.
+    """Adds nothing.
 
     Shapes:
-        input and output: {output: score of (batch,)}.
+        input: the batch after its lookups, and int64 (batch,) positions.
+        output: {}.
     """
 
     CONFIG = NothingBeside
 
     def call(
-        self,
-        scores: dict[str, Score],
-        embedded: Embedded,
-        position: tf.Tensor | None = None,
-        training: bool | None = None,
-    ) -> dict[str, Score]:
-        """The scores as they are."""
+        self, embedded: Embedded, position: tf.Tensor | None = None, training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
+        """{}."""
         del embedded, position, training
-        return scores
+        return {}

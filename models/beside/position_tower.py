@@ -13,27 +13,26 @@ from features.layout import Layout
 from features.spec import Task
 from models.beside.beside import Beside
 from models.config import PositionTower as PositionTowerConfig
-from models.heads.scores import Probability, Score
 from models.layers.dropout import Dropout
 from models.layers.tower import Tower
 from models.lookups import Embedded
 
 
 class PositionTower(Beside):
-    """Adds a logit of the position to each binary task's: ``P(task) = sigmoid(logit(head) + tower([onehot(position), context]))``.
+    """A logit of the position for each binary task's tower: ``P(task) = sigmoid(tower(x_task) + position_tower([onehot(position),
+    context]))`` with independent towers; what heads that compose probabilities add it to, they say.
 
     In training it sees where an item was shown, a share of `position_dropout` of the rows apart, and learns how that raises or
     lowers interactions; so the rest of the model need not. Everywhere else the position counts as missing (row 0 of the
-    one-hot code): what it learned of such rows is one number a task, which changes no order. The context's part stays.
-    The first layer of a one-hot code is an embedding of each position. Regressions and what a head adds to the tasks'
-    outputs stay as they are.
+    one-hot code): what it learned of such rows is one number a task, which changes no order of a tower's logits. The
+    context's part stays. The first layer of a one-hot code is an embedding of each position. Regressions stay as they are.
 
     Raises:
         ModelError: if the layout has no positions, a context feature is none or a list, or no task is binary.
 
     Shapes:
-        input: {output: score of (batch,)}, the batch after its lookups, and int64 (batch,) positions: 0 is missing.
-        output: the same outputs.
+        input: the batch after its lookups, and int64 (batch,) positions: 0 is missing.
+        output: {binary task: float32 (batch,)}.
 
     Paper: Zhao et al., Recommending What Video to Watch Next, RecSys 2019, section 4.3.
     """
@@ -49,20 +48,15 @@ class PositionTower(Beside):
         self.tower = Tower(config.units, [0.0] * len(self.binary), name="tower", dtype=self.dtype_policy)
 
     def call(
-        self,
-        scores: dict[str, Score],
-        embedded: Embedded,
-        position: tf.Tensor | None = None,
-        training: bool | None = None,
-    ) -> dict[str, Score]:
-        """The scores, those of binary tasks with the tower's logits."""
+        self, embedded: Embedded, position: tf.Tensor | None = None, training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
+        """{binary task: logit}."""
         if position is None:
             position = tf.zeros(tf.shape(embedded.numbers)[:1], tf.int64)
         kept = self.dropout(tf.ones(tf.shape(position)), training=training) > 0
         code = tf.one_hot(tf.where(kept, position, 0), self.layout.positions, dtype=self.compute_dtype)
         logits = self.tower(tf.concat([code, *self._context(embedded)], axis=1), training=training)
-        added = {name: _plus(scores[name], logits[:, place]) for place, name in enumerate(self.binary)}
-        return {**scores, **added}
+        return {name: logits[:, place] for place, name in enumerate(self.binary)}
 
     def _context(self, embedded: Embedded) -> list[tf.Tensor]:
         """(batch, width) of each context feature; of several vectors a feature the shared one, which is last."""
@@ -71,13 +65,6 @@ class PositionTower(Beside):
         for columns, specs in ((embedded.numbers, self.layout.numbers()), (embedded.flags, self.layout.flags())):
             parts += [columns[:, place, None] for place, spec in enumerate(specs) if spec.name in self.context]
         return [tf.cast(part, self.compute_dtype) for part in parts]
-
-
-def _plus(score: Score, logit: tf.Tensor) -> Score:
-    """The probability whose log-odds are higher by `logit`."""
-    if not isinstance(score, Probability):
-        raise TypeError(f"a binary task's score is a Probability; got {type(score).__name__}")
-    return Probability.from_logit(score.log_p - score.log_not_p + logit)
 
 
 def _check(layout: Layout, binary: list[str], config: PositionTowerConfig) -> None:

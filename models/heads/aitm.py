@@ -10,7 +10,7 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.spec import Task
 from models.config import AitmHead, chain_problem, children, parents_first
-from models.heads.head import Head
+from models.heads.head import Head, biased
 from models.heads.scores import Score, score_of, start_of
 from models.layers.information_transfer import InformationTransfer
 from models.layers.mlp import Mlp
@@ -28,7 +28,8 @@ class Aitm(Head):
     reads q_t.
 
     In training the behavioural expectation calibrator is added to the loss:
-    ``alpha sum over tasks with a parent of mean over all rows of max(P(task) - P(parent), 0)``.
+    ``alpha sum over tasks with a parent of mean over all rows of max(P(task) - P(parent), 0)``, of probabilities with
+    their biases.
 
     Biases start where P(task) is the task's rate.
 
@@ -75,7 +76,13 @@ class Aitm(Head):
         }
         super().build(input_shape)
 
-    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+    def call(
+        self,
+        inputs: dict[str, tf.Tensor],
+        shared: tf.Tensor,
+        training: bool | None = None,
+        biases: Mapping[str, tf.Tensor] | None = None,
+    ) -> dict[str, Score]:
         """{task: score}."""
         del shared
         known = dict(inputs)
@@ -85,7 +92,7 @@ class Aitm(Head):
                 known[name] = self.attention(transferred, inputs[name])
         scores: dict[str, Score] = {}
         for name, tower in self.towers.items():
-            scores[name] = score_of(self.tasks[name], tower(known[name], training=training)[:, 0])
+            scores[name] = score_of(self.tasks[name], biased(tower(known[name], training=training), name, biases)[:, 0])
         if training:
             self.add_loss(self.config.calibrator_weight * self._excess(scores))
         return scores

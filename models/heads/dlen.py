@@ -11,7 +11,7 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.spec import Task
 from models.config import UP, DlenHead, and_up
-from models.heads.head import Head
+from models.heads.head import Head, biased
 from models.heads.scores import Probability, Score, conjunction, logit, score_of, start_of
 from models.layers.tower import Tower
 from models.losses import log_add_exp
@@ -28,6 +28,9 @@ class Dlen(Head):
     Only the bound alpha tells UP from its opposite, so training must start on the right side of it: P(UP) starts at `prior`,
     P(task|not UP) at alpha / 2, and P(task|UP) where P(task) is the task's rate, by eq. 1. A regression task has no positive
     state; it gets a plain tower.
+
+    A task's bias goes to both its logits, a and b, and none to UP: where an item is shown changes what the user does, not what
+    the user prefers. So ``P(task, UP) <= P(task)``, and alpha bounds P(task|not UP), with it as without.
 
     Shapes:
         input: {task: (batch, width)} and the trunk's input (batch, in).
@@ -70,13 +73,19 @@ class Dlen(Head):
         without = self.bounds[task] / 2
         return logit((self.rates[task] - without * (1 - self.prior)) / self.prior)
 
-    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+    def call(
+        self,
+        inputs: dict[str, tf.Tensor],
+        shared: tf.Tensor,
+        training: bool | None = None,
+        biases: Mapping[str, tf.Tensor] | None = None,
+    ) -> dict[str, Score]:
         """{task: score, "up": score, "<task>_and_up": score}."""
         up = Probability.from_logit(self.state(shared, training=training)[:, 0])
         scores: dict[str, Score] = {}
         joint: dict[str, Score] = {}
         for name, tower in self.towers.items():
-            outputs = tower(inputs[name], training=training)
+            outputs = biased(tower(inputs[name], training=training), name, biases)
             if name in self.bounds:
                 given = Probability.from_logit(outputs[:, 0])
                 scores[name] = compose(up, given, bounded(outputs[:, 1], self.bounds[name]))

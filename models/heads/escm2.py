@@ -29,6 +29,8 @@ class Escm2(Esmm):
     with one; L_t is ESMM's loss over all impressions, R_t the mean over rows where neither task's mask is 0, by the
     task's sample weights.
 
+    Biases are in all of it, as in ESMM's: propensities and errors are those of the probabilities that are trained.
+
     Propensities are constants: no gradient of R reaches P(parent). It does reach both P(task|parent) and the imputation,
     through both terms. Authors' code published with PaddleRec multiplies `ipw` by (rows / positive parents) and caps weights
     at 15; here weights are the paper's, and the cap is `min_propensity`'s. The paper leaves the imputation's
@@ -67,13 +69,19 @@ class Escm2(Esmm):
             for name, parent in (self.parents.items() if config.form == "dr" else ())
         }
 
-    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+    def call(
+        self,
+        inputs: dict[str, tf.Tensor],
+        shared: tf.Tensor,
+        training: bool | None = None,
+        biases: Mapping[str, tf.Tensor] | None = None,
+    ) -> dict[str, Score]:
         """{task: score, "<task>_given_<parent>": score, "imputed/<task>": score}."""
         imputed: dict[str, Score] = {
             _imputed(name): Value(tf.math.softplus(tower(shared, training=training)[:, 0]))
             for name, tower in self.imputations.items()
         }
-        return {**super().call(inputs, shared, training=training), **imputed}
+        return {**super().call(inputs, shared, training=training, biases=biases), **imputed}
 
     def loss_weight(self, task: str) -> float:
         """lambda_g for a task with a parent."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from features.errors import ModelError
 from features.spec import Task
 from models.config import ChainHead, EsmmHead, chain_problem, given, parents_first
-from models.heads.head import Head
+from models.heads.head import Head, biased
 from models.heads.scores import Probability, Score, conjunction, logit, score_of, start_of
 from models.layers.tower import Tower
 
@@ -21,7 +21,7 @@ class Esmm(Head):
     ``P(task) = P(parent) P(task|parent)``, ``P(task|parent) = sigmoid(tower(x_task))``: the paper's pCTCVR = pCTR x pCVR (eq. 1), for
     chains and trees of any length. The losses are the tasks' own, of P(task) over all impressions (eq. 3): none looks at
     the rows with a positive parent alone. A task without parent has ``P(task) = sigmoid(tower(x_task))``, a regression a plain
-    tower.
+    tower. A task's bias goes to its tower's logit: what raises P(parent) raises P(task) by the product.
 
     Products are sums of logarithms, so that neither losses nor gradients vanish far down a chain. Biases start where P(task)
     is the task's rate: at ``logit(rate / the parent's rate)``.
@@ -70,10 +70,19 @@ class Esmm(Head):
             )
         return logit(rate / of_parent)
 
-    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+    def call(
+        self,
+        inputs: dict[str, tf.Tensor],
+        shared: tf.Tensor,
+        training: bool | None = None,
+        biases: Mapping[str, tf.Tensor] | None = None,
+    ) -> dict[str, Score]:
         """{task: score, "<task>_given_<parent>": score}."""
         del shared
-        outputs = {name: tower(inputs[name], training=training)[:, 0] for name, tower in self.towers.items()}
+        outputs = {
+            name: biased(tower(inputs[name], training=training), name, biases)[:, 0]
+            for name, tower in self.towers.items()
+        }
         scores: dict[str, Score] = {}
         for name in parents_first(self.tasks):
             task = self.tasks[name]

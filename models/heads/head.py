@@ -26,7 +26,9 @@ class Head(tf.keras.layers.Layer, abc.ABC):
             start there, so that the first steps are not spent on learning that sparse tasks are sparse.
 
     Shapes:
-        input: {task: (batch, width)} from the trunk, and the trunk's own input (batch, in).
+        input: {task: (batch, width)} from the trunk, the trunk's own input (batch, in), and biases {task: (batch,)}: what
+            `models.beside` adds to the logits of each task's tower (`biased`), so that all that a head makes of them holds
+            with it, too.
         output: {name: score of (batch,)}, all of `output_names` among the names; others serve `auxiliary_loss` alone.
     """
 
@@ -39,7 +41,13 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         self.rates = {name: float(rate) for name, rate in rates.items()}
 
     @abc.abstractmethod
-    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+    def call(
+        self,
+        inputs: dict[str, tf.Tensor],
+        shared: tf.Tensor,
+        training: bool | None = None,
+        biases: Mapping[str, tf.Tensor] | None = None,
+    ) -> dict[str, Score]:
         """{name: score}."""
 
     @classmethod
@@ -71,3 +79,8 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         """The head that `get_config` describes."""
         tasks = {name: Task.model_validate(task) for name, task in config["tasks"].items()}
         return cls(**{**config, "tasks": tasks, "config": cls.CONFIG.model_validate(config["config"])})
+
+
+def biased(logits: tf.Tensor, task: str, biases: Mapping[str, tf.Tensor] | None) -> tf.Tensor:
+    """A tower's logits, (batch, logits), each plus the task's bias, if it has one."""
+    return logits + biases[task][:, None] if biases and task in biases else logits

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from features.spec import Task
 from models.config import IndependentHead
-from models.heads.head import Head
+from models.heads.head import Head, biased
 from models.heads.scores import Score, score_of, start_of
 from models.layers.tower import Tower
 
@@ -48,10 +48,16 @@ class Independent(Head):
             for name, task in tasks.items()
         }
 
-    def call(self, inputs: dict[str, tf.Tensor], shared: tf.Tensor, training: bool | None = None) -> dict[str, Score]:
+    def call(
+        self,
+        inputs: dict[str, tf.Tensor],
+        shared: tf.Tensor,
+        training: bool | None = None,
+        biases: Mapping[str, tf.Tensor] | None = None,
+    ) -> dict[str, Score]:
         """{task: score}."""
         del shared
         return {
-            name: score_of(self.tasks[name], tower(inputs[name], training=training)[:, 0])
+            name: score_of(self.tasks[name], biased(tower(inputs[name], training=training), name, biases)[:, 0])
             for name, tower in self.towers.items()
         }

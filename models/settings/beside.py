@@ -11,13 +11,13 @@ from models.settings.base import Rate
 
 
 class NothingBeside(Frozen):
-    """The head's scores are final."""
+    """The head's towers are all there is."""
 
     kind: Literal["none"] = "none"
 
 
 class PositionTower(Frozen):
-    """A shallow network of the position whose logit is added in training (Zhao et al., RecSys 2019, section 4.3).
+    """A shallow network of the position whose logit is added to that of each task's tower (Zhao et al., RecSys 2019, section 4.3).
 
     The served model is not told the position: there it counts as missing.
     """
@@ -27,7 +27,7 @@ class PositionTower(Frozen):
     """Hidden layers; may be empty."""
     position_dropout: Rate = 0.1
     """Share of training rows whose position counts as missing. With 0, and no position missing in the log, what the tower adds
-    in serving is never learned: orders do not suffer, probabilities do."""
+    in serving is never learned: orders by one tower do not suffer, probabilities do."""
     context: tuple[str, ...] = ()
     """Features (device, page; no lists) that the tower reads too, in serving as well; the trunk keeps them."""
 

@@ -246,5 +246,5 @@ def picture(model: ModelConfig) -> str:
     if model.interactions.kind != "none":
         notes.append(f"x goes through interactions first: {model.interactions.kind}")
     if model.beside.kind == "position_tower":
-        notes.append("beside: a small tower of the position, whose logit is added to each task's in training")
+        notes.append("beside: a small tower of the position, whose logit is added to that of each task's tower")
     return "\n".join([*(part.strip("\n") for part in parts), *notes])

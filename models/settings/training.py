@@ -73,8 +73,8 @@ class TrainConfig(Frozen):
     """Keeps exponential moving averages of all weights, of which the last ``1 / (1 - ema_decay)`` steps make the most (0.999: a
     thousand); validation and export take the averages. Tables take twice the memory. null: the weights as they are."""
     xla: Literal["auto", "on", "off"] = "auto"
-    """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster. Each size of batch is compiled once: an
-    epoch has two, for its last batch is smaller unless the rows are a multiple of `batch_size`."""
+    """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster. It is compiled once a training, for
+    batches of `batch_size`; smaller ones (an epoch's last) go through the plain graph."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     strategy: StrategyConfig = NoStrategy()
     """Devices and machines that train together. ``batch_size`` is what all of them see in one step together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,11 @@ import tensorflow as tf
 from features.errors import ModelError
 from models.arrow_stream import stream_tensors
 from models.config import TrainConfig
+from models.lookups import Embedded
 from models.optimizers import build_optimizer
 from models.ranker import Ranker
 from models.training.averaging import Gradient, WeightAverage
-from models.training.replicas import shares_of, sum_over_replicas
+from models.training.replicas import part_of, shares_of, sum_over_replicas
 
 NEVER = np.iinfo(np.int64).max
 Batch = Mapping[str, tf.Tensor]
@@ -38,7 +40,9 @@ class TrainStep(tf.Module):
     """Changes a ranker by one batch at a time.
 
     Table lookups and sparse row updates stay outside of XLA, which would turn sparse gradients into dense ones; trunk, head
-    and loss are one function that XLA may compile. Losses are summed on the device, so that no step waits for a number.
+    and loss are one function that XLA may compile. XLA makes a program for one size of batch, and here only for that of
+    `batch_size`: an epoch's smaller last batch goes through the same function as a plain graph, or it would cost a second
+    compilation. Losses are summed on the device, so that no step waits for a number.
 
     Checkpoints hold its variables: the optimizer's, the weights' averages and the epoch's sums.
 
@@ -70,7 +74,9 @@ class TrainStep(tf.Module):
         self.first_bad = tf.Variable(tf.fill([len(self.names)], tf.constant(NEVER, tf.int64)), trainable=False)
         self._ranker = ranker
         self._decay_by_step = config.decay_task_weights == "step"
-        self._dense = compiled(ranker.dense_loss, jit_compile=use_xla(config))
+        self._batch_size = config.batch_size
+        self._plain = compiled(ranker.dense_loss)
+        self._xla = compiled(ranker.dense_loss, jit_compile=True) if use_xla(config) else None
         self._step = self._traced(signature)
 
     def __call__(self, batch: Any) -> None:
@@ -128,13 +134,27 @@ class TrainStep(tf.Module):
         shares = None if own is None else shares_of(ranker.loss_rows(labels), own)
         with tf.GradientTape() as tape:
             embedded = ranker.embed(batch)
-            loss, losses = self._dense(embedded, labels, training=True, shares=shares)
+            loss, losses = self._dense(embedded, labels, shares)
         variables = ranker.trainable_variables
         gradients = tape.gradient(loss, variables)
         if own is not None:  # before they are clipped: the norm is that of the whole batch's gradient
             gradients = sum_over_replicas(gradients)
         self._apply(list(zip(gradients, variables, strict=True)), summed=own is not None)
         return tf.stack([loss, *(losses[name] for name in ranker.tasks)])
+
+    def _dense(self, embedded: Embedded, labels: Batch, shares: Batch | None) -> Any:
+        """`Ranker.dense_loss` in training, under XLA where that is on and this replica's part of the batch has its usual size."""
+        arguments = {"embedded": embedded, "labels": labels, "training": True, "shares": shares}
+        if self._xla is None:
+            return self._plain(**arguments)
+        replica = tf.distribute.get_replica_context()
+        part = part_of(self._batch_size, replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
+        rows = tf.shape(next(iter(labels.values())))[0]
+        return tf.cond(
+            tf.equal(rows, part.stop - part.start),
+            functools.partial(self._xla, **arguments),
+            functools.partial(self._plain, **arguments),
+        )
 
     def _apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]], summed: bool) -> None:
         if self.average:

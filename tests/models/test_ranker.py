@@ -71,7 +71,8 @@ def test_escm2_weighs_its_three_terms_in_training_alone(form: str):
     plain, losses = ranker.dense_loss(ranker.embed(batch), ranker.labels(batch))
     expected = losses["click"] + 2.0 * losses["like"] + losses["watch"] + 0.2 * losses["buy"]
     assert float(plain) == pytest.approx(float(expected), rel=1e-5)
-    scores = ranker.score(ranker.represent(ranker.embed(batch)))
+    embedded = ranker.embed(batch)
+    scores = ranker.score(embedded, ranker.represent(embedded))
     risk = ranker.head.risk("buy", scores, ranker.labels(batch))
     assert float(ranker.compute_loss(batch, training=True)) == pytest.approx(float(expected + 0.3 * risk), rel=1e-5)
 

@@ -189,7 +189,7 @@ def test_xla_gives_the_losses_of_the_plain_graph(data: TrainingData) -> None:
         tf.keras.utils.set_random_seed(5)
         ranker = build_ranker(LAYOUT, TASKS, plain, RATES)
         curves = []
-        step = TrainStep(ranker, TRAIN.model_copy(update={"xla": xla}), SPECS, 24)
+        step = TrainStep(ranker, TRAIN.model_copy(update={"xla": xla, "batch_size": 64}), SPECS, 24)
         batch = tensors(transformed_table(64))
         for _ in range(5):
             step(batch)

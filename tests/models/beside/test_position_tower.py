@@ -18,7 +18,7 @@ from models.beside.nothing import Nothing
 from models.beside.position_tower import PositionTower
 from models.config import ModelConfig, NothingBeside, TrainConfig
 from models.config import PositionTower as Config
-from models.heads.scores import Probability, Score, Value
+from models.heads.scores import Score
 from models.lookups import Embedded
 from models.ranker import Ranker, build_ranker
 from models.training.step import TrainStep
@@ -29,7 +29,6 @@ from tests.models.rankers import LAYOUT, RATES, batch_of, model_config
 TASKS = {name: rankers.TASKS[name] for name in ("click", "like", "watch")}
 ROWS = 6
 DRAW = np.random.default_rng(5)
-LOGITS = DRAW.normal(0, 2, (ROWS, 2))
 VECTORS, NUMBERS, FLAGS = DRAW.normal(size=(ROWS, 4)), DRAW.normal(size=(ROWS, 2)), np.eye(ROWS)[:, :1]
 POSITIONS = np.array([0, 1, 7, 3, 3, 5])
 CONFIG = Config(units=(3,), context=("user", "age"))
@@ -39,16 +38,11 @@ def constant(values: npt.NDArray[np.float64]) -> tf.Tensor:
     return tf.constant(values, tf.float32)
 
 
-def scores_of() -> dict[str, Score]:
-    click, like = (Probability.from_logit(constant(LOGITS[:, i])) for i in range(2))
-    return {"click": click, "like": like, "watch": Value(constant(LOGITS[:, 0]))}
-
-
 EMBEDDED = Embedded({"user": constant(VECTORS)}, {}, {}, constant(NUMBERS), constant(FLAGS))
 
 
 def naive(weights: list[npt.NDArray[np.float64]], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(rows, tasks): log-odds by loops, relu between the two layers."""
+    """(rows, tasks): logits by loops, relu between the two layers."""
     w1, b1, w2, b2 = weights
     found = np.zeros((ROWS, 2))
     for row in range(ROWS):
@@ -56,7 +50,7 @@ def naive(weights: list[npt.NDArray[np.float64]], positions: npt.NDArray[np.int6
         x = [*code, *VECTORS[row], NUMBERS[row, 0], FLAGS[row, 0]]
         hidden = [max(0.0, b1[j] + sum(x[i] * w1[i, j] for i in range(len(x)))) for j in range(3)]
         for task in range(2):
-            found[row, task] = LOGITS[row, task] + b2[task] + sum(hidden[j] * w2[j, task] for j in range(3))
+            found[row, task] = b2[task] + sum(hidden[j] * w2[j, task] for j in range(3))
     return found
 
 
@@ -67,7 +61,7 @@ def weights_of(layer: PositionTower) -> list[npt.NDArray[np.float64]]:
 def built() -> PositionTower:
     tf.keras.utils.set_random_seed(3)
     layer = PositionTower(LAYOUT, TASKS, CONFIG)
-    layer(scores_of(), EMBEDDED)
+    layer(EMBEDDED)
     for variable in layer.trainable_variables:
         variable.assign(constant(np.random.default_rng(len(variable.shape)).normal(size=variable.shape)))
     return layer
@@ -76,13 +70,11 @@ def built() -> PositionTower:
 @pytest.mark.parametrize("positions", [POSITIONS, None])
 def test_outputs_equal_the_formula(positions: npt.NDArray[np.int64] | None) -> None:
     layer = built()
-    found = layer(scores_of(), EMBEDDED, None if positions is None else tf.constant(positions))
+    found = layer(EMBEDDED, None if positions is None else tf.constant(positions))
     expected = naive(weights_of(layer), np.zeros(ROWS, int) if positions is None else positions)
     for place, task in enumerate(("click", "like")):
-        np.testing.assert_allclose(found[task].prediction, 1 / (1 + np.exp(-expected[:, place])), rtol=1e-4)
-        np.testing.assert_allclose(tf.exp(found[task].log_not_p), 1 / (1 + np.exp(expected[:, place])), rtol=1e-4)
-    assert found["watch"] is not None
-    np.testing.assert_array_equal(found["watch"].prediction, constant(LOGITS[:, 0]))
+        np.testing.assert_allclose(found[task], expected[:, place], rtol=1e-4, atol=1e-5)
+    assert set(found) == {"click", "like"}, "regressions get none"
 
 
 def test_gradients_equal_differences_of_the_formula() -> None:
@@ -93,10 +85,10 @@ def test_gradients_equal_differences_of_the_formula() -> None:
         return sum(math.log1p(math.exp(-z[i, t] if y[i, t] else z[i, t])) for i in range(ROWS) for t in range(2))
 
     with tf.GradientTape() as tape:
-        found = layer(scores_of(), EMBEDDED, tf.constant(POSITIONS))
+        found = layer(EMBEDDED, tf.constant(POSITIONS))
         total = tf.add_n(
             [
-                -tf.reduce_sum(constant(y[:, t]) * found[n].log_p + constant(1 - y[:, t]) * found[n].log_not_p)
+                tf.reduce_sum(tf.math.softplus(tf.where(y[:, t] > 0, -found[n], found[n])))
                 for t, n in enumerate(("click", "like"))
             ]
         )
@@ -111,11 +103,10 @@ def test_gradients_equal_differences_of_the_formula() -> None:
 
 
 def test_contracts(tmp_path: pathlib.Path) -> None:
-    pair = Probability((ROWS,), (ROWS,))
-    shapes = {"click": pair, "like": pair, "watch": Value((ROWS,))}
+    shapes = {"click": (ROWS,), "like": (ROWS,)}
     arguments = {"layout": LAYOUT, "tasks": TASKS, "config": CONFIG}
-    check_layer(PositionTower, arguments, (scores_of(), EMBEDDED, tf.constant(POSITIONS)), shapes, tmp_path)
-    assert_close(Nothing(LAYOUT, TASKS, NothingBeside())(scores_of(), EMBEDDED), scores_of())
+    check_layer(PositionTower, arguments, (EMBEDDED, tf.constant(POSITIONS)), shapes, tmp_path)
+    assert Nothing(LAYOUT, TASKS, NothingBeside())(EMBEDDED) == {}
 
 
 @pytest.mark.parametrize(
@@ -137,23 +128,110 @@ def test_what_does_not_fit_is_refused(layout: Layout, tasks: dict[str, Task], co
 def ranker_of(preset: str = "mmoe", **beside: object) -> Ranker:
     tf.keras.utils.set_random_seed(1)
     config = model_config(preset, beside={"kind": "position_tower", "units": (), **beside})
-    return build_ranker(LAYOUT, TASKS, config, RATES)
+    return build_ranker(LAYOUT, rankers.TASKS, config, RATES)
 
 
-@pytest.mark.parametrize("preset", ["mmoe", "dlen"])
-def test_predictions_know_no_position_and_keep_the_main_models_order(preset: str) -> None:
-    ranker, batch = ranker_of(preset), batch_of(64)
+def perturbed(preset: str, **parts: object) -> Ranker:
+    """Far from where training starts, and with a tower that says much."""
+    ranker, draw = ranker_of(preset, **parts), np.random.default_rng(4)
+    towers = [*ranker.head.towers.values(), ranker.beside]
+    for variable in [v for tower in towers for v in tower.trainable_variables]:
+        variable.assign_add(constant(draw.normal(0, 1.5, variable.shape)))
+    return ranker
+
+
+def without_tower(ranker: Ranker, batch: dict[str, tf.Tensor]) -> dict[str, Score]:
+    """What the head says alone."""
+    embedded = ranker.embed(batch)
+    features = ranker.represent(embedded)
+    return ranker.head(ranker.trunk(features), features)
+
+
+def log_odds(score: Score) -> npt.NDArray[np.float64]:
+    return score.log_p.numpy().astype(np.float64) - score.log_not_p.numpy()
+
+
+def scores_at(ranker: Ranker, batch: dict[str, tf.Tensor], serving: bool) -> dict[str, Score]:
+    embedded = ranker.embed(batch)
+    return ranker.score(embedded, ranker.represent(embedded), position=None if serving else batch[POSITION])
+
+
+@pytest.mark.parametrize("preset", ["mmoe", "dlen", "esmm", "escm2", "aitm"])
+def test_predictions_know_no_position_and_the_tower_is_one_number_a_task(preset: str) -> None:
+    ranker, batch = perturbed(preset), batch_of(64)
     predictions = ranker(batch)
     without = {name: values for name, values in batch.items() if name != POSITION}
     assert_close(predictions, ranker(without), rtol=0, atol=0)
-    main = ranker.score(ranker.represent(ranker.embed(batch)))
-    for task in ("click", "like"):
-        p, q = (x.numpy().astype(np.float64) for x in (predictions[task], main[task].prediction))
-        shift = np.log(p / (1 - p)) - np.log(q / (1 - q))
-        np.testing.assert_allclose(shift, shift[0], atol=1e-4)
-        assert abs(shift[0]) > 1e-6, "the tower says nothing"
-        assert np.argsort(p, kind="stable").tolist() == np.argsort(q, kind="stable").tolist()
-    np.testing.assert_array_equal(predictions["watch"], main["watch"].prediction)
+    scores, alone = scores_at(ranker, batch, serving=True), without_tower(ranker, batch)
+    np.testing.assert_array_equal(predictions["watch"], alone["watch"].prediction)
+    towers = {"mmoe": ("click", "like", "buy"), "aitm": ("click", "like", "buy"), "dlen": ()}
+    for output in towers.get(preset, ("click", "like", "buy_given_click")):
+        shift = log_odds(scores[output]) - log_odds(alone[output])
+        np.testing.assert_allclose(shift, shift[0], atol=1e-3)
+        assert abs(shift[0]) > 0.1, "the tower says nothing"
+        assert np.argsort(scores[output].log_p).tolist() == np.argsort(alone[output].log_p).tolist()
+
+
+def probability(logit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 1 / (1 + np.exp(-logit))
+
+
+def biases_of(ranker: Ranker, batch: dict[str, tf.Tensor], serving: bool) -> dict[str, npt.NDArray[np.float64]]:
+    found = ranker.beside(ranker.embed(batch), None if serving else batch[POSITION])
+    return {name: logit.numpy().astype(np.float64) for name, logit in found.items()}
+
+
+@pytest.mark.parametrize("serving", [False, True])
+@pytest.mark.parametrize("preset", ["esmm", "escm2"])
+def test_a_childs_probability_is_its_parents_times_its_own_with_the_tower_too(preset: str, serving: bool) -> None:
+    ranker, batch = perturbed(preset), batch_of(64)
+    p = {name: s.prediction.numpy().astype(np.float64) for name, s in scores_at(ranker, batch, serving).items()}
+    np.testing.assert_allclose(p["buy"], p["click"] * p["buy_given_click"], rtol=1e-5)
+    alone, biases = without_tower(ranker, batch), biases_of(ranker, batch, serving)
+    for task, output in (("click", "click"), ("like", "like"), ("buy", "buy_given_click")):
+        np.testing.assert_allclose(p[output], probability(log_odds(alone[output]) + biases[task]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("serving", [False, True])
+def test_dlen_stays_bayes_rule_with_the_tower(serving: bool) -> None:
+    ranker, batch = perturbed("dlen"), batch_of(64)
+    p = {name: s.prediction.numpy().astype(np.float64) for name, s in scores_at(ranker, batch, serving).items()}
+    alone, biases = without_tower(ranker, batch), biases_of(ranker, batch, serving)
+    np.testing.assert_array_equal(p["up"], alone["up"].prediction)
+    assert np.abs(p["up"] - 0.5).max() < 0.4, "one term of eq. 1 is lost in the other"
+    by_task = ranker.trunk(ranker.represent(ranker.embed(batch)))
+    for task in ("click", "like", "buy"):
+        a, b = (x + biases[task] for x in ranker.head.towers[task](by_task[task]).numpy().astype(np.float64).T)
+        bound = 0.3 * RATES[task]
+        np.testing.assert_allclose(p[f"{task}_and_up"], probability(a) * p["up"], rtol=1e-4)
+        expected = probability(a) * p["up"] + bound * probability(b) * (1 - p["up"])
+        np.testing.assert_allclose(p[task], expected, rtol=1e-4)
+        assert (p[f"{task}_and_up"] <= p[task] * (1 + 1e-6)).all()
+        assert (p[task] - p[f"{task}_and_up"] <= bound * (1 - p["up"]) + 1e-6).all()
+
+
+def test_losses_beside_the_tasks_see_the_probabilities_that_are_trained() -> None:
+    batch = batch_of(64)
+    aitm = perturbed("aitm", position_dropout=0.0)
+    embedded = aitm.embed(batch)
+    scores = aitm.score(embedded, aitm.represent(embedded), True, batch[POSITION])
+    excess = tf.reduce_mean(tf.nn.relu(scores["buy"].prediction - scores["click"].prediction))
+    assert float(tf.add_n(aitm.head.losses)) == pytest.approx(float(0.6 * excess), rel=1e-5)
+    alone = without_tower(aitm, batch)
+    assert abs(float(excess - tf.reduce_mean(tf.nn.relu(alone["buy"].prediction - alone["click"].prediction)))) > 1e-3
+
+    escm2 = perturbed("escm2", position_dropout=0.0)
+    scores, labels = scores_at(escm2, batch, serving=False), escm2.labels(batch)
+    p, o = np.maximum(scores["click"].prediction, escm2.config.head.min_propensity), labels["label_click"]
+    r, y = scores["buy_given_click"].prediction.numpy(), labels["label_buy"].numpy()
+    error = -(y * np.log(r) + (1 - y) * np.log(1 - r))
+    imputed = scores["imputed/buy"].prediction if "imputed/buy" in scores else 0.0
+    rows = (
+        o * error / p
+        if escm2.config.head.form == "ipw"
+        else imputed + o * (error - imputed + (error - imputed) ** 2) / p
+    )
+    assert float(escm2.head.risk("buy", scores, labels)) == pytest.approx(float(np.mean(rows)), rel=1e-3)
 
 
 def test_only_training_reads_the_position_and_some_rows_are_dropped() -> None:
@@ -161,10 +239,9 @@ def test_only_training_reads_the_position_and_some_rows_are_dropped() -> None:
     embedded, labels = ranker.embed(batch), ranker.labels(batch)
     moved = labels | {POSITION: (labels[POSITION] + 1) % 8}
     assert float(ranker.dense_loss(embedded, labels)[0]) == float(ranker.dense_loss(embedded, moved)[0])
-    scores = ranker.score(ranker.represent(embedded))
     everywhere = tf.fill([4_000], tf.constant(5, tf.int64))
-    seen, missing = (ranker.beside(scores, embedded, position)["click"].log_p for position in (everywhere, None))
-    trained = ranker.beside(scores, embedded, everywhere, training=True)["click"].log_p
+    seen, missing = (ranker.beside(embedded, position)["click"] for position in (everywhere, None))
+    trained = ranker.beside(embedded, everywhere, training=True)["click"]
     dropped = np.isclose(trained, missing, rtol=0, atol=1e-6)
     assert (dropped | np.isclose(trained, seen, rtol=0, atol=1e-6)).all()
     assert dropped.mean() == pytest.approx(0.3, abs=0.03)  # 4 standard deviations
@@ -172,10 +249,8 @@ def test_only_training_reads_the_position_and_some_rows_are_dropped() -> None:
 
 def test_context_is_read_in_serving_too() -> None:
     ranker, batch = ranker_of(context=("age",)), batch_of(16)
-    main = ranker.score(ranker.represent(ranker.embed(batch)))["click"]
-    shift = ranker.beside({**ranker.score(ranker.represent(ranker.embed(batch)))}, ranker.embed(batch))["click"]
-    added = (shift.log_p - shift.log_not_p) - (main.log_p - main.log_not_p)
-    assert np.ptp(added.numpy()) > 1e-3
+    added = log_odds(scores_at(ranker, batch, serving=True)["click"]) - log_odds(without_tower(ranker, batch)["click"])
+    assert np.ptp(added) > 1e-3
 
 
 # -- what it is for --------------------------------------------------------------------------------------------------
