@@ -6,9 +6,17 @@ in `models.settings`, one file a part. This module loads no TensorFlow.
 
 from __future__ import annotations
 
+from models.settings.architecture import architecture_problem
 from models.settings.base import PAPER_UNITS, Rate, Units
 from models.settings.beside import BesideConfig, NothingBeside, PositionTower
-from models.settings.chains import chain_problem, children, given, parents_first
+from models.settings.chains import (
+    chain_problem,
+    children,
+    entire_space_problem,
+    given,
+    parents_first,
+    plain_risk_problem,
+)
 from models.settings.embeddings import EmbeddingsConfig, SharedEmbeddings, StemEmbeddings
 from models.settings.gates import DselectKGate, GateConfig, SoftmaxGate, TopKGate
 from models.settings.heads import (
@@ -42,12 +50,14 @@ from models.settings.schedules import (
     ScheduleConfig,
 )
 from models.settings.strategies import (
+    JOBS,
     Mirrored,
     MultiWorkerMirrored,
     NoStrategy,
     ParameterServer,
     StrategyConfig,
     Tpu,
+    cluster_problem,
 )
 from models.settings.training import (
     Adagrad,
@@ -77,6 +87,7 @@ from models.settings.trunks import (
 
 __all__ = [
     "ALIASES",
+    "JOBS",
     "MODEL_PARTS",
     "PAPER_UNITS",
     "PRESETS",
@@ -145,11 +156,15 @@ __all__ = [
     "TrunkConfig",
     "Units",
     "and_up",
+    "architecture_problem",
     "chain_problem",
     "change_kind",
     "change_preset",
     "children",
+    "cluster_problem",
+    "entire_space_problem",
     "given",
     "parents_first",
+    "plain_risk_problem",
     "width_problem",
 ]

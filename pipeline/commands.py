@@ -28,6 +28,7 @@ from pipeline import failures, history, loading, tables
 from pipeline.config import RunConfig
 from pipeline.console import RunConsole, Screens, captured_output
 from pipeline.failures import InterruptedByUserError, RunError
+from pipeline.pushed import named_beginning
 from pipeline.runs import RunFolder, RunRecord, StageResult
 
 TARGETS = ("kubeflow",)
@@ -41,10 +42,12 @@ def run(file: Path, overrides: Sequence[str]) -> None:
 
     Raises:
         ConfigError: if the configuration cannot be run, or another run of this pipeline goes on.
+        ModelError: if `train.warm_start` names no model, or one of another architecture.
         RunError: if it fails; the message names the log.
         InterruptedByUserError: at Ctrl-C.
     """
     config = loading.load(file, overrides)
+    named_beginning(config)
     with RunFolder.create(config) as folder:
         record = _logged_run(config, folder)
     tables.show_outcome(tables.screen(), history.outcome(folder, record, config.push_directory))

@@ -10,6 +10,7 @@ import yaml
 
 from features import catalog
 from features.columns import drift_columns, kept_columns
+from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded
 from features.paths import check_local
@@ -18,10 +19,15 @@ from features.synthesis.config import SynthesisConfig
 from models.config import (
     ChainHead,
     DlenHead,
+    Escm2Head,
+    EsmmHead,
     ModelConfig,
     PositionTower,
     TrainConfig,
     chain_problem,
+    cluster_problem,
+    entire_space_problem,
+    plain_risk_problem,
     width_problem,
 )
 
@@ -222,6 +228,18 @@ class RunConfig(Frozen):
             for pattern in source.patterns:
                 check_local(what, pattern)
 
+    def check_cluster(self, tf_config: str | None) -> None:
+        """Refuses a training of several processes that this one cannot lead.
+
+        Args:
+            tf_config: the environment variable TF_CONFIG.
+
+        Raises:
+            ConfigError: if it does not make this process the chief of the cluster that `train.strategy` needs.
+        """
+        if problem := cluster_problem(self.train.strategy.kind, tf_config):
+            raise ConfigError(f"train.strategy: {problem}")
+
     @pydantic.field_validator("data")
     @classmethod
     def _default_path(cls, data: DataConfig, info: pydantic.ValidationInfo) -> DataConfig:
@@ -235,6 +253,7 @@ class RunConfig(Frozen):
         _check_validate(self.validate_, self.dataset)
         _check_evaluate(self.evaluate, self.dataset)
         _check_model(self.model, self.dataset)
+        _check_decay(self.train, self.dataset)
         return self
 
 
@@ -295,8 +314,36 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
         _check_position_tower(model.beside, dataset)
     if isinstance(model.head, DlenHead):
         _check_dlen(model.head, dataset)
-    if isinstance(model.head, ChainHead) and (problem := chain_problem(dataset.tasks)):
-        raise SpecError(f"model.head: {model.head.kind} {problem}")
+    if isinstance(model.head, ChainHead):
+        _check_chain(model.head, dataset)
+
+
+def _check_chain(head: ChainHead, dataset: Dataset) -> None:
+    checks = [chain_problem]
+    if isinstance(head, EsmmHead | Escm2Head):
+        checks.append(entire_space_problem)
+    if isinstance(head, Escm2Head):
+        checks.append(plain_risk_problem)
+    for check in checks:
+        if problem := check(dataset.tasks):
+            raise SpecError(f"model.head: {head.kind} {problem}")
+
+
+def _check_decay(train: TrainConfig, dataset: Dataset) -> None:
+    """Of tasks' weights by steps."""
+    if train.decay_task_weights != "step":
+        return
+    decays = {name: task.weight_decay for name, task in dataset.tasks.items()}
+    if grown := [f"'{name}' has {decay:g}" for name, decay in decays.items() if decay > 1]:
+        raise SpecError(
+            f"train.decay_task_weights: by steps a weight_decay above 1 grows a task's weight beyond all numbers; "
+            f"{', '.join(grown)}; allowed: at most 1, or decay_task_weights: epoch"
+        )
+    if all(decay == 1 for decay in decays.values()):
+        raise SpecError(
+            "train.decay_task_weights: step, and every task has weight_decay 1, which decays nothing; allowed: a weight_decay "
+            f"below 1 of one of {', '.join(decays)}, or decay_task_weights: epoch"
+        )
 
 
 def _check_position_tower(tower: PositionTower, dataset: Dataset) -> None:

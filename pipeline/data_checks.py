@@ -11,6 +11,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from features.columns import drift_columns
 from features.spec import SPLITS, Categorical, Dataset, TimeSplit
+from models.config import DlenHead, Escm2Head, EsmmHead, HeadConfig, children
 from pipeline.config import ValidateConfig
 from pipeline.drift import features_by_name, jensen_shannon, l_infinity
 
@@ -21,6 +22,27 @@ _HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}
 """Anomalies that are only warned of; every other kind stops the run."""
 _PREVIOUS = "previous run"
 _DISTANCES = {"categorical": l_infinity, "numeric": jensen_shannon}
+
+
+class DataGateConfig(ValidateConfig):
+    """When data is too strange to train on, and what the model's head asks of the tasks' rates.
+
+    No more of the model than that: the verdict on data does not change with the sizes of a network.
+    """
+
+    rarer_children: bool = False
+    """Tasks must be rarer than their parents."""
+    highest_rate: float | None = None
+    """The rate that no binary task may reach."""
+
+
+def data_gate_config(validate: ValidateConfig, head: HeadConfig) -> DataGateConfig:
+    """The configuration of the gate before a model with such a head."""
+    return DataGateConfig(
+        **validate.model_dump(),
+        rarer_children=isinstance(head, EsmmHead | Escm2Head),
+        highest_rate=head.prior if isinstance(head, DlenHead) else None,
+    )
 
 
 class Verdict(pydantic.BaseModel):
@@ -109,6 +131,30 @@ def check_parents(findings: Findings, dataset: Dataset, manifest: Manifest, max_
                 )
 
 
+def check_rates(findings: Findings, dataset: Dataset, manifest: Manifest, config: DataGateConfig) -> None:
+    """The tasks' rates in the training split are such as the model's head can start from."""
+    split = SPLITS[0]
+    counts = {
+        name: manifest["tasks"].get(name, {}).get(split)
+        for name, task in dataset.tasks.items()
+        if task.kind == "binary"
+    }
+    rates = {name: of["positives"] / of["rows"] for name, of in counts.items() if of and of["positives"]}
+    for child, parent in children(dataset.tasks).items():
+        if config.rarer_children and child in rates and parent in rates and rates[child] >= rates[parent]:
+            findings.add(
+                f"task '{child}' has rate {rates[child]:.6g} in split '{split}' and its parent '{parent}' {rates[parent]:.6g}; it "
+                "happens after its parent only; allowed with heads esmm and escm2: a smaller rate"
+            )
+    if (highest := config.highest_rate) is not None:
+        findings.problems += [
+            f"task '{name}' has rate {rate:.6g} in split '{split}' and model.head.prior, P(UP), is {highest:g}; allowed: a prior above "
+            "every task's rate, for whoever interacts prefers"
+            for name, rate in rates.items()
+            if rate >= highest
+        ]
+
+
 def check_anomalies(findings: Findings, anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> None:
     """What TFX's ExampleValidator found against the curated schema, each finding once with the splits it holds for."""
     found: dict[tuple[str, bool], list[str]] = {}
@@ -195,7 +241,7 @@ def _judge_drift(
 
 def judge(
     dataset: Dataset,
-    config: ValidateConfig,
+    config: DataGateConfig,
     manifest: Manifest,
     statistics: Mapping[str, Statistics],
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
@@ -205,7 +251,7 @@ def judge(
 
     Args:
         dataset: the spec.
-        config: the limits.
+        config: the limits, and what the model asks.
         manifest: ingest's ``manifest.json``.
         statistics: split to its statistics.
         anomalies: split to ExampleValidator's anomalies.
@@ -216,6 +262,7 @@ def judge(
     check_days(findings, dataset, manifest, config.required_days)
     check_labels(findings, dataset, manifest)
     check_parents(findings, dataset, manifest, config.max_orphans)
+    check_rates(findings, dataset, manifest, config)
     check_anomalies(findings, anomalies)
     check_integer_categories(findings, dataset, statistics)
     check_drift(findings, dataset, config, statistics, previous)

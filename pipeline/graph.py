@@ -18,9 +18,10 @@ from pipeline.components.statistics import CountedStatisticsGen
 from pipeline.components.transform import SpecTransform
 from pipeline.components.validate import DataGate, SpecSchema
 from pipeline.config import RunConfig
+from pipeline.data_checks import data_gate_config
 from pipeline.evaluation.truth import find_truth, truth_fingerprint
 from pipeline.lookups import Lookups
-from pipeline.pushed import find_model
+from pipeline.pushed import named_beginning
 from serving.weights import weights_fingerprint
 
 Nodes = dict[str, base_node.BaseNode]
@@ -73,7 +74,7 @@ def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     )
     nodes["validate"] = DataGate(
         dataset=config.dataset.model_dump_json(),
-        validate=config.validate_.model_dump_json(),
+        validate=data_gate_config(config.validate_, config.model.head).model_dump_json(),
         statistics=nodes["statistics"].outputs["statistics"],
         previous_statistics=nodes["previous_statistics"].outputs["statistics"],
         schema=nodes["schema"].outputs["schema"],
@@ -119,10 +120,8 @@ def _earlier_model(nodes: Nodes, config: RunConfig, lookups: Lookups) -> BaseCha
 
 def _named_model(config: RunConfig) -> dict[str, str]:
     """What `train.warm_start: PATH` begins with; of other weights TFX's cache sees another fingerprint."""
-    if config.train.warm_start in ("none", "last_pushed"):
-        return {}
-    path = str(find_model(config.train.warm_start, config.output))
-    return {"warm_start": path, "warm_start_fingerprint": weights_fingerprint(path)}
+    path = named_beginning(config)
+    return {} if path is None else {"warm_start": str(path), "warm_start_fingerprint": weights_fingerprint(path)}
 
 
 def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:

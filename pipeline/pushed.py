@@ -4,8 +4,51 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydantic
+
 from features.errors import ConfigError, ModelError
+from models.config import ModelConfig, architecture_problem
 from pipeline import history
+from pipeline.config import RunConfig
+from serving.bundle import Bundle
+
+
+def named_beginning(config: RunConfig) -> Path | None:
+    """The folder of the model that `train.warm_start` names; None if it names none, or the last pushed one.
+
+    Raises:
+        ModelError: if it names no model, or one of another architecture.
+    """
+    if config.train.warm_start in ("none", "last_pushed"):
+        return None
+    try:
+        path = find_model(config.train.warm_start, config.output)
+    except ModelError as error:
+        raise ModelError(f"train.warm_start: {error}") from error
+    check_beginning(config.model, path)
+    return path
+
+
+def check_beginning(model: ModelConfig, path: str | Path) -> None:
+    """Refuses to begin a training with a model of another architecture; reads its configuration alone.
+
+    Raises:
+        ModelError: if it is one, or none of ours.
+    """
+    if problem := architecture_problem(model, exported_config(path), str(path)):
+        raise ModelError(problem)
+
+
+def exported_config(path: str | Path) -> ModelConfig:
+    """The configuration of an exported model.
+
+    Raises:
+        ModelError: if it is none of ours, or of a release whose configuration this one does not know.
+    """
+    try:
+        return ModelConfig.model_validate(Bundle(path).model_config())
+    except pydantic.ValidationError as error:
+        raise ModelError(f"train.warm_start: the model at {path} was made by another release: {error}") from error
 
 
 def find_model(model: str, runs: str | Path = "runs") -> Path:

@@ -121,9 +121,10 @@ class RunFolder:
         """A new, empty folder for a run that starts now and ends with the context; until then no other run can start.
 
         Raises:
-            ConfigError: if a path is remote, or another run of this pipeline goes on.
+            ConfigError: if a path is remote, TF_CONFIG does not make the cluster that the training needs, or another run of this pipeline goes on.
         """
         config.check_paths()
+        config.check_cluster(os.environ.get("TF_CONFIG"))
         paths = PipelinePaths(root=config.directory)
         now = datetime.datetime.now(datetime.timezone.utc)
         folder = cls(paths, now.strftime("%Y%m%dT%H%M%S%f"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from features.losses import LogLoss
 from features.spec import Task
 
 
@@ -41,4 +42,29 @@ def chain_problem(tasks: Mapping[str, Task]) -> str | None:
                 return f"needs binary tasks along a chain; '{name}' of '{child}' with parent '{parent}' is a {tasks[name].kind}"
     if taken := sorted({given(child, parent) for child, parent in children(tasks).items()} & set(tasks)):
         return f"has outputs of its own named {', '.join(taken)}; rename the task"
+    return None
+
+
+def entire_space_problem(tasks: Mapping[str, Task]) -> str | None:
+    """Why P(task) = P(parent) P(task | parent) cannot be learned over all impressions; None if it can."""
+    for child, parent in children(tasks).items():
+        masks = tasks[child].mask, tasks[parent].mask
+        if masks[0] != masks[1]:
+            said = [f"'{mask}'" if mask else "none" for mask in masks]
+            return (
+                f"learns task '{child}' over the rows of its parent '{parent}', and their masks differ: got {said[0]} and {said[1]}; "
+                "allowed: the same one. (A mask that leaves only rows whose parent is positive brings back the selection bias "
+                "that the head removes.)"
+            )
+    return None
+
+
+def plain_risk_problem(tasks: Mapping[str, Task]) -> str | None:
+    """Why a counterfactual risk, which is of plain log losses, does not fit the tasks' losses; None if it does."""
+    for name in dict.fromkeys(name for link in children(tasks).items() for name in link):
+        if tasks[name].objective != LogLoss():
+            return (
+                f"weighs plain log losses by plain probabilities along a chain; task '{name}' has loss "
+                f"{tasks[name].objective.model_dump_json()}; allowed: log_loss without label_smoothing"
+            )
     return None

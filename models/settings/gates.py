@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-from features.frozen import BareKind, Frozen
+from features.frozen import BareKind, Frozen, SpecError
 
 
 class SoftmaxGate(Frozen):
@@ -26,7 +27,19 @@ class TopKGate(Frozen):
     importance_weight: float = pydantic.Field(default=0.1, ge=0)
     """Of the squared coefficient of variation of the experts' summed weights in the loss (eq. 7)."""
     load_weight: float = pydantic.Field(default=0.1, ge=0)
-    """Of the squared coefficient of variation of the experts' expected rows in the loss (eq. 11); needs `noise`."""
+    """Of the squared coefficient of variation of the experts' expected rows in the loss (eq. 11); without `noise` there is none, and 0."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _no_load_without_noise(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or value.get("noise") is not False:
+            return value
+        if value.get("load_weight", 0.0) != 0:
+            raise SpecError(
+                f"load_weight {value['load_weight']} with `noise: false`: rows are expected at an expert by its noise alone (eq. 8 to "
+                "10); allowed: 0, or `noise: true`"
+            )
+        return {**value, "load_weight": 0.0}
 
 
 class DselectKGate(Frozen):

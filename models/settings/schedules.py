@@ -24,7 +24,15 @@ class Duration(Frozen):
         return self
 
 
+def _some(duration: Duration) -> Duration:
+    if not (duration.steps or duration.epochs):
+        raise SpecError("a length of 0; allowed: more than 0 steps or epochs")
+    return duration
+
+
 NONE = Duration(steps=0)
+Stretch = Annotated[Duration, pydantic.AfterValidator(_some)]
+"""A length that is not 0."""
 Floor = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
@@ -40,7 +48,7 @@ class CosineSchedule(ConstantSchedule):
     """After the warm-up half a cosine wave down to the floor (Loshchilov and Hutter, SGDR, ICLR 2017, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"  # type: ignore[assignment]
-    over: Duration | None = None
+    over: Stretch | None = None
     """How long it takes, after the warm-up; null: what is left of `train.epochs`, whether or not training stops early."""
     floor: Floor = 0.0
     """Share of the rates that is left in the end."""
@@ -51,16 +59,9 @@ class ExponentialSchedule(ConstantSchedule):
 
     kind: Literal["exponential"] = "exponential"  # type: ignore[assignment]
     factor: float = pydantic.Field(default=0.5, gt=0, lt=1)
-    every: Duration = Duration(epochs=1)
+    every: Stretch = Duration(epochs=1)
     floor: Floor = 0.0
     """Share of the rates below which they never fall."""
-
-    @pydantic.field_validator("every")
-    @classmethod
-    def _check_every(cls, every: Duration) -> Duration:
-        if not (every.steps or every.epochs):
-            raise SpecError("every: allowed: more than 0 steps or epochs")
-        return every
 
 
 class InverseSqrtSchedule(ConstantSchedule):

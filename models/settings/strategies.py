@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pydantic
@@ -44,6 +46,56 @@ class ParameterServer(Frozen):
     """
 
     kind: Literal["parameter_server"] = "parameter_server"
+
+
+JOBS: Mapping[str, tuple[str, ...]] = {
+    "multi_worker_mirrored": ("worker",),
+    "parameter_server": ("chief", "worker", "ps"),
+}
+"""Types of tasks that the cluster of a strategy of several processes has."""
+
+
+class _ClusterTask(pydantic.BaseModel):
+    type: str
+    index: int
+
+
+class _TfConfig(pydantic.BaseModel):
+    cluster: dict[str, list[str] | dict[int, str]]
+    task: _ClusterTask
+
+
+def cluster_problem(strategy: str, tf_config: str | None) -> str | None:
+    """Why a process with this TF_CONFIG cannot be the chief of a training; None if it can, or if it needs none.
+
+    Args:
+        strategy: its kind.
+        tf_config: the environment variable; None where it is not set.
+    """
+    if strategy not in JOBS:
+        return None
+    if (what := _not_chief(JOBS[strategy], tf_config)) is None:
+        return None
+    cluster = {job: ["HOST:PORT"] for job in JOBS[strategy]}
+    example = json.dumps({"cluster": cluster, "task": {"type": JOBS[strategy][0], "index": 0}})
+    return f"'{strategy}' needs the environment variable TF_CONFIG, which {what}; got {tf_config!r}, allowed: such as {example}"
+
+
+def _not_chief(jobs: tuple[str, ...], tf_config: str | None) -> str | None:
+    if not tf_config:
+        return "is not set"
+    try:
+        told = _TfConfig.model_validate_json(tf_config)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"cannot be read: {where + ': ' if where else ''}{first['msg']}"
+    if absent := [job for job in jobs if not told.cluster.get(job)]:
+        return f"names no task of type {', '.join(absent)}"
+    chief = "chief" if "chief" in told.cluster else "worker"
+    if (told.task.type, told.task.index) != (chief, 0):
+        return f"makes this process {told.task.type} {told.task.index}, and the one that runs the pipeline is {chief} 0"
+    return None
 
 
 StrategyConfig = Annotated[

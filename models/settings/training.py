@@ -8,7 +8,7 @@ import pydantic
 
 from features.frozen import BareKind, Frozen, SpecError
 from models.settings.schedules import ConstantSchedule, ScheduleConfig
-from models.settings.strategies import NoStrategy, StrategyConfig
+from models.settings.strategies import Mirrored, NoStrategy, StrategyConfig
 
 
 class LazyAdam(Frozen):
@@ -94,5 +94,23 @@ class TrainConfig(Frozen):
             raise SpecError(
                 "ema_decay averages the weights after each step, and the workers of strategy 'parameter_server' have no steps "
                 "in common; leave ema_decay out, or use 'none', 'mirrored' or 'multi_worker_mirrored'"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _warmup_ends_before_training(self) -> TrainConfig:
+        if (epochs := self.schedule.warmup.epochs or 0) >= self.epochs:
+            raise SpecError(
+                f"schedule.warmup takes {epochs:g} epochs and training {self.epochs} at most, so it would end in its warm-up; allowed: "
+                "fewer than `epochs`"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _devices_have_rows(self) -> TrainConfig:
+        if isinstance(self.strategy, Mirrored) and len(self.strategy.devices) > self.batch_size:
+            raise SpecError(
+                f"batch_size: {self.batch_size} rows are shared by the {len(self.strategy.devices)} devices of strategy "
+                f"'mirrored', and each needs one; allowed: {len(self.strategy.devices)} or more"
             )
         return self

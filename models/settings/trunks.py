@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
@@ -104,11 +104,28 @@ class PleLayer(Frozen):
     task_experts: int | None = pydantic.Field(default=None, ge=1)
 
 
+def _number_or_list(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return "list"
+    return "number" if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+PleLayers = Annotated[
+    Annotated[int, pydantic.Field(ge=1), pydantic.Tag("number")]
+    | Annotated[tuple[PleLayer, ...], pydantic.Field(min_length=1), pydantic.Tag("list")],
+    pydantic.Discriminator(
+        _number_or_list,
+        custom_error_type="layers",
+        custom_error_message="allowed: a number >= 1, or a list of {units, shared_experts, task_experts}",
+    ),
+]
+
+
 class PleTrunk(_TaskExperts):
     """Stacked layers of shared and task-specific experts (Tang et al., PLE, RecSys 2020). One layer is CGC."""
 
     kind: Literal["ple"] = "ple"
-    layers: Annotated[int, pydantic.Field(ge=1)] | Annotated[tuple[PleLayer, ...], pydantic.Field(min_length=1)] = 2
+    layers: PleLayers = 2
     """How many of one size, or each one's sizes."""
 
     def stacked(self) -> tuple[CgcTrunk, ...]:

@@ -15,7 +15,7 @@ import os
 import tensorflow as tf
 
 from features.errors import ConfigError
-from models.config import Mirrored, MultiWorkerMirrored, ParameterServer, StrategyConfig, Tpu
+from models.config import JOBS, Mirrored, MultiWorkerMirrored, ParameterServer, StrategyConfig, Tpu
 from models.ranker import Ranker
 
 
@@ -31,20 +31,20 @@ def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
     if isinstance(config, Mirrored):
         return tf.distribute.MirroredStrategy(list(config.devices) or None)
     if isinstance(config, MultiWorkerMirrored):
-        _check_cluster(config.kind, {"worker"})
+        _check_cluster(config.kind)
         return tf.distribute.MultiWorkerMirroredStrategy()
     if isinstance(config, ParameterServer):
-        return _parameter_servers(_check_cluster(config.kind, {"chief", "worker", "ps"}))
+        return _parameter_servers(_check_cluster(config.kind))
     if isinstance(config, Tpu):
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(config.address)
         return tf.distribute.TPUStrategy(resolver)
     return tf.distribute.get_strategy()
 
 
-def _check_cluster(kind: str, jobs: set[str]) -> tf.distribute.cluster_resolver.ClusterResolver:
+def _check_cluster(kind: str) -> tf.distribute.cluster_resolver.ClusterResolver:
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    found = set(resolver.cluster_spec().jobs)
-    if not jobs <= found:
+    jobs, found = JOBS[kind], set(resolver.cluster_spec().jobs)
+    if not found.issuperset(jobs):
         raise ConfigError(
             f"train.strategy '{kind}' needs a cluster with tasks of types {', '.join(sorted(jobs))} in the environment variable "
             f"TF_CONFIG, in every process; found {', '.join(sorted(found)) or 'none'} in {os.environ.get('TF_CONFIG')!r}"

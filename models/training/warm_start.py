@@ -16,14 +16,14 @@ from features.errors import ModelError
 from features.frozen import Frozen
 from features.layout import Layout
 from features.spec import Task
-from models.config import ModelConfig
+from models.config import ChainHead, ModelConfig, architecture_problem
 from models.heads.scores import value_class
 from models.ranker import Ranker
 
 Vocabularies = Mapping[str, Sequence[bytes]]
 """Tokens of each table that has a vocabulary, in the order of their rows."""
-ARCHITECTURE = ("trunk", "head", "embeddings")
-"""Parts whose kind must be the same: the variables of one kind mean nothing to another."""
+READ_BEFORE_TRUNK = ("numbers", "interactions")
+"""Parts that make what all dense layers read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +70,9 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
     until it is trained. (A row drawn anew would be noise in place of that.) Vanished tokens are dropped. Tables of bucketized
     numbers are matched by bucket.
 
-    Other variables are matched by name and shape, provided that inputs and tasks are the same ones in the same order, on
-    which the meaning of their rows depends. Everything else keeps its fresh draw, with the reason in the answer. The
+    Other variables are matched by name and shape, provided that inputs (how lists are pooled, too), numbers, interactions
+    and tasks (with a head along a chain their parents, too) are the same ones in the same order, on which the meaning of their
+    rows depends. Everything else keeps its fresh draw, with the reason in the answer. The
     optimizers' moments are not part of an export: they start anew.
 
     Args:
@@ -82,7 +83,8 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
     Raises:
         ModelError: if the earlier model has another architecture.
     """
-    _check_architecture(ranker.config, earlier)
+    if problem := architecture_problem(ranker.config, earlier.config, earlier.path):
+        raise ModelError(problem)
     fresh: dict[str, str] = {}
     tables = {}
     for name, table in ranker.lookups.tables.items():
@@ -105,22 +107,18 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
     return WarmStart(model=earlier.path, fingerprint=earlier.fingerprint, tables=tables, copied=copied, fresh=fresh)
 
 
-def _check_architecture(config: ModelConfig, earlier: Earlier) -> None:
-    for part in ARCHITECTURE:
-        now, was = getattr(config, part).kind, getattr(earlier.config, part).kind
-        if now != was:
-            raise ModelError(
-                f"train.warm_start: model.{part} is '{now}' and that of {earlier.path} is '{was}', so its weights mean nothing "
-                f"here; allowed: the same {', '.join(ARCHITECTURE)}, or train.warm_start: none"
-            )
-
-
 def _other_meaning(ranker: Ranker, earlier: Earlier) -> str | None:
     """Why no dense variable can be taken over."""
-    now, was = ([(i.name, i.kind, i.scale) for i in layout.inputs] for layout in (ranker.layout, earlier.layout))
+    # A list that is cut elsewhere means the same.
+    now, was = (
+        [i.model_copy(update={"length": None}) for i in layout.inputs] for layout in (ranker.layout, earlier.layout)
+    )
     if now != was:
-        changed = sorted({name for name, *_ in set(now) ^ set(was)})
+        changed = sorted({i.name for i in set(now) ^ set(was)})
         return f"the inputs differ: {', '.join(changed) or 'their order'}"
+    for part in READ_BEFORE_TRUNK:
+        if getattr(ranker.config, part) != getattr(earlier.config, part):
+            return f"model.{part} differs"
     widths = [
         {table.name: table.dim or config.embedding_dim for table in layout.tables}
         for layout, config in ((ranker.layout, ranker.config), (earlier.layout, earlier.config))
@@ -131,13 +129,17 @@ def _other_meaning(ranker: Ranker, earlier: Earlier) -> str | None:
 
 
 def _other_tasks(ranker: Ranker, earlier: Earlier) -> str | None:
+    chained = isinstance(ranker.config.head, ChainHead)
     now, was = (
-        [(name, None if task.kind == "binary" else value_class(task)) for name, task in tasks.items()]
+        [
+            (name, None if task.kind == "binary" else value_class(task), task.parent if chained else None)
+            for name, task in tasks.items()
+        ]
         for tasks in (ranker.tasks, earlier.tasks)
     )
     if now == was:
         return None
-    changed = sorted({name for name, _ in set(now) ^ set(was)})
+    changed = sorted({name for name, *_ in set(now) ^ set(was)})
     return f"the tasks differ: {', '.join(changed) or 'their order'}"
 
 

@@ -59,6 +59,7 @@ def train(fn_args: tfx.components.FnArgs) -> None:
     dataset = Dataset.model_validate_json(custom["dataset"])
     model = ModelConfig.model_validate_json(custom["model"])
     config = TrainConfig.model_validate_json(custom["train"])
+    warm_start.check(model, fn_args)
     layout = Layout.model_validate_json((pathlib.Path(fn_args.transform_graph_path) / LAYOUT_FILE).read_text())
     files = (_files(fn_args.train_files), _files(fn_args.eval_files))
     data = TrainingData(*files, layout, dataset.tasks)

@@ -15,8 +15,7 @@ from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.statistics import read_statistics
-from pipeline.config import ValidateConfig
-from pipeline.data_checks import judge
+from pipeline.data_checks import DataGateConfig, judge
 from pipeline.runs import stopped_folder
 
 STAGE = "validate"
@@ -51,7 +50,7 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
 
     Args:
         dataset: the `Dataset` as JSON.
-        validate: the `ValidateConfig` as JSON.
+        validate: the `DataGateConfig` as JSON.
         statistics: StatisticsGen's, of every split, made with `schema`.
         schema: the curated schema that the anomalies were measured against.
         anomalies: ExampleValidator's.
@@ -67,7 +66,7 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
     ingested = json.loads(io_utils.read_string_file(os.path.join(manifest.uri, "manifest.json")))
     found = judge(
         Dataset.model_validate_json(dataset),
-        ValidateConfig.model_validate_json(validate),
+        DataGateConfig.model_validate_json(validate),
         ingested,
         read_statistics(statistics),
         _read_anomalies(anomalies),

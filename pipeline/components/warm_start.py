@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import logging
 
-import pydantic
 from tensorflow_transform.output_wrapper import TFTransformOutput
 from tfx import v1 as tfx
 
-from features.errors import ModelError
 from models.config import ModelConfig
 from models.ranker import Ranker
 from models.training import Earlier, WarmStart, take_over
+from pipeline.pushed import check_beginning, exported_config
 from serving.bundle import Bundle
 from serving.weights import read_vocabularies, read_weights, weights_fingerprint
 
 LOGGER = logging.getLogger(__name__)
+
+
+def check(model: ModelConfig, fn_args: tfx.components.FnArgs) -> None:
+    """Refuses an earlier model of another architecture, before anything is read or built.
+
+    Raises:
+        ModelError: if it is one, or no export of ours.
+    """
+    if (path := _earlier_path(fn_args)) is not None:
+        check_beginning(model, path)
 
 
 def begin(ranker: Ranker, fn_args: tfx.components.FnArgs) -> WarmStart | None:
@@ -24,7 +33,7 @@ def begin(ranker: Ranker, fn_args: tfx.components.FnArgs) -> WarmStart | None:
     Raises:
         ModelError: if that is no export of ours, or of another architecture.
     """
-    path = fn_args.base_model or fn_args.custom_config.get("warm_start")
+    path = _earlier_path(fn_args)
     if path is None:
         return None
     graph = TFTransformOutput(fn_args.transform_graph_path).transform_savedmodel_dir
@@ -32,6 +41,10 @@ def begin(ranker: Ranker, fn_args: tfx.components.FnArgs) -> WarmStart | None:
     started = take_over(ranker, vocabularies, read_earlier(path))
     LOGGER.info("the training begins with the weights of an earlier model: %s", started.model_dump_json())
     return started
+
+
+def _earlier_path(fn_args: tfx.components.FnArgs) -> str | None:
+    return fn_args.base_model or fn_args.custom_config.get("warm_start")
 
 
 def read_earlier(path: str) -> Earlier:
@@ -42,16 +55,12 @@ def read_earlier(path: str) -> Earlier:
     """
     bundle = Bundle(path)
     layout = bundle.layout()
-    try:
-        config = ModelConfig.model_validate(bundle.model_config())
-    except pydantic.ValidationError as error:
-        raise ModelError(f"train.warm_start: the model at {path} was made by another release: {error}") from error
     return Earlier(
         path=path,
         fingerprint=weights_fingerprint(path),
         layout=layout,
         tasks=bundle.dataset().tasks,
-        config=config,
+        config=exported_config(path),
         weights=read_weights(path),
         vocabularies=read_vocabularies(path, [table.name for table in layout.tables]),
     )

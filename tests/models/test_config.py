@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig, change_preset
+from models.config import ALIASES, PRESETS, ModelConfig, PleTrunk, TrainConfig, change_preset, cluster_problem
 
 
 @pytest.mark.parametrize(
@@ -134,6 +137,22 @@ def test_a_config_survives_json(preset: str):
         ),
         ({"trunk": {"kind": "ple", "layers": [{"experts": 1}]}}, ["'experts'", "units, shared_experts, task_experts"]),
         ({"trunk": {"kind": "ple", "layers": []}}, ["layers", "at least 1"]),
+        ({"trunk": {"kind": "ple", "layers": 0}}, ["1 validation error", "layers", "greater than or equal to 1"]),
+        *(
+            (
+                {"trunk": {"kind": "ple", "layers": wrong}},
+                [
+                    "1 validation error",
+                    "allowed: a number >= 1, or a list of {units, shared_experts, task_experts}",
+                    f"input_value={wrong!r}",
+                ],
+            )
+            for wrong in ("many", {"units": [8]}, True, 1.5)
+        ),
+        (
+            {"preset": "mmoe", "gate": {"kind": "top_k", "noise": False, "load_weight": 0.2}},
+            ["load_weight 0.2 with `noise: false`", "allowed: 0, or `noise: true`"],
+        ),
     ],
 )
 def test_a_mistake_is_told_with_what_is_allowed(written: object, said: list[str]):
@@ -141,6 +160,15 @@ def test_a_mistake_is_told_with_what_is_allowed(written: object, said: list[str]
         ModelConfig.model_validate(written)
     for text in said:
         assert text in str(error.value)
+
+
+def test_a_gate_without_noise_has_no_load():
+    gate = {"kind": "top_k", "noise": False}
+    config = ModelConfig.model_validate({"preset": "mmoe", "gate": gate})
+    assert (config.gate.load_weight, config.gate.importance_weight) == (0.0, 0.1)
+    assert ModelConfig.model_validate(config.model_dump()) == config
+    assert ModelConfig.model_validate({"preset": "mmoe", "gate": {**gate, "load_weight": 0}}) == config
+    assert ModelConfig.model_validate("mmoe_top_k").gate.load_weight == 0.1
 
 
 def test_layers_of_ple_by_number_or_by_size():
@@ -161,6 +189,61 @@ def test_optimizers_by_kind():
     assert (train.embedding_optimizer.learning_rate, train.dense_optimizer.learning_rate) == (0.001, 0.05)
     with pytest.raises(pydantic.ValidationError, match="'adagrad', 'rowwise_adagrad', 'lazy_adam'"):
         TrainConfig.model_validate({"embedding_optimizer": "adam"})
+
+
+def test_more_devices_than_rows_are_refused():
+    devices = {"kind": "mirrored", "devices": ["GPU:0", "GPU:1", "GPU:2"]}
+    with pytest.raises(pydantic.ValidationError, match=r"batch_size: 2 rows .* the 3 devices .* allowed: 3 or more"):
+        TrainConfig.model_validate({"batch_size": 2, "strategy": devices})
+    assert TrainConfig.model_validate({"batch_size": 3, "strategy": devices}).batch_size == 3
+
+
+SERVERS = {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
+
+
+def tf_config(cluster: object, kind: str, index: object) -> str:
+    return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}, "environment": "cloud"})
+
+
+@pytest.mark.parametrize(
+    ("strategy", "text", "said"),
+    [
+        ("none", None, None),
+        ("mirrored", "{", None),
+        ("multi_worker_mirrored", tf_config({"worker": ["a:1", "b:1"]}, "worker", 0), None),
+        ("multi_worker_mirrored", tf_config({"chief": ["a:1"], "worker": {"0": "b:1"}}, "chief", "0"), None),
+        ("parameter_server", tf_config(SERVERS, "chief", 0), None),
+        ("multi_worker_mirrored", None, r"is not set; got None, allowed: such as \{.cluster.: \{.worker"),
+        ("parameter_server", "", r"is not set; got ''"),
+        ("multi_worker_mirrored", "{worker", "cannot be read: Invalid JSON"),
+        ("multi_worker_mirrored", "[]", "cannot be read: Input should be an object"),
+        ("multi_worker_mirrored", '{"cluster": {"worker": ["a:1"]}}', "cannot be read: task: Field required"),
+        ("multi_worker_mirrored", tf_config({"worker": "a:1"}, "worker", 0), "cannot be read: cluster.worker"),
+        ("multi_worker_mirrored", tf_config({"worker": []}, "worker", 0), "names no task of type worker"),
+        ("parameter_server", tf_config({"worker": ["b:1"]}, "worker", 0), "names no task of type chief, ps"),
+        ("parameter_server", tf_config(SERVERS, "ps", 0), "makes this process ps 0, .* is chief 0"),
+        ("multi_worker_mirrored", tf_config({"worker": ["a", "b"]}, "worker", 1), "process worker 1, .* is worker 0"),
+        ("multi_worker_mirrored", tf_config({"chief": ["a"], "worker": ["b"]}, "worker", 0), "worker 0, .* is chief 0"),
+    ],
+)
+def test_a_process_that_cannot_be_the_chief_is_told_why(strategy: str, text: str | None, said: str | None):
+    problem = cluster_problem(strategy, text)
+    if said is None:
+        assert problem is None
+    else:
+        assert problem is not None
+        assert re.search(f"^'{strategy}' needs the environment variable TF_CONFIG, which .*{said}", problem)
+
+
+@given(
+    st.text()
+    | st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda x: st.dictionaries(st.sampled_from(["cluster", "task", "worker", "type", "index"]), x),
+    ).map(json.dumps)
+)
+def test_any_tf_config_is_taken_or_refused_in_words(text: str):
+    assert (cluster_problem("multi_worker_mirrored", text) or "TF_CONFIG").count("TF_CONFIG") >= 1
 
 
 def test_the_json_schema_offers_the_presets():

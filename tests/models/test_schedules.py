@@ -72,13 +72,22 @@ def test_a_schedule_is_rebuilt_from_its_configuration() -> None:
         ("cosin", "cosine"),
         ({"kind": "cosine", "warmup": {}}, "either `steps` or `epochs`"),
         ({"kind": "cosine", "warmup": {"steps": 1, "epochs": 1}}, "either `steps` or `epochs`"),
-        ({"kind": "exponential", "every": {"steps": 0}}, "more than 0"),
+        ({"kind": "exponential", "every": {"steps": 0}}, "a length of 0; allowed: more than 0 steps or epochs"),
+        ({"kind": "cosine", "over": {"steps": 0}}, "a length of 0; allowed: more than 0 steps or epochs"),
+        ({"kind": "cosine", "over": {"epochs": 0}}, "a length of 0; allowed"),
+        ({"kind": "constant", "warmup": {"epochs": 10}}, "schedule.warmup takes 10 epochs and training 10 at most"),
+        ({"kind": "cosine", "warmup": {"epochs": 10.5}}, "takes 10.5 epochs .* allowed: fewer than `epochs`"),
         ({"kind": "constant", "floor": 0.1}, "unknown key 'floor'"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(schedule: Any, message: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=message):
         TrainConfig.model_validate({"schedule": schedule})
+
+
+def test_a_warm_up_may_take_all_but_the_end() -> None:
+    for warmup in ({"epochs": 9.9}, {"steps": 10_000}):
+        TrainConfig.model_validate({"epochs": 10, "schedule": {"kind": "constant", "warmup": warmup}})
 
 
 def test_one_schedule_scales_both_optimisers() -> None:

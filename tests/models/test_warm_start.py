@@ -51,7 +51,8 @@ def ranker_of(
 ) -> Ranker:
     tf.keras.utils.set_random_seed(seed)
     tasks = changes.pop("tasks", TASKS)
-    return build_ranker(layout(vocabularies, **changes), tasks, config or model_config("mmoe"), RATES)
+    rates = changes.pop("rates", RATES)
+    return build_ranker(layout(vocabularies, **changes), tasks, config or model_config("mmoe"), rates)
 
 
 def earlier_of(ranker: Ranker, vocabularies: dict[str, list[bytes]]) -> Earlier:
@@ -164,6 +165,43 @@ def test_tables_of_other_widths_and_buckets_are_fresh(earlier: Earlier) -> None:
     tokens = {**NEW, "hour": [b"1"]}
     new = ranker_of(NEW, 2)
     assert take_over(new, tokens, earlier).fresh == {"ranker/lookups/table_hour/table": "its rows were buckets"}
+
+
+def test_a_list_pooled_otherwise_leaves_the_dense_part_fresh(earlier: Earlier) -> None:
+    new = ranker_of(NEW, 2)
+    seen = Input(name="seen", kind="indices", table="item", length=2, pooling="mean")
+    assert seen in earlier.layout.inputs
+    for changes, said in (
+        ({"pooling": "sum"}, {"the inputs differ: seen"}),
+        ({"pooling": "din_attention", "target": "user"}, {"the inputs differ: seen"}),
+        ({"length": 9}, set()),
+    ):
+        inputs = [i.model_copy(update=changes) if i == seen else i for i in earlier.layout.inputs]
+        other = earlier.layout.model_copy(update={"inputs": tuple(inputs)})
+        found = take_over(new, NEW, dataclasses.replace(earlier, layout=other))
+        assert reasons(found) == said
+        assert set(found.tables) == {"user", "item"}
+
+
+@pytest.mark.parametrize("part", [{"interactions": "dcn_v2"}, {"numbers": {"kind": "piecewise_linear", "bins": 2}}])
+def test_what_the_trunk_reads_otherwise_leaves_the_dense_part_fresh(earlier: Earlier, part: dict[str, Any]) -> None:
+    (name,) = part
+    new = ranker_of(NEW, 2, model_config("mmoe", **part))
+    found = take_over(new, NEW, earlier)
+    assert reasons(found) == {f"model.{name} differs"}
+    assert len(found.fresh) == len(new.dense_variables)
+
+
+def test_another_parent_matters_to_heads_along_chains_alone() -> None:
+    chained = TASKS | {"like": Task(label="is_like", parent="click")}
+    third = {"buy": Task(label="bought", parent="click")}
+    rates = RATES | {"buy": 0.01}
+    esmm = ranker_of(OLD, 1, model_config("esmm"), tasks=chained | third, rates=rates)
+    other = chained | {"buy": Task(label="bought", parent="like")}
+    found = take_over(ranker_of(OLD, 2, model_config("esmm"), tasks=other, rates=rates), OLD, earlier_of(esmm, OLD))
+    assert reasons(found) == {"the tasks differ: buy"}
+    mmoe = ranker_of(OLD, 1, tasks=chained)
+    assert take_over(ranker_of(OLD, 2), OLD, earlier_of(mmoe, OLD)).fresh == {}
 
 
 def test_another_architecture_is_refused(earlier: Earlier) -> None:

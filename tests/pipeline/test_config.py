@@ -283,6 +283,39 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
             ["model=aitm", "dataset.tasks.click={label: clicked, kind: regression}"],
             "aitm needs binary tasks along a chain; 'click' of 'conversion' with parent 'click' is a regression",
         ),
+        *(
+            (
+                [f"model={preset}", "dataset.columns.seen=int64", "dataset.tasks.conversion.mask=seen"],
+                f"model.head: {preset} learns task 'conversion' over the rows of its parent 'click', and their masks differ: got "
+                "'seen' and none; allowed: the same one",
+            )
+            for preset in ("esmm", "escm2")
+        ),
+        (
+            ["model=escm2", "dataset.tasks.click.loss=focal"],
+            "model.head: escm2 weighs plain log losses by plain probabilities along a chain; task 'click' has loss {\"label_",
+        ),
+        (
+            ["model=escm2", "dataset.tasks.conversion.loss={kind: log_loss, label_smoothing: 0.1}"],
+            'task \'conversion\' has loss {"label_smoothing":0.1,"kind":"log_loss"}; allowed: log_loss without label_smoothing',
+        ),
+        (
+            ["train.decay_task_weights=step"],
+            "train.decay_task_weights: step, and every task has weight_decay 1, which decays nothing; allowed: a weight_decay",
+        ),
+        (
+            ["train.decay_task_weights=step", "dataset.tasks.like.weight_decay=1.01"],
+            "above 1 grows a task's weight beyond all numbers; 'like' has 1.01; allowed: at most 1, or decay_task_weights",
+        ),
+        (
+            ["train.schedule={kind: exponential, every: {steps: 0}}"],
+            "\n  train.schedule.every: a length of 0; allowed: more",
+        ),
+        (["train.schedule={kind: cosine, over: {steps: 0}}"], "\n  train.schedule.over: a length of 0; allowed: more"),
+        (
+            ["model=ple", "model.trunk.layers=many"],
+            "\n  model.trunk.layers: allowed: a number >= 1, or a list of {units, shared_experts, task_experts}; got 'many'",
+        ),
         (["check_serving.rows=1025"], "check_serving.rows: Input should be less than or equal to 1024"),
         (
             ["model=mose", "dataset.features.recent_clicks=null"],
@@ -380,6 +413,24 @@ def test_editors_accept_shorthands(content: dict[str, Any], write: Write) -> Non
 )
 def test_editors_refuse_mistakes(content: dict[str, Any]) -> None:
     assert complaints({"name": "x", "dataset": "synthetic"} | content)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=aitm", "dataset.columns.seen=int64", "dataset.tasks.conversion.mask=seen"],
+        [
+            "model=esmm",
+            *(f"dataset.tasks.{task}.mask=seen" for task in ("click", "conversion")),
+            "dataset.columns.seen=int64",
+        ],
+        ["model=escm2", "dataset.tasks.like.loss=focal"],
+        ["train.decay_task_weights=step", "dataset.tasks.like.weight_decay=0.99"],
+        ["dataset.tasks.like.weight_decay=1.01"],
+    ],
+)
+def test_their_neighbours_that_make_sense_are_taken(overrides: list[str], write: Write) -> None:
+    load(write(), overrides)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from features.spec import Dataset
-from pipeline.config import ValidateConfig
-from pipeline.data_checks import judge
+from pipeline.data_checks import DataGateConfig, judge
 
 SPLITS = ("train", "validation", "test")
 
@@ -69,7 +68,7 @@ def _statistics(tab: dict[str, int] | None = None, city: dict[str, int] | None =
 def _judge(**changes: Any) -> tuple[list[str], list[str]]:
     arguments: dict[str, Any] = {
         "dataset": _dataset(),
-        "config": ValidateConfig(),
+        "config": DataGateConfig(),
         "manifest": _manifest(),
         "statistics": {split: _statistics() for split in SPLITS},
         "anomalies": {split: anomalies_pb2.Anomalies() for split in SPLITS},
@@ -95,7 +94,7 @@ def test_a_missing_day_stops_unless_allowed() -> None:
     del manifest["days"]["20240229"]
     expected = ["day 2024-02-29 of split 'train' has no rows"]
     assert _judge(manifest=manifest) == (expected, [])
-    assert _judge(manifest=manifest, config=ValidateConfig(required_days=False)) == ([], expected)
+    assert _judge(manifest=manifest, config=DataGateConfig(required_days=False)) == ([], expected)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -139,6 +138,32 @@ def test_positives_without_their_parent_are_told_and_many_stop(orphans: int, sto
     assert _judge(dataset=dataset, manifest=manifest) == ((said, []) if stops else ([], said))
 
 
+@pytest.mark.parametrize(("positives", "stops"), [(2, False), (3, True), (4, True)])
+def test_a_task_as_frequent_as_its_parent_stops_before_heads_that_divide_by_it(positives: int, stops: bool) -> None:
+    dataset = Dataset.model_validate(
+        _dataset().model_dump() | {"tasks": {"click": {"label": "click"}, "buy": {"label": "click", "parent": "click"}}}
+    )
+    manifest = _manifest()
+    manifest["tasks"]["buy"] = {split: {"rows": 10, "positives": 3, "sum": 3.0} for split in SPLITS}
+    manifest["tasks"]["buy"]["train"]["positives"] = positives
+    said = [
+        f"task 'buy' has rate 0.{positives} in split 'train' and its parent 'click' 0.3; it happens after its parent only; "
+        "allowed with heads esmm and escm2: a smaller rate"
+    ]
+    asked = DataGateConfig(rarer_children=True)
+    assert _judge(dataset=dataset, manifest=manifest, config=asked) == (said if stops else [], [])
+    assert _judge(dataset=dataset, manifest=manifest) == ([], [])
+
+
+def test_a_prior_at_a_task_s_rate_stops() -> None:
+    said = [
+        "task 'click' has rate 0.3 in split 'train' and model.head.prior, P(UP), is 0.3; allowed: a prior above every task's "
+        "rate, for whoever interacts prefers"
+    ]
+    assert _judge(config=DataGateConfig(highest_rate=0.3)) == (said, [])
+    assert _judge(config=DataGateConfig(highest_rate=0.31)) == ([], [])
+
+
 def test_an_integer_out_of_a_closed_category_stops() -> None:
     statistics = {split: _statistics() for split in SPLITS} | {"test": _statistics(tab={"0": 5, "1": 4, "7": 1})}
     assert _judge(statistics=statistics)[0] == ["column 'tab': unexpected values 7 in split 'test'; allowed: 0, 1"]
@@ -169,12 +194,12 @@ def test_drift_over_the_limit_stops_and_names_the_column() -> None:
         "column 'age' drifts: Jensen-Shannon distance of validation against train is 1.000; allowed: 0.3",
         "column 'city' drifts: L-infinity distance of validation against train is 0.400; allowed: 0.3",
     ]
-    assert _judge(statistics=statistics, config=ValidateConfig(max_drift=0.5, max_numeric_drift=1.0)) == ([], [])
+    assert _judge(statistics=statistics, config=DataGateConfig(max_drift=0.5, max_numeric_drift=1.0)) == ([], [])
 
 
 def test_ignored_drift_is_a_warning() -> None:
     statistics = {split: _statistics() for split in SPLITS} | {"test": _statistics(age=5)}
-    problems, warnings = _judge(statistics=statistics, config=ValidateConfig(ignore_drift=("age",)))
+    problems, warnings = _judge(statistics=statistics, config=DataGateConfig(ignore_drift=("age",)))
     assert not problems
     assert warnings == [
         "column 'age' drifts: Jensen-Shannon distance of test against train is 1.000; allowed: 0.3 "

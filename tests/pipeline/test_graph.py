@@ -13,6 +13,7 @@ from features.errors import ModelError
 from pipeline import graph
 from pipeline.loading import CONFIGS, load
 from pipeline.lookups import Lookups
+from serving.bundle import FOLDER
 
 
 def test_another_truth_is_another_question_to_the_cache(tmp_path: Path) -> None:
@@ -38,8 +39,8 @@ def test_another_truth_is_another_question_to_the_cache(tmp_path: Path) -> None:
     assert asked() != again
 
 
-def trainer(tmp_path: Path, warm_start: str) -> Any:
-    config = load(CONFIGS / "demo.yaml", [f"data.path={tmp_path}", f"train.warm_start={warm_start}"])
+def trainer(tmp_path: Path, warm_start: str, *more: str) -> Any:
+    config = load(CONFIGS / "demo.yaml", [f"data.path={tmp_path}", f"train.warm_start={warm_start}", *more])
     pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
     return next(node for node in pipeline.components if node.id == "train")
 
@@ -58,8 +59,25 @@ def test_another_model_to_begin_with_is_another_question_to_the_cache(export: An
     asked = []
     for version in ("1", "2"):
         make_other_export(export, tmp_path / "serving" / version, seed=int(version))
+        (tmp_path / "serving" / version / FOLDER / "model.json").write_text(json.dumps({"preset": "mmoe_dlen"}))
         asked.append(json.loads(trainer(tmp_path, str(tmp_path / "serving")).exec_properties["custom_config"]))
     assert [Path(each["warm_start"]).name for each in asked] == ["1", "2"]
     assert asked[0]["warm_start_fingerprint"] != asked[1]["warm_start_fingerprint"]
-    with pytest.raises(ModelError, match="names no model"):
+    with pytest.raises(ModelError, match=r"^train.warm_start: '.*nothing' names no model"):
         trainer(tmp_path, str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match=r"model.head is 'independent' and that of .*serving/2 is 'dlen'"):
+        trainer(tmp_path, str(tmp_path / "serving"), "model=mmoe")
+
+
+def test_the_gate_of_the_data_knows_what_the_head_asks_and_no_more(tmp_path: Path) -> None:
+    def gate(*more: str) -> dict[str, Any]:
+        config = load(CONFIGS / "demo.yaml", [f"data.path={tmp_path}", *more])
+        pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
+        (validate,) = (node for node in pipeline.components if node.id == "validate")
+        return json.loads(validate.exec_properties["validate"])
+
+    plain = gate()
+    assert (plain["rarer_children"], plain["highest_rate"], plain["max_drift"]) == (False, None, 0.3)
+    assert gate("model=mmoe", "model.trunk.experts=7", "train.epochs=2") == plain
+    assert gate("model.head.prior=0.4") == plain | {"highest_rate": 0.4}
+    assert gate("model=esmm") == gate("model=escm2") == plain | {"rarer_children": True}

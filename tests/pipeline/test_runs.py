@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from features.errors import ConfigError
+from features.errors import ConfigError, ModelError
 from pipeline import commands
 from pipeline.config import RunConfig
 from pipeline.loading import CONFIGS
@@ -106,6 +106,30 @@ def test_remote_paths_are_refused_before_anything_is_made(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f"^{said}"):
         commands.run(CONFIGS / "demo.yaml", [setting])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("strategy", ["multi_worker_mirrored", "parameter_server"])
+def test_a_training_without_its_cluster_is_refused_before_anything_is_made(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    said = f"^train.strategy: '{strategy}' needs the environment variable TF_CONFIG, which is not set"
+    with pytest.raises(ConfigError, match=said):
+        commands.run(CONFIGS / "demo.yaml", [f"train.strategy={strategy}"])
+    monkeypatch.setenv("TF_CONFIG", '{"cluster"')
+    with pytest.raises(ConfigError, match="which cannot be read: Invalid JSON"):
+        commands.run(CONFIGS / "demo.yaml", [f"train.strategy={strategy}"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_to_begin_with_that_is_none_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"^train.warm_start: '/nowhere' names no model; allowed: a folder with"):
+        commands.run(CONFIGS / "demo.yaml", ["train.warm_start=/nowhere"])
     assert not list(tmp_path.iterdir())
 
 

@@ -20,7 +20,7 @@ from features.errors import ModelError
 from features.spec import ROW_ID
 from models.config import ModelConfig
 from models.ranker import Ranker, build_ranker
-from pipeline.components.warm_start import begin
+from pipeline.components.warm_start import begin, check
 from serving.bundle import FOLDER
 from serving.export import Extras, export_ranker
 from tests.serving.exports import DATASET, ROWS, Export
@@ -70,6 +70,17 @@ def test_without_an_earlier_model_nothing_is_taken_over(export: Export) -> None:
     before = ranker.get_weights()
     assert begin(ranker, arguments(export)) is None
     assert all((one == other).all() for one, other in zip(before, ranker.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("found", ["base_model", "named"])
+def test_another_architecture_is_refused_before_a_ranker_is_built(
+    export: Export, trained: tuple[Ranker, str], found: str
+) -> None:
+    given = arguments(export, **{found: trained[1]})
+    check(MODEL, given)
+    with pytest.raises(ModelError, match=rf"model.trunk is 'ple' and that of {trained[1]} is 'mmoe'"):
+        check(ModelConfig.model_validate("ple"), given)
+    check(ModelConfig.model_validate("ple"), arguments(export))
 
 
 def test_a_model_of_another_release_is_named(export: Export, trained: tuple[Ranker, str], tmp_path: Path) -> None:
