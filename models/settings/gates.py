@@ -20,8 +20,8 @@ class TopKGate(Frozen):
     """Only the `k` best experts get a weight (Shazeer et al., Outrageously Large Neural Networks, ICLR 2017)."""
 
     kind: Literal["top_k"] = "top_k"
-    k: int = pydantic.Field(default=2, ge=1)
-    """Experts that a row uses."""
+    k: int = pydantic.Field(default=2)
+    """Experts that a row uses: 2 or more."""
     noise: bool = True
     """Whether training adds trained Gaussian noise to the logits before the choice (eq. 4)."""
     importance_weight: float = pydantic.Field(default=0.1, ge=0)
@@ -40,6 +40,16 @@ class TopKGate(Frozen):
                 "10); allowed: 0, or `noise: true`"
             )
         return {**value, "load_weight": 0.0}
+
+    @pydantic.field_validator("k")
+    @classmethod
+    def _check_k(cls, k: int) -> int:
+        if k < 2:
+            raise SpecError(
+                f"k is {k}; a softmax over the only expert kept is 1 whatever its logit, so that the tasks would not train "
+                "the gate; allowed: 2 or more"
+            )
+        return k
 
 
 class DselectKGate(Frozen):

@@ -69,7 +69,7 @@ def test_a_part_of_another_kind_replaces_the_presets():
         ({"preset": "mmoe", "trunk": "ple", "head": {"kind": "dlen"}}, "ple_dlen"),
         ({"preset": "mmoe", "trunk": PleTrunk()}, "ple"),
         ({"preset": "mmoe", "trunk": "shared_bottom", "head": "dlen"}, None),
-        ({"preset": "mmoe", "gate": {"kind": "top_k", "k": 1}}, "mmoe_top_k"),
+        ({"preset": "mmoe", "gate": {"kind": "top_k", "k": 3}}, "mmoe_top_k"),
         ({"preset": "mmoe_dselect_k", "trunk": "ple"}, None),
         ({"preset": "mmoe", "interactions": "dcn_v2"}, "mmoe_dcn_v2"),
         ({"preset": "mmoe_fm", "interactions": "none"}, "mmoe"),
