@@ -55,10 +55,13 @@ class LazyAdam(tf.keras.optimizers.legacy.Adam):
 
 
 class RowwiseAdagrad(tf.keras.optimizers.legacy.Adagrad):
-    """Adagrad with one accumulator a row.
+    """Adagrad with one accumulator a row, or one for each of its `groups`.
 
     For each row r of the gradient, d numbers wide: ``a_r += sum_j g_rj^2 / d``, ``x_r -= lr g_r / (sqrt(a_r) + epsilon)``. Other rows, and
     their accumulators, stay as they are. A dense gradient counts as one that holds every row.
+
+    Where a row holds the vectors of several groups side by side (``embeddings: stem``), each is such a row of its own: one
+    accumulator for all would let the gradient of one task slow down the others' vectors.
 
     It is EXACT_ROWWISE_ADAGRAD of FBGEMM and TorchRec, with an initial accumulator as Keras' Adagrad has.
 
@@ -70,13 +73,16 @@ class RowwiseAdagrad(tf.keras.optimizers.legacy.Adagrad):
     Fast and Scalable Training of Deep Learning Recommendation Models, ISCA 2022.
     """
 
-    def __init__(self, learning_rate: float = 0.01, name: str = "RowwiseAdagrad", **kwargs: Any) -> None:
+    def __init__(
+        self, learning_rate: float = 0.01, groups: int = 1, name: str = "RowwiseAdagrad", **kwargs: Any
+    ) -> None:
         super().__init__(learning_rate, name=name, **kwargs)
+        self.groups = groups
 
     def _create_slots(self, var_list: Sequence[tf.Variable]) -> None:
         start = tf.keras.initializers.Constant(self._initial_accumulator_value)
         for var in var_list:
-            self.add_slot(var, "accumulator", start, shape=var.shape[:1])
+            self.add_slot(var, "accumulator", start, shape=(var.shape[0], self.groups))
 
     def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable, apply_state: Any = None) -> tf.Operation:
         return self._resource_apply_sparse(grad, var, tf.range(tf.shape(grad)[0]), apply_state)
@@ -88,19 +94,27 @@ class RowwiseAdagrad(tf.keras.optimizers.legacy.Adagrad):
         key = (var.device, var.dtype.base_dtype)
         scale = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
         accumulator = self.get_slot(var, "accumulator")
-        sums = tf.gather(accumulator, indices) + tf.reduce_mean(tf.square(grad), axis=list(range(1, grad.shape.rank)))
+        grouped = tf.reshape(grad, (-1, self.groups, var.shape[1:].num_elements() // self.groups))
+        sums = tf.gather(accumulator, indices) + tf.reduce_mean(tf.square(grouped), axis=-1)
         rates = scale["lr_t"] / (tf.sqrt(sums) + scale["epsilon"])
-        step = grad * tf.reshape(rates, [-1] + [1] * (grad.shape.rank - 1))
+        step = tf.reshape(grouped * rates[..., None], tf.shape(grad))
         return tf.group(
             accumulator.scatter_update(tf.IndexedSlices(sums, indices)),
             var.scatter_sub(tf.IndexedSlices(step, indices)),
         )
 
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "groups": self.groups}
+
 
 class DecayingAdam(tf.keras.optimizers.legacy.Adam):
-    """Adam that takes ``lr * weight_decay * x`` off every kernel x, apart from the moments (AdamW). Biases stay.
+    """Adam that takes ``lr * weight_decay * x`` off every kernel x, apart from the moments (AdamW).
 
-    A kernel is a variable with a part of its name that begins with ``kernel``, as our layers and Keras' name them.
+    A kernel is a matrix that multiplies activations; the last part of its name begins with ``kernel`` or ``recurrent_kernel``, as our
+    layers and Keras' name them. The others stay: biases and slopes; what mixes tasks or layers (alpha, beta), for its start is
+    no zero; hard-concrete ``log_alpha``; top-k's ``noise_kernel`` and DSelect-k's ``digits`` and ``selectors``, whose zero is noise or
+    indecision; periodic ``coefficients``, which are frequencies.
 
     Paper: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
     """
@@ -112,7 +126,7 @@ class DecayingAdam(tf.keras.optimizers.legacy.Adam):
         self.weight_decay = weight_decay
 
     def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable, apply_state: Any = None) -> tf.Operation:
-        if not self.weight_decay or not any(part.startswith("kernel") for part in var.name.split("/")):
+        if not self.weight_decay or not var.name.split("/")[-1].startswith(("kernel", "recurrent_kernel")):
             return super()._resource_apply_dense(grad, var, apply_state)
         key = (var.device, var.dtype.base_dtype)
         scale = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
@@ -164,7 +178,7 @@ def build_optimizer(ranker: Ranker, train: config.TrainConfig, steps_per_epoch: 
     """
     parts = [(_optimizer(train.dense_optimizer, train, steps_per_epoch), lambda: ranker.dense_variables)]
     if ranker.embedding_variables:
-        embedding = _optimizer(train.embedding_optimizer, train, steps_per_epoch)
+        embedding = _optimizer(train.embedding_optimizer, train, steps_per_epoch, ranker.lookups.groups or 1)
         parts.append((embedding, lambda: ranker.embedding_variables))
     return ClippedComposite(parts, train.clip_norm)
 
@@ -190,7 +204,10 @@ def sum_duplicates(gradient: Gradient) -> Gradient:
 
 
 def _optimizer(
-    part: config.DenseOptimizer | config.EmbeddingOptimizer, train: config.TrainConfig, steps_per_epoch: int | None
+    part: config.DenseOptimizer | config.EmbeddingOptimizer,
+    train: config.TrainConfig,
+    steps_per_epoch: int | None,
+    groups: int = 1,
 ) -> tf.keras.optimizers.legacy.Optimizer:
     rate: float | ScheduledRate = part.learning_rate
     if train.schedule != config.ConstantSchedule():
@@ -198,8 +215,10 @@ def _optimizer(
             raise ValueError(f"schedule '{train.schedule.kind}' needs the steps per epoch; got none")
         rate = ScheduledRate(part.learning_rate, train.schedule, steps_per_epoch, train.epochs)
     if isinstance(part, config.Adagrad):
-        adagrad = RowwiseAdagrad if isinstance(part, config.RowwiseAdagrad) else tf.keras.optimizers.legacy.Adagrad
-        return adagrad(rate, initial_accumulator_value=part.initial_accumulator, epsilon=part.epsilon)
+        start: dict[str, Any] = {"initial_accumulator_value": part.initial_accumulator, "epsilon": part.epsilon}
+        if isinstance(part, config.RowwiseAdagrad):
+            return RowwiseAdagrad(rate, groups, **start)
+        return tf.keras.optimizers.legacy.Adagrad(rate, **start)
     moments: dict[str, Any] = {"beta_1": part.beta_1, "beta_2": part.beta_2, "epsilon": part.epsilon}
     if isinstance(part, config.Adam):
         return DecayingAdam(rate, part.weight_decay, **moments)

@@ -45,7 +45,7 @@ class LayerMixture(tf.keras.layers.Layer):
             limit = (6 / (width + last)) ** 0.5
             uniform = tf.keras.initializers.RandomUniform(-limit, limit)
             self.projections.append(
-                self.add_weight(name=f"projection_{i}", shape=(tasks, width, last), initializer=uniform)
+                self.add_weight(name=f"kernel_{i}", shape=(tasks, width, last), initializer=uniform)
                 if width != last
                 else None
             )

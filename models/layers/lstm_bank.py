@@ -42,7 +42,7 @@ class LstmBank(tf.keras.layers.Layer):
         uniform = tf.keras.initializers.RandomUniform(-limit, limit)
         self.kernel = self.add_weight(name="kernel", shape=(self.networks, width, gates), initializer=uniform)
         self.recurrent = self.add_weight(
-            name="recurrent", shape=(self.networks, self.units, gates), initializer=_orthogonal
+            name="recurrent_kernel", shape=(self.networks, self.units, gates), initializer=_orthogonal
         )
         self.bias = self.add_weight(name="bias", shape=(self.networks, 1, gates), initializer=_forget_nothing)
         super().build(input_shape)

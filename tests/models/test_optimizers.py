@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.config import TrainConfig
+from models.config import PRESETS, TrainConfig
 from models.optimizers import DecayingAdam, LazyAdam, RowwiseAdagrad, build_optimizer, clip_gradients
 from models.ranker import build_ranker
 from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
@@ -78,7 +80,7 @@ def test_rowwise_adagrad_is_the_naive_loop_and_leaves_other_rows():
         optimizer.apply_gradients([(tf.IndexedSlices(values, rows, [9, 3]), table)])
     np.testing.assert_allclose(table.numpy(), naive_rowwise_adagrad(start, batches, 0.1), rtol=1e-5, atol=1e-6)
     assert (table.numpy()[7:] == start[7:]).all()
-    assert optimizer.get_slot(table, "accumulator").shape == (9,)
+    assert optimizer.get_slot(table, "accumulator").shape == (9, 1)
 
 
 @pytest.mark.parametrize("kind", [RowwiseAdagrad, LazyAdam, tf.keras.optimizers.legacy.Adagrad])
@@ -117,16 +119,46 @@ def test_weight_decay_shrinks_kernels_beside_adam_s_step():
     np.testing.assert_allclose(bias.numpy(), [expected_bias], rtol=1e-5)
 
 
-def test_weight_decay_reaches_every_matrix_of_a_ranker_and_no_bias():
+STAY = re.compile(
+    "(bias|slope|alpha|beta|log_alpha|noise_kernel|digits|selectors|coefficients)(_[0-9]+)?:0"  # see DecayingAdam
+)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_weight_decay_reaches_every_matrix_of_a_ranker_and_no_other(preset: str):
     train = TrainConfig.model_validate({"dense_optimizer": {"kind": "adam", "learning_rate": 0.1, "weight_decay": 0.5}})
-    for preset in ("dlen", "ple"):
-        ranker = build_ranker(LAYOUT, TASKS, model_config(preset), RATES)
-        variables = ranker.dense_variables
-        before = [variable.numpy() for variable in variables]
-        build_optimizer(ranker, train).apply_gradients([(tf.zeros_like(v), v) for v in variables])
-        for variable, old in zip(variables, before, strict=True):
-            factor = 1.0 if "bias" in variable.name else 1 - 0.1 * 0.5
-            np.testing.assert_allclose(variable.numpy(), factor * old, rtol=1e-6, err_msg=variable.name)
+    ranker = build_ranker(LAYOUT, TASKS, model_config(preset, numbers="periodic"), RATES)
+    variables = ranker.dense_variables
+    for variable in variables:
+        variable.assign(tf.ones_like(variable))
+    build_optimizer(ranker, train).apply_gradients([(tf.zeros_like(v), v) for v in variables])
+    stay = {variable.name for variable in variables if STAY.fullmatch(variable.name.split("/")[-1])}
+    assert len(stay) < len(variables)
+    for variable in variables:
+        factor = 1.0 if variable.name in stay else 1 - 0.1 * 0.5
+        np.testing.assert_allclose(variable.numpy(), factor, rtol=1e-6, err_msg=variable.name)
+
+
+def test_rowwise_adagrad_takes_each_group_of_a_row_for_a_row():
+    draw = np.random.default_rng(0)
+    start = draw.normal(size=(9, 6)).astype(np.float32)
+    batches = [(draw.integers(0, 7, 12), draw.normal(size=(12, 6)).astype(np.float32)) for _ in range(3)]
+    table, optimizer = tf.Variable(start), RowwiseAdagrad(0.1, groups=2, initial_accumulator_value=0.1)
+    for rows, values in batches:
+        optimizer.apply_gradients([(tf.IndexedSlices(values, rows, [9, 6]), table)])
+    for part in (slice(0, 3), slice(3, 6)):
+        expected = naive_rowwise_adagrad(start[:, part], [(rows, values[:, part]) for rows, values in batches], 0.1)
+        np.testing.assert_allclose(table.numpy()[:, part], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_ranker_of_own_embeddings_has_an_accumulator_a_group():
+    train = TrainConfig.model_validate({"embedding_optimizer": "rowwise_adagrad"})
+    ranker = build_ranker(LAYOUT, TASKS, model_config("ple", embeddings="stem"), RATES)
+    table, *_ = ranker.embedding_variables
+    optimizer = build_optimizer(ranker, train)
+    optimizer.apply_gradients([(tf.zeros_like(v), v) for v in ranker.trainable_variables])
+    (accumulator,) = [v for v in optimizer.variables() if v.shape == (table.shape[0], len(TASKS) + 1)]
+    np.testing.assert_allclose(accumulator, 0.1)
 
 
 def test_clipping_sees_the_norm_of_summed_rows():
