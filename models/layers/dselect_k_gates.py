@@ -12,8 +12,6 @@ from models.layers.gate_logits import gate_logits
 
 SMALL = 1e-6
 """Added to a probability before its logarithm is taken, as in the authors' code."""
-LEAST_REACHED = 0.01
-"""Below it ``1/s`` goes on as its tangent, so that one row's penalty stays finite; the paper's is infinite at 0."""
 
 
 class DselectKGates(tf.keras.layers.Layer):
@@ -27,12 +25,13 @@ class DselectKGates(tf.keras.layers.Layer):
     ``alpha = x G`` and ``z^(l) = x W^(l)``, without biases; in the static form alpha and z are trained themselves, one
     choice for all rows.
 
-    Training adds to the loss, summed over gates and selectors (and the mean over rows, where the authors' code sums them):
+    Where the number of experts is no power of 2, some codes have no expert. The paper adds ``1 / sum_i r_i`` over the experts there
+    are to the loss; for 5 experts that is as large as all tasks' losses together at the start, and until it has done its
+    work a gate's weights do not sum to 1. Here code ``i >= experts`` stands for expert ``i - experts`` instead: the first experts have
+    two codes each, every code has an expert, and nothing is to be penalised.
 
-    * ``entropy sum_i -r_i log r_i``, which drives selectors to one expert each,
-    * ``1 / sum_i r_i - 1`` where the number of experts is no power of 2, i over the experts there are (appendix; the -1 is ours,
-      so that it ends at 0): what a selector gives to the codes that no expert has is lost, and a gate's weights sum to 1 only
-      once the penalty has done its work.
+    Training adds ``entropy sum_i -r_i log r_i`` to the loss, i over the experts, summed over gates and selectors (and the mean over
+    rows, where the authors' code sums them): it drives selectors to one expert each.
 
     Args:
         gates: number of gates, usually one a task.
@@ -41,7 +40,7 @@ class DselectKGates(tf.keras.layers.Layer):
 
     Shapes:
         input: (batch, in), the same for all gates, or (batch, gates, in), one for each.
-        output: (batch, gates, experts), each row sums to 1 (see above); once settled, at most k weights are not 0.
+        output: (batch, gates, experts), each row sums to 1 (to bfloat16's rounding under mixed precision); once settled, at most k weights are not 0.
 
     Raises:
         ValueError: if there are fewer experts than `k`.
@@ -61,8 +60,8 @@ class DselectKGates(tf.keras.layers.Layer):
             raise ValueError(f"a gate selects at most k of its experts; got k {config.k}, allowed: 1 to {experts}")
         self.gates, self.experts, self.config = gates, experts, config
         self.digits = max(1, (experts - 1).bit_length())
-        codes = np.arange(experts)[:, None] >> np.arange(self.digits)[::-1] & 1
-        self.codes = codes.astype(bool)  # (experts, digits), the highest digit first
+        codes = np.arange(2**self.digits)[:, None] >> np.arange(self.digits)[::-1] & 1
+        self.codes = codes.astype(bool)  # (codes, digits), the highest digit first
 
     @classmethod
     def initial(cls, config: DselectKGate, gates: int, experts: int, **kwargs: Any) -> DselectKGates:
@@ -78,13 +77,13 @@ class DselectKGates(tf.keras.layers.Layer):
             name="digits",
             shape=(*rows, k * self.digits),
             initializer=tf.keras.initializers.RandomUniform(-near, near),
-            experimental_autocast=self.config.per_example,
+            experimental_autocast=False,
         )
         self.selector_kernel = self.add_weight(
             name="selectors",
             shape=(*rows, k),
             initializer=tf.keras.initializers.RandomUniform(-0.05, 0.05),
-            experimental_autocast=self.config.per_example,
+            experimental_autocast=False,
         )
         super().build(input_shape)
 
@@ -109,7 +108,7 @@ class DselectKGates(tf.keras.layers.Layer):
         return cls(**{**config, "config": DselectKGate.model_validate(config["config"])})
 
     def _logits(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """(batch or 1, gates, columns of the kernel), from here on in full precision."""
+        """(batch or 1, gates, columns of the kernel), in full precision."""
         if not self.config.per_example:
             return tf.convert_to_tensor(kernel)
         return gate_logits(inputs, kernel)
@@ -124,13 +123,9 @@ class DselectKGates(tf.keras.layers.Layer):
         for digit in range(self.digits):
             one = ones[..., digit, :]
             r *= tf.where(self.codes[:, digit], one, 1 - one)
-        return r
+        first, surplus = r[..., : self.experts], r[..., self.experts :]
+        return first + tf.pad(surplus, [(0, 0)] * 3 + [(0, 2 * self.experts - 2**self.digits)])
 
     def _add_losses(self, selectors: tf.Tensor) -> None:
         entropy = -tf.reduce_sum(selectors * tf.math.log(selectors + SMALL), axis=(1, 2, 3))
         self.add_loss(self.config.entropy * tf.reduce_mean(entropy))
-        if self.experts < 2**self.digits:
-            reached = tf.reduce_sum(selectors, axis=-1)
-            tangent = (2 - reached / LEAST_REACHED) / LEAST_REACHED
-            inverse = tf.where(reached < LEAST_REACHED, tangent, 1 / tf.maximum(reached, LEAST_REACHED))
-            self.add_loss(tf.reduce_mean(tf.reduce_sum(inverse - 1, axis=(1, 2))))

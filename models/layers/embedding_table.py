@@ -58,8 +58,8 @@ class EmbeddingTable(tf.keras.layers.Layer):
 
 def pool(vectors: tf.Tensor, present: tf.Tensor, pooling: Pooling) -> tf.Tensor:
     """(batch, ..., dim) of `vectors` (batch, length, ..., dim): those that are present, bool (batch, length), as one."""
-    weights = tf.cast(present, vectors.dtype)
-    total = tf.einsum("bl,bl...->b...", weights, vectors)
+    weights = tf.cast(present, tf.float32)  # bfloat16 counts end at 256
+    total = tf.einsum("bl,bl...->b...", weights, tf.cast(vectors, tf.float32))
     count = tf.reshape(tf.maximum(tf.reduce_sum(weights, axis=1), 1), (-1, *[1] * (vectors.shape.rank - 2)))
     divisor = {"sum": tf.ones_like(count), "mean": count, "sqrtn": tf.sqrt(count)}[pooling]
-    return total / divisor
+    return tf.cast(total / divisor, vectors.dtype)

@@ -55,6 +55,7 @@ class ExpertBank(tf.keras.layers.Layer):
                     name=f"kernel_{i}",
                     shape=(self.experts, width, units),
                     initializer=tf.keras.initializers.RandomUniform(-limit, limit),
+                    experimental_autocast=False,  # sluice networks penalise it in full precision
                 )
             )
             self.biases.append(self.add_weight(name=f"bias_{i}", shape=(self.experts, 1, units), initializer="zeros"))
@@ -65,7 +66,7 @@ class ExpertBank(tf.keras.layers.Layer):
         # The product runs over (experts, batch, width); an input that all experts share is broadcast, not copied.
         hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
         for kernel, bias, dropout in zip(self.kernels, self.biases, self.dropouts, strict=True):
-            products = _add_biases(tf.matmul(hidden, kernel), tf.convert_to_tensor(bias))
+            products = _add_biases(tf.matmul(hidden, tf.cast(kernel, hidden.dtype)), tf.convert_to_tensor(bias))
             hidden = dropout(tf.nn.relu(products), training=training)
         return tf.transpose(hidden, (1, 0, 2))
 

@@ -20,7 +20,7 @@ class SoftmaxGates(tf.keras.layers.Layer):
 
     Shapes:
         input: (batch, in), the same for all gates, or (batch, gates, in), one for each.
-        output: (batch, gates, experts), each row sums to 1.
+        output: (batch, gates, experts), each row sums to 1 (to bfloat16's rounding under mixed precision).
 
     Example:
         >>> SoftmaxGates(gates=3, experts=5)(tf.zeros((2, 4)))[0, 0].numpy()
@@ -48,6 +48,7 @@ class SoftmaxGates(tf.keras.layers.Layer):
             name="kernel",
             shape=(self.gates, width, self.experts),
             initializer=tf.keras.initializers.RandomUniform(-limit, limit),
+            experimental_autocast=False,
         )
         super().build(input_shape)
 

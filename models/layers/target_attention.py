@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-PAPER_UNITS = (80, 40)
+AUTHORS_UNITS = (80, 40)
+"""Hidden layers in the authors' code; the paper draws one of 36 units."""
 
 
 class TargetAttention(tf.keras.layers.Layer):
@@ -35,7 +36,7 @@ class TargetAttention(tf.keras.layers.Layer):
     Paper: Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018.
     """
 
-    def __init__(self, units: Sequence[int] = PAPER_UNITS, **kwargs: Any) -> None:
+    def __init__(self, units: Sequence[int] = AUTHORS_UNITS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = tuple(units)
         policy = self.dtype_policy
@@ -59,7 +60,9 @@ class TargetAttention(tf.keras.layers.Layer):
             hidden = tf.maximum(hidden, 0) + slope * tf.minimum(hidden, 0)
         mask = present[:, :, None, None] if keys.shape.rank == 4 else present[:, :, None]
         weights = tf.where(mask, self.weight(hidden), 0)
-        return tf.reduce_sum(weights * keys, axis=1)
+        # A sum without a divisor may be long and of both signs: in full precision.
+        total = tf.reduce_sum(tf.cast(weights, tf.float32) * tf.cast(keys, tf.float32), axis=1)
+        return tf.cast(total, keys.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""

@@ -37,7 +37,7 @@ class TopKGates(tf.keras.layers.Layer):
 
     Shapes:
         input: (batch, in), the same for all gates, or (batch, gates, in), one for each.
-        output: (batch, gates, experts), each row sums to 1 and has `k` weights that are not 0.
+        output: (batch, gates, experts), each row sums to 1 (to bfloat16's rounding under mixed precision) and has `k` weights that are not 0.
 
     Raises:
         ValueError: if there are fewer experts than `k`.
@@ -64,15 +64,15 @@ class TopKGates(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Creates the kernels (gates, in, experts) and the noise's random state."""
         width = int(input_shape[-1])
-        shape = (self.gates, width, self.experts)
+        full: dict[str, Any] = {"shape": (self.gates, width, self.experts), "experimental_autocast": False}
         if self.config.noise:
-            self.kernel = self.add_weight(name="kernel", shape=shape, initializer="zeros")
-            self.noise_kernel = self.add_weight(name="noise_kernel", shape=shape, initializer="zeros")
+            self.kernel = self.add_weight(name="kernel", **full, initializer="zeros")
+            self.noise_kernel = self.add_weight(name="noise_kernel", **full, initializer="zeros")
             self.state = add_random_state(self)
         else:
             limit = (6 / (width + self.experts)) ** 0.5
             uniform = tf.keras.initializers.RandomUniform(-limit, limit)
-            self.kernel = self.add_weight(name="kernel", shape=shape, initializer=uniform)
+            self.kernel = self.add_weight(name="kernel", **full, initializer=uniform)
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:

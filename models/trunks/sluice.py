@@ -69,5 +69,5 @@ def overlap(kernel: tf.Tensor, subspaces: int) -> tf.Tensor:
     tasks, _, units = kernel.shape
     products = tf.matmul(kernel, kernel, transpose_a=True)
     blocks = tf.reshape(products, (tasks, subspaces, units // subspaces, subspaces, units // subspaces))
-    squares = tf.reduce_sum(tf.square(tf.cast(blocks, tf.float32)), axis=(0, 2, 4))
+    squares = tf.reduce_sum(tf.square(blocks), axis=(0, 2, 4))
     return (tf.reduce_sum(squares) - tf.linalg.trace(squares)) / 2
