@@ -73,7 +73,12 @@ def transformed(
     def index(name: str, values: tf.Tensor) -> tf.Tensor:
         file = folder / f"{name}-{len(vocabularies[name])}"
         file.write_bytes(b"".join(token + b"\n" for token in vocabularies[name]))
-        return tft.apply_vocabulary(values, tf.constant(str(file)), num_oov_buckets=BUCKETS) + 1
+        indexed = tft.apply_vocabulary(values, tf.constant(str(file)), num_oov_buckets=BUCKETS) + 1
+        # It notes its tensors in the default graph, where a later Transform of this process would stumble over them.
+        graph = tf.compat.v1.get_default_graph()
+        for collection in list(graph.collections):
+            graph.clear_collection(collection)
+        return indexed
 
     return {
         "user": index("user", tf.constant(users)),
