@@ -26,8 +26,8 @@ class Adam(LazyAdam):
 
     kind: Literal["adam"] = "adam"  # type: ignore[assignment]
     weight_decay: float = pydantic.Field(default=0.0, ge=0)
-    """Times the learning rate: the share that kernels (not biases) lose at each step, apart from Adam's moments (Loshchilov
-    and Hutter, Decoupled Weight Decay Regularization, ICLR 2019: AdamW)."""
+    """Times the learning rate: the share that kernels lose at each step, apart from Adam's moments (Loshchilov and Hutter,
+    Decoupled Weight Decay Regularization, ICLR 2019: AdamW). Biases, mixtures of tasks and gates' choices lose nothing."""
 
 
 class Adagrad(Frozen):

@@ -127,7 +127,7 @@ STAY = re.compile(
 @pytest.mark.parametrize("preset", PRESETS)
 def test_weight_decay_reaches_every_matrix_of_a_ranker_and_no_other(preset: str):
     train = TrainConfig.model_validate({"dense_optimizer": {"kind": "adam", "learning_rate": 0.1, "weight_decay": 0.5}})
-    ranker = build_ranker(LAYOUT, TASKS, model_config(preset, numbers="periodic"), RATES)
+    ranker = build_ranker(LAYOUT, TASKS, model_config(preset, numbers="periodic", embedding_dim=6), RATES)
     variables = ranker.dense_variables
     for variable in variables:
         variable.assign(tf.ones_like(variable))

@@ -164,8 +164,8 @@ def test_it_is_the_papers_network(trunk: dict[str, Any]):
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_all_parts_together_learn(precision: str):
-    """`trunk: ple, gate: dselect_k, head: dlen, embeddings: stem`."""
-    parts = {"trunk": "ple", "gate": "dselect_k", "head": "dlen", "embeddings": "stem"}
+    """`trunk: ple, gate: dselect_k, head: dlen, embeddings: stem`, with a position tower."""
+    parts = {"trunk": "ple", "gate": "dselect_k", "head": "dlen", "embeddings": "stem", "beside": "position_tower"}
     config = model_config("ple", **{**parts, "trunk": {"kind": "ple"}, "head": {"kind": "dlen"}})
     assert {part: getattr(config, part).kind for part in parts} == parts
     tf.keras.utils.set_random_seed(1)

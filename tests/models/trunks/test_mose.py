@@ -98,8 +98,9 @@ def test_a_ranker_hands_over_its_sequences_in_order():
     ranker, batch = build_ranker(LAYOUT, TASKS, model_config("mose"), RATES), batch_of(16)
     batch["history"] = tf.constant([[1, 2, 3, 4]] * 16, tf.int64)
     turned = {**batch, "history": batch["history"][:, ::-1]}
-    assert np.abs(ranker(batch)["watch"] - ranker(turned)["watch"]).min() > 1e-7
-    assert list(ranker.gate_weights(batch)) == list(ranker.expert_names()) == ["1/click", "1/like", "1/watch"]
+    changed = np.abs(ranker(batch)["watch"] - ranker(turned)["watch"]) > 1e-7
+    assert changed.sum() > 12  # not all: of a row whose tower is off (relu) nothing comes through
+    assert list(ranker.gate_weights(batch)) == list(ranker.expert_names()) == [f"1/{task}" for task in TASKS]
 
 
 def test_a_layout_without_sequences_is_refused():
