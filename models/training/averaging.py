@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -36,32 +35,56 @@ class _Average(tf.Module):
 
 
 class _RowAverages(tf.Module):
-    """A table of which a step changes the rows of its gradient alone, its average, and `since`, the step k of each row."""
+    """A table of which a step changes the rows of its gradient alone, its average, and `since`, the step k of each row.
 
-    def __init__(self, table: tf.Variable) -> None:
+    Args:
+        table: the table.
+        steps: how many were taken.
+        kept: of the steps k and t, and of a type, how much the average of step k counts in that of step t.
+    """
+
+    def __init__(
+        self, table: tf.Variable, steps: tf.Variable, kept: Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor]
+    ) -> None:
         super().__init__(name="row_averages")
         self.trained = table
+        self._steps, self._kept = steps, kept
         self.average = tf.Variable(table, trainable=False, aggregation=SAME)
         self.since = tf.Variable(tf.zeros(table.shape[0], tf.int64), trainable=False, aggregation=SAME)
 
-    def move(self, rows: tf.Tensor, kept: tf.Tensor, now: tf.Tensor) -> None:
-        """Of each row, ``average = kept * average + (1 - kept) * weight``, as of step `now`."""
+    def update(self, rows: tf.Tensor) -> None:
+        """Brings rows up to date: of each, ``average = kept * average + (1 - kept) * weight``."""
+        now = self._steps.read_value()
         weights = tf.gather(self.trained, rows)
+        kept = self._kept(tf.gather(self.since, rows), now, weights.dtype)
         moved = weights + (tf.gather(self.average, rows) - weights) * kept[:, tf.newaxis]
         self.average.scatter_update(tf.IndexedSlices(moved, rows))
         self.since.scatter_update(tf.IndexedSlices(tf.fill(tf.shape(rows), now), rows))
 
-    def swap(self, rows: tf.Tensor) -> None:
-        """Exchanges weights and averages of rows."""
-        held = tf.gather(self.trained, rows)
-        self.trained.scatter_update(tf.IndexedSlices(tf.gather(self.average, rows), rows))
-        self.average.scatter_update(tf.IndexedSlices(held, rows))
+    def update_all(self) -> None:
+        """Brings all rows up to date, a block at a time."""
+        for rows in self._blocks():
+            self._update_block(rows)
 
-    def blocks(self) -> Iterator[tf.Tensor]:
-        """All rows, some at a time."""
+    def swap(self) -> None:
+        """Exchanges weights and averages, a block at a time."""
+        for rows in self._blocks():
+            self._swap_block(rows)
+
+    def _blocks(self) -> Iterator[tf.Tensor]:
         total = self.trained.shape[0]
         for first in range(0, total, BLOCK_ROWS):
             yield tf.range(first, min(first + BLOCK_ROWS, total), dtype=tf.int64)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
+    def _update_block(self, rows: tf.Tensor) -> None:
+        self.update(rows)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
+    def _swap_block(self, rows: tf.Tensor) -> None:
+        held = tf.gather(self.trained, rows)
+        self.trained.scatter_update(tf.IndexedSlices(tf.gather(self.average, rows), rows))
+        self.average.scatter_update(tf.IndexedSlices(held, rows))
 
 
 class WeightAverage(tf.Module):
@@ -88,7 +111,7 @@ class WeightAverage(tf.Module):
         self._decay = decay
         self.steps = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=SAME)
         self.dense = [_Average(variable) for variable in dense]
-        self.tables = [_RowAverages(table) for table in tables]
+        self.tables = [_RowAverages(table, self.steps, self._kept) for table in tables]
 
     def before_step(self, gradients: Iterable[tuple[Gradient, tf.Variable]]) -> None:
         """Brings the rows up to date that a step is about to change by these gradients."""
@@ -100,7 +123,7 @@ class WeightAverage(tf.Module):
         for table in self.tables:
             if (reference := table.trained.ref()) in rows:
                 changed = rows[reference]
-                self._update(table, tf.range(table.trained.shape[0]) if changed is None else changed)
+                table.update(tf.range(table.trained.shape[0]) if changed is None else changed)
 
     def after_step(self) -> None:
         """Counts a step, and averages what every step changes."""
@@ -112,7 +135,7 @@ class WeightAverage(tf.Module):
     def applied(self) -> Iterator[None]:
         """The model has the averages instead of its weights."""
         for table in self.tables:
-            _each_block(table, functools.partial(self._update, table))
+            table.update_all()
         self._swap()
         try:
             yield
@@ -123,12 +146,7 @@ class WeightAverage(tf.Module):
         for weight in self.dense:
             weight.swap()
         for table in self.tables:
-            _each_block(table, table.swap)
-
-    def _update(self, table: _RowAverages, rows: tf.Tensor) -> None:
-        """Brings rows up to date."""
-        now = self.steps.read_value()
-        table.move(rows, self._kept(tf.gather(table.since, rows), now, table.trained.dtype), now)
+            table.swap()
 
     def _kept(self, k: tf.Tensor, t: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         """``d^(t-k) (1 - d^k) / (1 - d^t)``; 0 before the first step."""
@@ -136,10 +154,3 @@ class WeightAverage(tf.Module):
         then, now = tf.cast(k, tf.float64) * log, tf.cast(t, tf.float64) * log
         kept = tf.math.divide_no_nan(tf.exp(now - then) * tf.math.expm1(then), tf.math.expm1(now))
         return tf.cast(kept, dtype)
-
-
-def _each_block(table: _RowAverages, change: Callable[[tf.Tensor], None]) -> None:
-    """Calls `change` with all rows of a table, some at a time, as one program."""
-    compiled = tf.function(change, input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
-    for rows in table.blocks():
-        compiled(rows)
