@@ -53,10 +53,14 @@ def test_shuffled_rows_keep_their_values_together(files: list[str]) -> None:
     assert found.take(order).to_pydict() == transformed_table(1_030).select(SCHEMA.names).to_pydict()
 
 
-def test_order_depends_on_seed_and_epoch_alone(files: list[str]) -> None:
-    rows = TransformedRows(files, SCHEMA, pool_rows=250)
+@pytest.mark.parametrize("pool_rows", [250, 2_000])
+def test_order_depends_on_seed_and_epoch_alone(files: list[str], pool_rows: int) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows)
+    assert row_ids(rows.batches(64)) == list(range(1_030))
+    list(rows.batches(64, Order(3, 1)))
     first = row_ids(rows.batches(64, Order(3, 0)))
-    assert row_ids(TransformedRows(files, SCHEMA, pool_rows=250).batches(64, Order(3, 0))) == first
+    assert row_ids(TransformedRows(files, SCHEMA, pool_rows).batches(64, Order(3, 0))) == first
+    assert row_ids(rows.batches(64)) == list(range(1_030))
     assert row_ids(rows.batches(64, Order(3, 1))) != first
     assert row_ids(rows.batches(64, Order(4, 0))) != first
 
@@ -85,18 +89,33 @@ def test_starting_at_a_batch_equals_skipping_to_it(
     assert all(len(batch[ROW_ID]) == batch_size for batch in whole[:-1])
 
 
-def test_pools_before_the_first_batch_are_not_read(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = TransformedRows(files, SCHEMA, pool_rows=100)
-    read: list[int] = []
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the row groups that were read."""
+    numbers: list[int] = []
     original = pq.ParquetFile.read_row_group
 
     def spy(self: pq.ParquetFile, number: int, columns: list[str]) -> pa.Table:
-        read.append(number)
+        numbers.append(number)
         return original(self, number, columns=columns)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
+    return numbers
+
+
+def test_pools_before_the_first_batch_are_not_read(files: list[str], read: list[int]) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows=100)
     list(rows.batches(103, Order(0, 0), first_batch=9))
     assert len(read) <= 3
+
+
+@pytest.mark.parametrize(("pool_rows", "times"), [(1_030, 1), (1_029, 3)])
+def test_rows_that_fit_in_one_pool_are_read_once(files: list[str], read: list[int], pool_rows: int, times: int) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows)
+    groups = sum(pq.ParquetFile(path).num_row_groups for path in files)
+    for epoch in range(3):
+        list(rows.batches(103, Order(0, epoch)))
+    assert len(read) == times * groups
 
 
 def test_one_column_in_file_order(files: list[str]) -> None:
