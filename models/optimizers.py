@@ -6,7 +6,7 @@ rows once and updates rows in place, and ``tfrs.experimental.optimizers.Composit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -176,10 +176,14 @@ def build_optimizer(ranker: Ranker, train: config.TrainConfig, steps_per_epoch: 
     Raises:
         ValueError: if there is a schedule and no `steps_per_epoch`.
     """
-    parts = [(_optimizer(train.dense_optimizer, train, steps_per_epoch), lambda: ranker.dense_variables)]
+    parts: list[tuple[Any, Callable[[], list[tf.Variable]]]] = [
+        (_optimizer(train.dense_optimizer, train, steps_per_epoch), lambda: ranker.dense_variables)
+    ]
     if ranker.embedding_variables:
         embedding = _optimizer(train.embedding_optimizer, train, steps_per_epoch, ranker.lookups.groups or 1)
         parts.append((embedding, lambda: ranker.embedding_variables))
+    for optimizer, variables in parts:  # now: a function whose trace creates variables is traced twice
+        optimizer._create_all_weights(variables())
     return ClippedComposite(parts, train.clip_norm)
 
 
