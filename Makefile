@@ -28,7 +28,7 @@ demo: $(INSTALLED)  ## a synthetic feed log through the whole pipeline, then fiv
 	@$(BIN)/feedrank score runs/demo/serving --data data/demo --top 5
 
 test: lint  ## every check: format, lint, strict types, architecture, unit and end-to-end tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --durations=25 --durations-min=5
 
 check: lint  ## every check but the slow tests
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

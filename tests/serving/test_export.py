@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from features.errors import ModelError
 from features.raw_inputs import MISSING_INT, arrow_to_dense
@@ -107,6 +108,15 @@ def test_the_export_needs_nothing_outside_its_folder(export: Export, tmp_path: P
     finally:
         hidden.rename(graph)
     np.testing.assert_allclose(answers["click"].numpy(), export.predictions["click"], atol=TOLERANCE, rtol=0)
+
+
+def test_the_export_holds_no_keras_objects(export: Export) -> None:
+    """Keras would trace each of them again when it is saved."""
+    saved = saved_model_pb2.SavedModel.FromString((export.directory / "saved_model.pb").read_bytes())
+    (graph,) = saved.meta_graphs
+    kinds = {node.user_object.identifier for node in graph.object_graph_def.nodes if node.HasField("user_object")}
+    assert kinds
+    assert not [kind for kind in kinds if "keras" in kind]
 
 
 def test_the_bundle_reads_back(export: Export) -> None:
