@@ -46,7 +46,8 @@ def dense_to_raw(dataset: Dataset, inputs: Mapping[str, tf.Tensor]) -> dict[str,
         inputs: for each raw column an int64, float32 or string tensor, ``(batch,)`` or ``(batch, n)``.
 
     Returns:
-        For each column of `inputs` a SparseTensor ``(batch, longest)`` without the sentinels, values left-aligned.
+        For each column of `inputs` a SparseTensor without the sentinels: ``(batch, 1)``, or of a list ``(batch, longest)`` with its
+        values left-aligned.
 
     Raises:
         DataError: if a raw column that the model needs is absent.
@@ -74,8 +75,10 @@ def is_present(values: tf.Tensor) -> tf.Tensor:
 def _sparse(dense: tf.Tensor, column: Column) -> tf.SparseTensor:
     import tensorflow as tf
 
-    if not column.is_list:
+    if not column.is_list:  # nothing to move to the left
         dense = tf.reshape(dense, [-1, 1])
+        present = tf.where(is_present(dense))
+        return tf.SparseTensor(present, tf.gather_nd(dense, present), tf.shape(dense, tf.int64))
     return tf.ragged.boolean_mask(dense, is_present(dense)).to_sparse()
 
 
