@@ -7,6 +7,8 @@ say when, and :func:`why_undefined` says it in words. A NaN among the prediction
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +57,39 @@ def auc(labels: Array, predictions: Array, mask: Array | None = None) -> float |
     labels, predictions = _binary(labels, predictions, mask)
     areas, _ = _areas(labels, predictions, np.zeros(len(labels), np.int64), 1)
     return None if np.isnan(areas[0]) else float(areas[0])
+
+
+def mean_auc(
+    labels: Mapping[str, Array], predictions: Mapping[str, Array], masks: Mapping[str, Array] | None = None
+) -> float | None:
+    """One number for several tasks, to choose among models by: the mean of their AUCs, each weighed by how sure it is.
+
+    ``sum_k AUC_k / s_k / sum_k 1 / s_k``, where ``s_k = sqrt((P + N + 1) / (12 P N))`` is the standard error that the AUC has for
+    predictions that know nothing (Mann and Whitney, On a Test of Whether one of Two Random Variables is Stochastically Larger than
+    the Other, 1947), for P positives and N negatives. In a plain mean a task with six positives would decide: its AUC is some
+    thirty times as noisy as that of a task with thousands.
+
+    Args:
+        labels: of each task, 0/1, (rows,).
+        predictions: of each task, (rows,).
+        masks: of the tasks that have one.
+
+    Returns:
+        The mean over the tasks whose AUC is defined, or None if none is.
+
+    Raises:
+        ValueError: as :func:`auc`.
+    """
+    total = weights = 0.0
+    for name, of_task in labels.items():
+        mask = (masks or {}).get(name)
+        if (area := auc(of_task, predictions[name], mask)) is not None:
+            kept, _ = _binary(of_task, predictions[name], mask)
+            positives = float(kept.sum())
+            negatives = len(kept) - positives
+            weight = math.sqrt(12 * positives * negatives / (len(kept) + 1))
+            total, weights = total + weight * area, weights + weight
+    return total / weights if weights else None
 
 
 def gauc(labels: Array, predictions: Array, groups: Array, mask: Array | None = None) -> GroupedAuc:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.metrics import auc
+from models.metrics import mean_auc
 
 Array = npt.NDArray[Any]
 
@@ -67,10 +67,11 @@ class Problem:
         return {task: masks.get(task, np.ones_like(labels)) for task, labels in self.labels(split).items()}
 
     def mean_auc(self, split: str, predictions: dict[str, Array]) -> float:
-        """What selects an epoch: the mean over the tasks that the split can judge."""
-        labels, masks = self.labels(split), self.masks(split)
-        areas = [auc(labels[task], predictions[task], masks[task]) for task in self.tasks]
-        return float(np.mean([area for area in areas if area is not None]))
+        """What selects an epoch, ours or a peer's."""
+        area = mean_auc(self.labels(split), predictions, self.masks(split))
+        if area is None:
+            raise ValueError(f"no task has both classes among the rows of split '{split}'")
+        return area
 
     def _read(self, split: str, columns: list[str]) -> pa.Table:
         return pa.concat_tables([pq.read_table(path, columns=columns) for path in sorted(self.files[split])])

@@ -66,7 +66,7 @@ class TrainConfig(Frozen):
     """At most; early stopping may end sooner."""
     patience: int = pydantic.Field(default=2, ge=0)
     """Epochs in a row without a better validation mean AUC after which training stops, as Keras counts: 0 and 1 both stop
-    at the first. The best epoch's weights are kept."""
+    at the first. The best epoch's weights are kept. In the mean a task weighs as much as its positives make its AUC sure."""
     seed: int = pydantic.Field(default=1, ge=0, lt=2**32)
     dense_optimizer: DenseOptimizer = Adam()
     embedding_optimizer: EmbeddingOptimizer = Adagrad()

@@ -22,7 +22,7 @@ class Validation(Frozen):
     mse: dict[str, float | None] = {}
     """Of each regression task."""
     mean_auc: float | None
-    """Mean over the binary tasks whose AUC is defined."""
+    """Of the binary tasks, each weighed by how sure it is: see `models.metrics.mean_auc`."""
 
     @property
     def score(self) -> float:

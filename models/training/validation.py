@@ -59,11 +59,14 @@ def validate(predict: Predict, batches: Iterable[Batch], tasks: Mapping[str, Tas
             if task.kind == kind
         }
 
-    areas = measured(metrics.auc, "binary")
-    defined = [area for area in areas.values() if area is not None]
+    binary = [name for name, task in tasks.items() if task.kind == "binary"]
     return Validation(
-        auc=areas,
+        auc=measured(metrics.auc, "binary"),
         log_loss=measured(metrics.log_loss, "binary"),
         mse=measured(metrics.mse, "regression"),
-        mean_auc=sum(defined) / len(defined) if defined else None,
+        mean_auc=metrics.mean_auc(
+            {name: columns[labels[name]] for name in binary},
+            columns,
+            {name: columns[masks[name]] for name in binary if name in masks},
+        ),
     )

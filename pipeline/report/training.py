@@ -111,7 +111,7 @@ def _epochs(data: ReportData, epochs: Sequence[Json]) -> Markup:
         mean, speed = number(validation.get("mean_auc")), compact(epoch.get("examples_per_s"))
         time = duration(epoch.get("seconds"))
         rows.append([count(epoch.get("epoch")), number(epoch.get("loss")), mean, *areas, time, speed])
-    head = ["Epoch", "Loss", "Mean AUC", *tasks, "Time", "Examples/s"]
+    head = ["Epoch", "Loss", "Weighted mean AUC", *tasks, "Time", "Examples/s"]
     return table(head, rows, numeric=range(len(head)))
 
 
