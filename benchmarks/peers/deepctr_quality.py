@@ -42,7 +42,7 @@ def make_model(problem: Problem, name: str, seed: int) -> tf.keras.Model:
         seed=seed,
         **{layers: settings["units"]},
     )
-    model.compile("adam", loss=["binary_crossentropy"] * len(tasks))
+    model.compile(tf.keras.optimizers.Adam(settings["learning_rate"]), loss=["binary_crossentropy"] * len(tasks))
     return model
 
 

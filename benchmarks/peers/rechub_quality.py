@@ -13,7 +13,6 @@ from benchmarks.peers.competitor import Competitor, arrays, best_epoch, compete
 from benchmarks.quality.problem import Array, Problem
 
 EVALUATION_BATCH = 8192
-LEARNING_RATE = 1e-3
 EXPERTS, TASK_EXPERTS, LAYERS = 5, 2, 2
 
 
@@ -52,7 +51,7 @@ def run(problem: Problem, seed: int, name: str) -> Competitor:
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
     model = make_model(problem, name)
-    optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
+    optimizer = torch.optim.Adam(model.parameters(), problem.settings["learning_rate"])
     inputs = {split: _tensors(problem.inputs(split)) for split in ("train", "validation", "test")}
     labels, masks = (torch.tensor(arrays(getattr(problem, what)("train"))) for what in ("labels", "masks"))
 

@@ -75,6 +75,7 @@ def _spec(record: RunRecord, config: RunConfig) -> dict[str, Any]:
             "dropout": model.trunk.dropout,
             "tower_units": list(model.head.tower_units),
             "batch_size": train.batch_size,
+            "learning_rate": train.dense_optimizer.learning_rate,
             "epochs": train.epochs,
             "patience": train.patience,
         },

@@ -47,7 +47,7 @@ class Problem:
         self.tasks: dict[str, bool] = spec["tasks"]
         """Binary tasks, and whether each has a mask."""
         self.settings: dict[str, Any] = spec["settings"]
-        """What all competitors share: embedding_dim, units, tower_units, dropout, experts, batch_size, epochs, patience."""
+        """What all competitors share: embedding_dim, units, tower_units, dropout, batch_size, learning_rate, epochs, patience."""
 
     def inputs(self, split: str) -> dict[str, Array]:
         """{feature: values} of a split's rows, in the files' order."""

@@ -48,7 +48,7 @@ def test_kuairand(test_data, tmp_path):
     from pipeline import scoring
 
     log = test_data / "kuairand" / KUAIRAND
-    overrides = [f"output={tmp_path / 'runs'}", f"data.path={log.parent}", "train.epochs=1"]
+    overrides = [f"output={tmp_path / 'runs'}", f"data.path={log.parent}", "train={epochs: 1, batch_size: 512}"]
     folder, record = run_pipeline("kuairand.yaml", [*overrides, "model.trunk={experts: 3, units: [64, 32]}"])
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
