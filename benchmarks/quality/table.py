@@ -89,7 +89,8 @@ def _mean_of(result: Numbers, metric: str, of: Callable[[float], float] = float)
 
 def _cell(values: list[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return f"{_mean(known):.4f} ± {(max(known) - min(known)) / 2:.4f}" if known else ""
+    spread = f" ± {(max(known) - min(known)) / 2:.4f}" if len(known) > 1 else ""
+    return f"{_mean(known):.4f}{spread}" if known else ""
 
 
 def _row(cells: list[str]) -> str:
