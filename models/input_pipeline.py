@@ -1,8 +1,8 @@
 """From transformed Parquet files to batches of tensors, shuffled, exactly sized and resumable.
 
-Row groups are read in a seeded random order, a few at a time (a *pool*), and batches take a pool's rows in a random order, so
-that memory holds two pools however many rows there are. Every order depends on ``(seed, epoch, pool)`` alone: batch `n` of an
-epoch can be produced without reading the pools before it. Rows that fit in one pool are read once, not every epoch.
+Row groups are read in a seeded random order, a few at a time (a *pool*), and each pool is permuted, so that memory holds
+two pools however many rows there are. Every order depends on ``(seed, epoch, pool)`` alone: batch `n` of an epoch can be
+produced without reading the pools before it. Rows that fit in one pool are read once, not every epoch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from features.layout import Layout
 from features.spec import POSITION, ROW_ID, Task, label_column, mask_column, weight_column
 
 POOL_ROWS = 262_144
-"""Rows that are mixed. Larger mixes better and takes more memory."""
+"""Rows permuted together. Larger mixes better and takes more memory."""
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -70,29 +70,13 @@ class _RowGroup:
     rows: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pool:
-    """Rows that are mixed, and the order in which they come; None for their own."""
-
-    columns: Columns
-    order: npt.NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def take(self, start: int, stop: int) -> Columns:
-        """Rows number `start` to `stop` of the order."""
-        rows = slice(start, stop) if self.order is None else self.order[start:stop]
-        return {name: values[rows] for name, values in self.columns.items()}
-
-
 class TransformedRows:
     """The transformed rows of one split.
 
     Args:
         files: Parquet files with the columns of `schema`.
         schema: what is read, from `batch_schema`.
-        pool_rows: rows that are mixed (whole row groups: at least one).
+        pool_rows: rows that are permuted together (whole row groups: at least one).
 
     Raises:
         DataError: if there is no file, no row, or a column is missing or has another type.
@@ -125,28 +109,28 @@ class TransformedRows:
         Raises:
             DataError: if a value is missing or a list has another length than the schema says.
         """
-        parts: list[Columns] = []
+        parts: list[pa.RecordBatch] = []
         held = 0
-        for pool, skipped in self._pools(order, first_batch * batch_size):
-            start = skipped
-            while held + len(pool) - start >= batch_size:
-                parts.append(pool.take(start, start + batch_size - held))
-                yield _record_batch(_joined(parts), self.schema)
+        for pool in self._pools(order, first_batch * batch_size):
+            start = 0
+            while held + pool.num_rows - start >= batch_size:
+                parts.append(pool.slice(start, batch_size - held))
+                yield _joined(parts)
                 start += batch_size - held
                 parts, held = [], 0
-            if start < len(pool):
-                parts.append(pool.take(start, len(pool)))
-                held += len(pool) - start
+            if start < pool.num_rows:
+                parts.append(pool.slice(start))
+                held += pool.num_rows - start
         if parts:
-            yield _record_batch(_joined(parts), self.schema)
+            yield _joined(parts)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One whole scalar column in the files' order: (rows,)."""
         schema = pa.schema([self.schema.field(name)])
         return np.concatenate([_read([group], schema)[name] for group in self._groups])
 
-    def _pools(self, order: Order | None, skip_rows: int) -> Iterator[tuple[_Pool, int]]:
-        """Pools, each with the number of its rows to leave out; the next is read while one is used."""
+    def _pools(self, order: Order | None, skip_rows: int) -> Iterator[pa.RecordBatch]:
+        """Pools in order, each already permuted; the next is read while one is used."""
         groups, one = list(self._groups), self.rows <= self._pool_rows
         if order is not None and not one:
             groups = [groups[i] for i in order.generator(0).permutation(len(groups))]
@@ -157,12 +141,13 @@ class TransformedRows:
                 wanted.append((number, pool, skip_rows))
             skip_rows = max(0, skip_rows - rows)
 
-        def load(number: int, pool: list[_RowGroup], skip: int) -> tuple[_Pool, int]:
+        def load(number: int, pool: list[_RowGroup], skip: int) -> pa.RecordBatch:
             columns = self._all or _read(pool, self.schema)
             if one:
                 self._all = columns
             rows = sum(group.rows for group in pool)
-            return _Pool(columns, order.generator(1, number).permutation(rows) if order else None), skip
+            kept = order.generator(1, number).permutation(rows)[skip:] if order else slice(skip, None)
+            return _record_batch({name: values[kept] for name, values in columns.items()}, self.schema)
 
         with ThreadPoolExecutor(1, "feedrank-read") as reader:
             coming = [reader.submit(load, *wanted[0])] if wanted else []
@@ -214,7 +199,9 @@ def _read(groups: Iterable[_RowGroup], schema: pa.Schema) -> Columns:
         with pq.ParquetFile(group.path) as file:
             table = file.read_row_group(group.number, columns=schema.names)
         tables.append({field.name: _values(table.column(field.name), field, group.path) for field in schema})
-    return _joined(tables)
+    if len(tables) == 1:
+        return tables[0]
+    return {name: np.concatenate([table[name] for table in tables]) for name in schema.names}
 
 
 def _values(column: pa.ChunkedArray, field: pa.Field, path: str) -> npt.NDArray[Any]:
@@ -248,6 +235,6 @@ def _record_batch(columns: Columns, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _joined(parts: Sequence[Columns]) -> Columns:
-    """All rows; a single part is not copied."""
-    return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _joined(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """One record batch; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
