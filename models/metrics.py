@@ -60,7 +60,7 @@ def auc(labels: Array, predictions: Array, mask: Array | None = None) -> float |
 
 
 def mean_auc(
-    labels: Mapping[str, Array], predictions: Mapping[str, Array], masks: Mapping[str, Array] | None = None
+    areas: Mapping[str, float | None], labels: Mapping[str, Array], masks: Mapping[str, Array] | None = None
 ) -> float | None:
     """One number for several tasks, to choose among models by: the mean of their AUCs, each weighed by how sure it is.
 
@@ -70,22 +70,19 @@ def mean_auc(
     thirty times as noisy as that of a task with thousands.
 
     Args:
+        areas: of each task its :func:`auc` on these rows.
         labels: of each task, 0/1, (rows,).
-        predictions: of each task, (rows,).
         masks: of the tasks that have one.
 
     Returns:
         The mean over the tasks whose AUC is defined, or None if none is.
-
-    Raises:
-        ValueError: as :func:`auc`.
     """
     total = weights = 0.0
-    for name, of_task in labels.items():
-        mask = (masks or {}).get(name)
-        if (area := auc(of_task, predictions[name], mask)) is not None:
-            kept, _ = _binary(of_task, predictions[name], mask)
-            positives = float(kept.sum())
+    for name, area in areas.items():
+        if area is not None:
+            mask = (masks or {}).get(name)
+            kept = labels[name] if mask is None else labels[name][_kept(mask, len(labels[name]))]
+            positives = float(np.count_nonzero(kept))
             negatives = len(kept) - positives
             weight = math.sqrt(12 * positives * negatives / (len(kept) + 1))
             total, weights = total + weight * area, weights + weight

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.metrics import mean_auc
+from models.metrics import auc, mean_auc
 
 Array = npt.NDArray[Any]
 
@@ -68,7 +68,9 @@ class Problem:
 
     def mean_auc(self, split: str, predictions: dict[str, Array]) -> float:
         """What selects an epoch, ours or a peer's."""
-        area = mean_auc(self.labels(split), predictions, self.masks(split))
+        labels, masks = self.labels(split), self.masks(split)
+        areas = {task: auc(labels[task], predictions[task], masks[task]) for task in self.tasks}
+        area = mean_auc(areas, labels, masks)
         if area is None:
             raise ValueError(f"no task has both classes among the rows of split '{split}'")
         return area

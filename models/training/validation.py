@@ -59,14 +59,14 @@ def validate(predict: Predict, batches: Iterable[Batch], tasks: Mapping[str, Tas
             if task.kind == kind
         }
 
-    binary = [name for name, task in tasks.items() if task.kind == "binary"]
+    areas = measured(metrics.auc, "binary")
     return Validation(
-        auc=measured(metrics.auc, "binary"),
+        auc=areas,
         log_loss=measured(metrics.log_loss, "binary"),
         mse=measured(metrics.mse, "regression"),
         mean_auc=metrics.mean_auc(
-            {name: columns[labels[name]] for name in binary},
-            columns,
-            {name: columns[masks[name]] for name in binary if name in masks},
+            areas,
+            {name: columns[column] for name, column in labels.items()},
+            {name: columns[column] for name, column in masks.items()},
         ),
     )
