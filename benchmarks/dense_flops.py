@@ -15,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import cast
 
 import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
 
@@ -24,8 +25,9 @@ import tensorflow as tf
 from benchmarks.own_step import held_batches, make_ranker
 from benchmarks.step_problem import Problem
 from benchmarks.train_step import processor
+from models.config import TrainConfig
 from models.ranker import Ranker
-from models.training.step import compiled
+from models.training.step import compiled, use_xla
 
 
 def dense_part(ranker: Ranker, problem: Problem) -> Callable[[], object]:
@@ -34,7 +36,6 @@ def dense_part(ranker: Ranker, problem: Problem) -> Callable[[], object]:
     embedded, labels = ranker.embed(batch), ranker.labels(batch)
     variables = ranker.dense_variables
 
-    @compiled
     def gradients() -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(embedded)
@@ -43,12 +44,13 @@ def dense_part(ranker: Ranker, problem: Problem) -> Callable[[], object]:
             loss, [*tf.nest.flatten(embedded), *variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
 
-    return gradients
+    return cast("Callable[[], object]", compiled(gradients, jit_compile=use_xla(TrainConfig()) or None))
 
 
 def weights(ranker: Ranker) -> list[tf.TensorShape]:
-    """Shapes of all that is multiplied: (in, out), or (experts, in, out)."""
-    return [v.shape for v in ranker.dense_variables if v.shape.rank > 1]
+    """Shapes of all that is multiplied: (in, out), or (experts, in, out). Gates of one input, (gates, in, experts), are one product."""
+    kernels = [v for v in ranker.dense_variables if v.name.rsplit("/", 1)[-1].startswith("kernel")]
+    return [tf.TensorShape((v.shape[1], v.shape[0] * v.shape[2])) if "gate" in v.name else v.shape for v in kernels]
 
 
 def products(shape: tf.TensorShape, batch: int, dtype: tf.DType) -> list[Callable[[], object]]:
@@ -65,9 +67,11 @@ def products(shape: tf.TensorShape, batch: int, dtype: tf.DType) -> list[Callabl
 
 def seconds(run: Callable[[], object], times: int = 5) -> float:
     """Of one call, over `times`."""
+    tf.test.experimental.sync_devices()
     began = time.perf_counter()
     for _ in range(times):
         run()
+    tf.test.experimental.sync_devices()
     return (time.perf_counter() - began) / times
 
 

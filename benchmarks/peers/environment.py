@@ -43,14 +43,23 @@ def python_of(peer: str) -> pathlib.Path:
     return python
 
 
-def run_module(python: pathlib.Path | str, module: str, *arguments: str) -> dict[str, Any]:
+def run_module(
+    python: pathlib.Path | str, module: str, *arguments: str, cores: set[int] | None = None
+) -> dict[str, Any]:
     """Runs ``python -m module`` from the project's root; the JSON of its last line.
+
+    Args:
+        python: whose.
+        module: of this project.
+        arguments: of the command line.
+        cores: of the processor, which alone it may use; None: all.
 
     Raises:
         PeerError: if it fails or says no JSON.
     """
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [str(python), "-W", "ignore", "-m", module, *arguments]
+    bound = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores)))] if cores else []
+    command = [*bound, str(python), "-W", "ignore", "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines or not lines[-1].startswith("{"):

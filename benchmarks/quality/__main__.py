@@ -1,24 +1,30 @@
 """Every model on every dataset, side by side with the peers': the same rows, columns and budget.
 
-    python -m benchmarks.quality --data kuairand=FOLDER --data census_income=FOLDER --output FOLDER
+    python -m benchmarks.quality --data kuairand=FOLDER --data census_income=FOLDER [--jobs 2] [--results FOLDER]
 
 For each dataset the pipeline's ingest, validation and Transform run once; then each of feedrank's presets, and DeepCTR,
 torch-rechub and LightGBM (each in an environment of its own), are trained on the transformed training rows with every
-seed, choose their epoch on the validation rows alone, and predict the test rows. Every competitor is a process of its
-own, one after the other. What is already in FOLDER is not measured again: a killed benchmark goes on where it was.
+seed, choose their epoch on the validation rows alone, and predict the test rows. Every training is a process of its own.
 
-Writes ``quality.json`` and ``quality.md``: AUC, GAUC, log loss and calibration of each task, parameters, examples/s.
+Writes ``quality.json`` and ``quality.md`` below ``--results``: AUC, GAUC, log loss and calibration of each task, parameters,
+examples/s. What ``quality.json`` holds already is not measured again: a benchmark that was killed goes on where it was, and one
+whose results are to be new begins with an empty folder.
+
+With ``--jobs 2`` two trainings run at once, each bound to its half of the processor's cores (Linux). AUCs do not depend on it;
+examples/s do, and are comparable among results of the same ``cores`` alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import concurrent.futures
 import logging
+import os
 import pathlib
+import queue
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,38 +72,90 @@ def entries(models: list[str], peers: list[str]) -> list[Entry]:
     return [Entry("feedrank", name) for name in models] + [Entry(*peer) for peer in PEERS if peer[0] in peers]
 
 
-def measure_all(folder: pathlib.Path, config: str, overrides: list[str], chosen: list[Entry], seeds: list[int]) -> None:
-    """Trains what has no result yet; each result says at which revision of feedrank."""
-    if not (folder / "problem.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        prepare(config, overrides, folder)
-    problem = Problem(folder)
-    for seed, entry in ((seed, entry) for seed in seeds for entry in chosen):
-        result = folder / f"{entry.name}-{seed}.json"
-        if result.exists():
-            continue
-        predictions = result.with_suffix(".npz")
+class Dataset(NamedTuple):
+    """One dataset, prepared for all competitors."""
+
+    name: str
+    folder: pathlib.Path
+    """Of the problem and of predictions."""
+    config: str
+    overrides: list[str]
+
+    @property
+    def problem(self) -> Problem:
+        """As all competitors get it."""
+        return Problem(self.folder)
+
+    def prepare(self) -> None:
+        """Runs the pipeline once, if it has not been run."""
+        if not (self.folder / "problem.json").exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            prepare(self.config, self.overrides, self.folder)
+
+
+def measure_all(dataset: Dataset, results: table.Results, chosen: list[Entry], seeds: list[int], jobs: int) -> None:
+    """Trains what has no result yet, `jobs` at once; each result says at which revision of feedrank, and on how many cores."""
+    wanted = [(entry, seed) for seed in seeds for entry in chosen if not results.has(dataset.name, entry.name, seed)]
+    if not wanted:
+        return
+    dataset.prepare()
+    for library in {entry.library for entry, _ in wanted} - {"feedrank"}:
+        python_of(library)  # installed before anything is timed
+    places: queue.SimpleQueue[set[int]] = queue.SimpleQueue()
+    for cores in shares_of_cores(sorted(os.sched_getaffinity(0)), jobs):
+        places.put(cores)
+
+    def measured(entry: Entry, seed: int) -> None:
+        cores = places.get()
         try:
-            answer = _run(entry, seed, folder, predictions, config, overrides)
-        except (PeerError, ConfigError) as error:  # a preset that does not fit the dataset is refused
-            answer = {"error": str(error)}
-        else:
-            answer["tasks"] = table.measure(problem, predictions, folder / "groups.npy")
-        answer = {"model": entry.name, "seed": seed, "revision": revision(), **answer}
-        result.write_text(json.dumps(answer, indent=1))
-        print(f"{folder.name} {entry.name} seed {seed}: {_summary(answer)}", flush=True)
+            answer = _answer(dataset, entry, seed, cores)
+        finally:
+            places.put(cores)
+        about = {
+            "dataset": dataset.name,
+            "model": entry.name,
+            "seed": seed,
+            "revision": revision(),
+            "cores": len(cores),
+        }
+        results.add({**about, **answer})
+        print(f"{dataset.name} {entry.name} seed {seed}: {_summary(answer)}", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as workers:
+        for done in [workers.submit(measured, *one) for one in wanted]:
+            done.result()
 
 
-def _run(
-    entry: Entry, seed: int, folder: pathlib.Path, predictions: pathlib.Path, config: str, overrides: list[str]
-) -> dict[str, Any]:
+def shares_of_cores(cores: Sequence[int], jobs: int) -> list[set[int]]:
+    """`cores` in `jobs` parts that differ by one at most.
+
+    Raises:
+        ValueError: if there are more jobs than cores.
+    """
+    if not 1 <= jobs <= len(cores):
+        raise ValueError(f"jobs: got {jobs}; allowed: 1 to {len(cores)}, the cores of this machine")
+    return [set(cores[i * len(cores) // jobs : (i + 1) * len(cores) // jobs]) for i in range(jobs)]
+
+
+def _answer(dataset: Dataset, entry: Entry, seed: int, cores: set[int]) -> dict[str, Any]:
+    predictions = dataset.folder / f"{entry.name}-{seed}.npz"
+    try:
+        answer = _run(entry, seed, dataset, predictions, cores)
+    except (PeerError, ConfigError) as error:  # a preset that does not fit the dataset is refused
+        return {"error": str(error)}
+    return {**answer, "tasks": table.measure(dataset.problem, predictions, dataset.folder / "groups.npy")}
+
+
+def _run(entry: Entry, seed: int, dataset: Dataset, predictions: pathlib.Path, cores: set[int]) -> dict[str, Any]:
+    folder = dataset.folder
     if entry.library != "feedrank":
         module = f"benchmarks.peers.{MODULES[entry.library]}"
         arguments = [str(folder), str(seed), str(predictions), *([entry.model] if entry.model else [])]
-        return run_module(python_of(entry.library), module, *arguments)
-    file = folder / f"{entry.name}.yaml"
-    file.write_text(dump(loading.load(config, [*overrides, f"model.preset={entry.model}"])))
-    return run_module(sys.executable, "benchmarks.quality.ours", str(folder), str(file), str(seed), str(predictions))
+        return run_module(python_of(entry.library), module, *arguments, cores=cores)
+    file = folder / f"{entry.name}-{seed}.yaml"
+    file.write_text(dump(loading.load(dataset.config, [*dataset.overrides, f"model.preset={entry.model}"])))
+    arguments = [str(folder), str(file), str(seed), str(predictions)]
+    return run_module(sys.executable, "benchmarks.quality.ours", *arguments, cores=cores)
 
 
 def _summary(answer: dict[str, Any]) -> str:
@@ -134,17 +192,20 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--data", action="append", default=[], help="NAME=FOLDER of a dataset's files")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / "quality")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once, each on its share of the cores")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs" / "quality", help="for prepared datasets")
+    parser.add_argument("--results", type=pathlib.Path, default=ROOT / "runs" / "quality")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     paths = dict(_data(arguments.data))
     chosen = entries(arguments.models, arguments.peers)
+    results = table.Results(arguments.results)
     for name in arguments.datasets:
-        folder = (arguments.output / name).resolve()
         path = [f"data.path={paths[name]}"] if name in paths else []
-        measure_all(folder, CONFIGS[name], [*arguments.overrides, *path], chosen, arguments.seeds)
-        table.write(arguments.output)
-    print((arguments.output / "quality.md").read_text())
+        folder = (arguments.work / name).resolve()
+        dataset = Dataset(name, folder, CONFIGS[name], [*arguments.overrides, *path])
+        measure_all(dataset, results, chosen, arguments.seeds, arguments.jobs)
+    print(results.markdown())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -34,14 +35,41 @@ def measure(problem: Problem, predictions: pathlib.Path, groups: pathlib.Path) -
     return tasks
 
 
-def write(folder: pathlib.Path) -> None:
-    """``quality.json`` and ``quality.md`` of all results below `folder`."""
-    measured: Measured = {}
-    for path in sorted(folder.glob("*/*-*.json")):
-        result = json.loads(path.read_text())
-        measured.setdefault(path.parent.name, {}).setdefault(result["model"], []).append(result)
-    (folder / "quality.json").write_text(json.dumps(measured, indent=1))
-    (folder / "quality.md").write_text(markdown(measured))
+class Results:
+    """All results there are, in ``quality.json`` of a folder, and as tables in its ``quality.md``.
+
+    Args:
+        folder: made where it is missing.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "quality.json"
+        self._all: list[Numbers] = json.loads(file.read_text()) if file.exists() else []
+        self._lock = threading.Lock()
+
+    def has(self, dataset: str, model: str, seed: int) -> bool:
+        """Whether that was measured, or refused."""
+        return any((r["dataset"], r["model"], r["seed"]) == (dataset, model, seed) for r in self._all)
+
+    def add(self, result: Numbers) -> None:
+        """Keeps one more, at once."""
+        with self._lock:
+            self._all.append(result)
+            self._all.sort(key=lambda r: (r["dataset"], r["model"], r["seed"]))
+            lines = ",\n".join(map(json.dumps, self._all))
+            for name, text in (("quality.json", f"[\n{lines}\n]\n"), ("quality.md", self.markdown())):
+                new = self._folder / f"{name}.new"
+                new.write_text(text)
+                new.replace(self._folder / name)
+
+    def markdown(self) -> str:
+        """The tables."""
+        measured: Measured = {}
+        for result in self._all:
+            measured.setdefault(result["dataset"], {}).setdefault(result["model"], []).append(result)
+        return markdown(measured)
 
 
 def markdown(measured: Measured) -> str:

@@ -71,11 +71,13 @@ class Cgc(tf.keras.layers.Layer):
 
     def run_experts(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """All experts' outputs, (batch, experts, units[-1])."""
-        if inputs.shape.rank == 3:
-            tasks, shared = self._groups(inputs)
-            own = tf.repeat(tasks, self.config.task_experts, axis=1)
-            inputs = tf.concat([own, tf.repeat(shared, self.config.shared_experts, axis=1)], axis=1)
-        return self.bank(inputs, training=training)
+        if inputs.shape.rank == 2:
+            return self.bank(inputs, training=training)
+        # Parts become experts after they are transposed: there are fewer of them.
+        tasks, shared = tf.split(tf.transpose(inputs, (1, 0, 2)), [self.tasks, 1])
+        own = tf.repeat(tasks, self.config.task_experts, axis=0)
+        every = tf.concat([own, tf.repeat(shared, self.config.shared_experts, axis=0)], axis=0)
+        return self.bank(every, training=training, experts_first=True)
 
     def gate_weights(self, inputs: tf.Tensor, training: bool | None = None) -> tuple[tf.Tensor, ...]:
         """(batch, tasks, own + shared experts, or all with `all_forward`), and with `shared_gate` (batch, 1, all experts)."""

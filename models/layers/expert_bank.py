@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.layers.biased_relu import biased_relu
 from models.layers.dropout import Dropout
 from models.layers.glorot import glorot_each
 
@@ -61,26 +62,15 @@ class ExpertBank(tf.keras.layers.Layer):
             self.biases.append(self.add_weight(name=f"bias_{i}", shape=(self.experts, 1, units), initializer="zeros"))
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """All experts' outputs, (batch, experts, units[-1])."""
+    def call(self, inputs: tf.Tensor, training: bool | None = None, experts_first: bool = False) -> tf.Tensor:
+        """All experts' outputs, (batch, experts, units[-1]); with `experts_first` the inputs are (experts, batch, in)."""
         # The product runs over (experts, batch, width); an input that all experts share is broadcast, not copied.
-        hidden = inputs if inputs.shape.rank == 2 else tf.transpose(inputs, (1, 0, 2))
+        hidden = inputs if inputs.shape.rank == 2 or experts_first else tf.transpose(inputs, (1, 0, 2))
         for kernel, bias, dropout in zip(self.kernels, self.biases, self.dropouts, strict=True):
-            products = _add_biases(tf.matmul(hidden, tf.cast(kernel, hidden.dtype)), tf.convert_to_tensor(bias))
-            hidden = dropout(tf.nn.relu(products), training=training)
+            products = tf.matmul(hidden, tf.cast(kernel, hidden.dtype))
+            hidden = dropout(biased_relu(products, tf.convert_to_tensor(bias)), training=training)
         return tf.transpose(hidden, (1, 0, 2))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {**super().get_config(), "experts": self.experts, "units": self.units, "dropout": self.dropout}
-
-
-@tf.custom_gradient
-def _add_biases(products: tf.Tensor, biases: tf.Tensor) -> Any:
-    """``products + biases``, (experts, batch, out) + (experts, 1, out). A product with ones sums rows faster than a sum does."""
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        ones = tf.ones((1, tf.shape(upstream)[1]), upstream.dtype)
-        return upstream, tf.matmul(ones, upstream)
-
-    return products + biases, gradient

@@ -9,25 +9,23 @@ from typing import Any
 import pytest
 
 from benchmarks.quality import table
+from benchmarks.quality.__main__ import shares_of_cores
 
 
 def result(model: str, seed: int, **areas: float) -> dict[str, Any]:
     tasks = {task: {"auc": a, "gauc": None, "log_loss": 0.5, "calibration": 0.9} for task, a in areas.items()}
-    return {"model": model, "seed": seed, "revision": "abc", "tasks": tasks, "parameters": 1000, "examples_per_s": 2e3}
+    about = {"dataset": "log", "model": model, "seed": seed, "revision": "abc", "cores": 1}
+    return {**about, "tasks": tasks, "parameters": 1000, "examples_per_s": 2e3}
 
 
 @pytest.fixture
 def written(tmp_path: pathlib.Path) -> pathlib.Path:
-    (tmp_path / "log").mkdir()
-    results = [
-        result("worse", 1, click=0.6, like=0.7),
-        result("better", 1, click=0.70, like=0.80),
-        result("better", 2, click=0.74, like=0.82),
-        {"model": "unfit", "seed": 1, "revision": "abc", "error": "Traceback\nno chain"},
-    ]
-    for r in results:
-        (tmp_path / "log" / f"{r['model']}-{r['seed']}.json").write_text(json.dumps(r))
-    table.write(tmp_path)
+    results = table.Results(tmp_path)
+    results.add(result("worse", 1, click=0.6, like=0.7))
+    results.add(result("better", 2, click=0.74, like=0.82))
+    results.add(result("better", 1, click=0.70, like=0.80))
+    unfit = {"dataset": "log", "model": "unfit", "seed": 1, "revision": "abc", "cores": 1}
+    results.add({**unfit, "error": "Traceback\nno chain"})
     return tmp_path
 
 
@@ -44,6 +42,18 @@ def test_what_was_refused_is_told_with_its_reason(written: pathlib.Path) -> None
     assert "unfit: not measured (1 of 1): no chain" in (written / "quality.md").read_text()
 
 
-def test_json_holds_every_result(written: pathlib.Path) -> None:
+def test_json_holds_every_result_and_is_read_again(written: pathlib.Path) -> None:
     held = json.loads((written / "quality.json").read_text())
-    assert {model: len(results) for model, results in held["log"].items()} == {"better": 2, "unfit": 1, "worse": 1}
+    assert [(r["model"], r["seed"]) for r in held] == [("better", 1), ("better", 2), ("unfit", 1), ("worse", 1)]
+    again = table.Results(written)
+    assert again.has("log", "better", 2)
+    assert not again.has("log", "better", 3)
+    assert not again.has("another", "better", 2)
+    assert again.markdown() == (written / "quality.md").read_text()
+
+
+def test_jobs_share_the_cores() -> None:
+    assert shares_of_cores([0, 1, 4, 5, 6], 2) == [{0, 1}, {4, 5, 6}]
+    assert shares_of_cores([3], 1) == [{3}]
+    with pytest.raises(ValueError, match="got 3; allowed: 1 to 2"):
+        shares_of_cores([0, 1], 3)
