@@ -1,11 +1,11 @@
 """Share of the pure step rate that a whole training reaches: what reading, shuffling and progress reports cost.
 
-    python -m benchmarks.input_share [--rows 10000000] [--model mmoe] [--precision float32] [--batch 2048]
-    python -m benchmarks.input_share --files 'RUN/artifacts/transform/transformed_examples/*/Split-train/*' \
-        --layout RUN/artifacts/transform/transform_graph/NUMBER/feedrank/layout.json --epochs 6
+    python -m benchmarks.input_share [--rows 10000000] [--precision float32]
+    python -m benchmarks.input_share --run runs/kuairand/history/TIME --epochs 6
 
-Trains by `models.training.fit` on transformed Parquet rows: synthetic ones (ten ids, three numbers, five tasks, tables of
-50,000 rows), or those of a run. Before and after, the same step takes batches of the same rows that are held in memory; their
+Trains by `models.training.fit`, all that the train stage does between reading its files and exporting, on transformed Parquet
+rows: synthetic ones (ten ids, three numbers, five tasks, tables of 50,000 rows), or those of a run with its own model, tasks and
+settings. Before and after, the same step takes batches of the same rows that are held in memory; their
 mean is the pure rate. Validation and checkpoints at the epoch's end do not count; those on the way do. Of several epochs the
 median counts, without the first, in which TensorFlow optimises its graphs: short epochs want several.
 """
@@ -13,7 +13,6 @@ median counts, without the first, in which TensorFlow optimises its graphs: shor
 from __future__ import annotations
 
 import argparse
-import glob
 import itertools
 import os
 import pathlib
@@ -21,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,13 +32,16 @@ import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
 import tensorflow as tf
 
 from features.layout import Input, Layout, Table
-from features.spec import Task, label_column, mask_column
+from features.spec import Task
 from models.arrow_stream import stream_tensors, tensor_specs
 from models.config import ModelConfig, TrainConfig
 from models.input_pipeline import Order, TransformedRows, batch_schema
 from models.ranker import Ranker, build_ranker
 from models.training import TrainingData, fit
 from models.training.step import TrainStep
+from pipeline import loading
+from pipeline.components.transform import LAYOUT_FILE
+from pipeline.runs import RunRecord
 
 IDS, NUMBERS, TASKS, TABLE_ROWS = 10, 3, 5, 50_000
 ROW_GROUP = 65_536
@@ -66,18 +69,6 @@ def synthetic_rows(path: pathlib.Path, rows: int, layout: Layout, tasks: dict[st
     return str(path)
 
 
-def tasks_of(path: str) -> dict[str, Task]:
-    """Those whose labels a transformed file has; 0 and 1 alone make a binary one, judged by its first rows."""
-    first = pq.ParquetFile(path).read_row_group(0)
-    prefix = label_column("")
-    tasks = {}
-    for name in (column.removeprefix(prefix) for column in first.column_names if column.startswith(prefix)):
-        kind = "binary" if set(first[prefix + name].unique().to_pylist()) <= {0, 1} else "regression"
-        mask = mask_column(name) if mask_column(name) in first.column_names else None
-        tasks[name] = Task(label=name, kind=kind, mask=mask)
-    return tasks
-
-
 def pure_rate(step: TrainStep, batches: Sequence[dict[str, tf.Tensor]], seconds: float) -> float:
     """Examples per second on batches in memory."""
     rows, began = 0, time.perf_counter()
@@ -97,11 +88,39 @@ def training_rate(ranker: Ranker, data: TrainingData, config: TrainConfig) -> fl
     return statistics.median(rates[1:] or rates)
 
 
-def measure(data: TrainingData, model: str, config: TrainConfig, seconds: float) -> None:
+class Problem(NamedTuple):
+    """What is trained on what."""
+
+    data: TrainingData
+    model: ModelConfig
+    train: TrainConfig
+
+
+def of_run(folder: pathlib.Path) -> Problem:
+    """A run's own; `folder` is its ``history/<run>``."""
+    record = RunRecord.model_validate_json((folder / "run.json").read_text())
+    config = loading.load(str(folder / "config.yaml"), [])
+    graph, examples = (record.output("transform", name) for name in ("transform_graph", "transformed_examples"))
+    if graph is None or examples is None:
+        raise SystemExit(f"--run {folder}: the run has no transformed rows; it ended '{record.status}'")
+    layout = Layout.model_validate_json((graph / LAYOUT_FILE).read_text())
+    train, validation = (sorted(map(str, (examples / f"Split-{name}").glob("*"))) for name in ("train", "validation"))
+    return Problem(TrainingData(train, validation, layout, config.dataset.tasks), config.model, config.train)
+
+
+def synthetic(folder: pathlib.Path, rows: int) -> Problem:
+    """MMoE on random rows."""
+    layout, tasks = synthetic_layout(), {f"task_{i}": Task(label=f"y_{i}") for i in range(TASKS)}
+    train = [synthetic_rows(folder / "rows.parquet", rows, layout, tasks)]
+    validation = [synthetic_rows(folder / "validation.parquet", ROW_GROUP, layout, tasks)]
+    return Problem(TrainingData(train, validation, layout, tasks), ModelConfig.model_validate("mmoe"), TrainConfig())
+
+
+def measure(problem: Problem, seconds: float) -> None:
     """Prints the pure rate, the training's, and the share."""
-    ranker = build_ranker(
-        data.layout, data.tasks, ModelConfig.model_validate(model), dict.fromkeys(data.tasks, 0.1), config.precision
-    )
+    data, model, config = problem
+    rates = {name: 0.1 if task.kind == "binary" else 1.0 for name, task in data.tasks.items()}
+    ranker = build_ranker(data.layout, data.tasks, model, rates, config.precision)
     rows: TransformedRows = data.rows("train", config)
     step = TrainStep(ranker, config, tensor_specs(rows.schema))
     stream = stream_tensors(rows.batches(config.batch_size, Order(1, 0)), rows.schema)
@@ -121,36 +140,15 @@ def measure(data: TrainingData, model: str, config: TrainConfig, seconds: float)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000, help="of the synthetic log")
-    parser.add_argument("--files", help="transformed Parquet files of a run, a pattern")
-    parser.add_argument("--layout", type=pathlib.Path, help="the run's feedrank/layout.json")
-    parser.add_argument("--model", default="mmoe")
-    parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--run", type=pathlib.Path, help="a run's folder below its pipeline's history")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="float32")
     parser.add_argument("--seconds", type=float, default=20, help="of the pure step, before and after")
     options = parser.parse_args()
-    if (options.files is None) != (options.layout is None):
-        parser.error("--files and --layout go together")
-    config = TrainConfig.model_validate(
-        {
-            "batch_size": options.batch,
-            "epochs": options.epochs,
-            "precision": options.precision,
-            "patience": options.epochs,
-        }
-    )
     with tempfile.TemporaryDirectory(prefix="feedrank-") as folder:
-        if options.files:
-            layout, files = Layout.model_validate_json(options.layout.read_text()), sorted(glob.glob(options.files))
-            if not files:
-                parser.error(f"no file matches {options.files}")
-            tasks = tasks_of(files[0])
-        else:
-            layout, tasks = synthetic_layout(), {f"task_{i}": Task(label=f"y_{i}") for i in range(TASKS)}
-            files = [synthetic_rows(pathlib.Path(folder) / "rows.parquet", options.rows, layout, tasks)]
-        validation = pathlib.Path(folder) / "validation.parquet"
-        pq.write_table(pq.ParquetFile(files[0]).read_row_group(0), validation)
-        measure(TrainingData(files, [str(validation)], layout, tasks), options.model, config, options.seconds)
+        problem = of_run(options.run) if options.run else synthetic(pathlib.Path(folder), options.rows)
+        changed = {"epochs": options.epochs, "patience": options.epochs, "precision": options.precision}
+        measure(problem._replace(train=problem.train.model_copy(update=changed)), options.seconds)
 
 
 if __name__ == "__main__":
