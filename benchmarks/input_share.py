@@ -96,10 +96,10 @@ class Problem(NamedTuple):
     train: TrainConfig
 
 
-def of_run(folder: pathlib.Path) -> Problem:
-    """A run's own; `folder` is its ``history/<run>``."""
+def of_run(folder: pathlib.Path, overrides: list[str]) -> Problem:
+    """A run's own, or with other settings; `folder` is its ``history/<run>``."""
     record = RunRecord.model_validate_json((folder / "run.json").read_text())
-    config = loading.load(str(folder / "config.yaml"), [])
+    config = loading.load(str(folder / "config.yaml"), overrides)
     graph, examples = (record.output("transform", name) for name in ("transform_graph", "transformed_examples"))
     if graph is None or examples is None:
         raise SystemExit(f"--run {folder}: the run has no transformed rows; it ended '{record.status}'")
@@ -141,12 +141,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000, help="of the synthetic log")
     parser.add_argument("--run", type=pathlib.Path, help="a run's folder below its pipeline's history")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", help="as of feedrank run, with --run")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="float32")
     parser.add_argument("--seconds", type=float, default=20, help="of the pure step, before and after")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="feedrank-") as folder:
-        problem = of_run(options.run) if options.run else synthetic(pathlib.Path(folder), options.rows)
+        problem = (
+            of_run(options.run, options.overrides) if options.run else synthetic(pathlib.Path(folder), options.rows)
+        )
         changed = {"epochs": options.epochs, "patience": options.epochs, "precision": options.precision}
         measure(problem._replace(train=problem.train.model_copy(update=changed)), options.seconds)
 

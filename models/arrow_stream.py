@@ -21,6 +21,8 @@ from tensorflow_io import arrow as tfio_arrow
 from models.input_pipeline import list_length
 
 PREFETCHED_BATCHES = 4
+WRITTEN_BYTES = 4 * 2**20
+"""Put together before they are written: a batch has hundreds of small buffers."""
 
 
 Batches = Generator[pa.RecordBatch, None, None]
@@ -56,10 +58,11 @@ class _Server(threading.Thread):
             self.close()
 
     def _write(self, connection: socket.socket) -> None:
-        with connection.makefile("wb") as file:
+        with connection.makefile("wb", buffering=WRITTEN_BYTES) as file:
             writer = pa.RecordBatchStreamWriter(file, self._schema)
             for batch in self._batches:
                 writer.write_batch(batch)
+                file.flush()
                 self.rows += batch.num_rows
             # Not in a `finally`: without the end mark TensorFlow knows that the stream broke.
             writer.close()

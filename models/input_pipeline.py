@@ -1,8 +1,9 @@
 """From transformed Parquet files to batches of tensors, shuffled, exactly sized and resumable.
 
-Row groups are read in a seeded random order, a few at a time (a *pool*), and each pool is permuted, so that memory holds
-two pools however many rows there are. Every order depends on ``(seed, epoch, pool)`` alone: batch `n` of an epoch can be
-produced without reading the pools before it. Rows that fit in one pool are read once, not every epoch.
+Row groups are read in a seeded random order, a few at a time (a *pool*), and each pool is permuted: one pool is used and one
+read, however many rows there are, and a few batches of permuted rows are ahead. Every order depends on ``(seed, epoch, pool)``
+alone: batch `n` of an epoch can be produced without reading the pools before it. Rows that fit in one pool are read once, not
+every epoch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,11 @@ from features.spec import POSITION, ROW_ID, Task, label_column, mask_column, wei
 POOL_ROWS = 262_144
 """Rows permuted together. Larger mixes better and takes more memory."""
 
+PERMUTED_ROWS = 16_384
+"""Rows of a pool that are brought into their order together: the first batches need not wait for all of it."""
+
 Columns = dict[str, npt.NDArray[Any]]
+T = TypeVar("T")
 
 
 def batch_schema(layout: Layout, tasks: Mapping[str, Task], row_id: bool = False) -> pa.Schema:
@@ -111,7 +116,7 @@ class TransformedRows:
         """
         parts: list[pa.RecordBatch] = []
         held = 0
-        for pool in self._pools(order, first_batch * batch_size):
+        for pool in self._parts(order, first_batch * batch_size):
             start = 0
             while held + pool.num_rows - start >= batch_size:
                 parts.append(pool.slice(start, batch_size - held))
@@ -129,35 +134,49 @@ class TransformedRows:
         schema = pa.schema([self.schema.field(name)])
         return np.concatenate([_read([group], schema)[name] for group in self._groups])
 
-    def _pools(self, order: Order | None, skip_rows: int) -> Iterator[pa.RecordBatch]:
-        """Pools in order, each already permuted; the next is read while one is used."""
+    def _parts(self, order: Order | None, skip_rows: int) -> Iterator[pa.RecordBatch]:
+        """All rows in order, some at a time; they are permuted, and the next pool is read, while others are used."""
+        pools = _ahead(self._pools(order, skip_rows), "feedrank-read")
+        return _ahead(_in_order(pools, self.schema), "feedrank-permute")
+
+    def _pools(self, order: Order | None, skip_rows: int) -> Iterator[_Pool]:
         groups, one = list(self._groups), self.rows <= self._pool_rows
         if order is not None and not one:
             groups = [groups[i] for i in order.generator(0).permutation(len(groups))]
-        wanted = []
         for number, pool in enumerate(_in_pools(groups, self._pool_rows)):
             rows = sum(group.rows for group in pool)
             if skip_rows < rows:
-                wanted.append((number, pool, skip_rows))
+                columns = self._all or _read(pool, self.schema)
+                if one:
+                    self._all = columns
+                yield _Pool(columns, order.generator(1, number).permutation(rows) if order else None, rows, skip_rows)
             skip_rows = max(0, skip_rows - rows)
 
-        def load(number: int, pool: list[_RowGroup], skip: int) -> pa.RecordBatch:
-            columns = self._all or _read(pool, self.schema)
-            if one:
-                self._all = columns
-            rows = sum(group.rows for group in pool)
-            kept = order.generator(1, number).permutation(rows)[skip:] if order else slice(skip, None)
-            return _record_batch({name: values[kept] for name, values in columns.items()}, self.schema)
 
-        with ThreadPoolExecutor(1, "feedrank-read") as reader:
-            coming = [reader.submit(load, *wanted[0])] if wanted else []
-            for following in [*wanted[1:], None]:
-                if not coming:
-                    return
-                loaded = coming.pop().result()
-                if following is not None:
-                    coming.append(reader.submit(load, *following))
-                yield loaded
+class _Pool(NamedTuple):
+    columns: Columns
+    order: npt.NDArray[np.int64] | None
+    """Rows in the order that they come in; None for the columns' own."""
+    rows: int
+    skipped: int
+    """How many of the order's first rows are not wanted."""
+
+
+def _in_order(pools: Iterator[_Pool], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for pool in pools:
+        for start in range(pool.skipped, pool.rows, PERMUTED_ROWS):
+            part = slice(start, start + PERMUTED_ROWS)
+            chosen = part if pool.order is None else pool.order[part]
+            yield _record_batch({name: values[chosen] for name, values in pool.columns.items()}, schema)
+
+
+def _ahead(items: Iterator[T], thread_name: str) -> Iterator[T]:
+    """The same items, each made in a thread of its own while the one before it is used."""
+    with ThreadPoolExecutor(1, thread_name) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _row_groups(path: str, schema: pa.Schema) -> Iterator[_RowGroup]:
