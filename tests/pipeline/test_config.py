@@ -117,7 +117,7 @@ def test_another_preset_keeps_the_settings_that_it_knows(override: str) -> None:
     model = load(CONFIGS / "kuairand.yaml", [override]).model
     assert (model.preset, model.trunk.kind, model.head.kind) == ("ple", "ple", "independent")
     assert (model.trunk.units, model.trunk.dropout) == ((128, 64), 0.4)
-    assert (model.embedding_dim, model.input_dropout) == (8, 0.4)
+    assert (model.embedding_dim, model.input_dropout) == (16, 0.4)
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, *ALIASES])
