@@ -18,12 +18,14 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow_io import arrow as tfio_arrow
 
+from features.errors import ConfigError
 from models.input_pipeline import list_length
 
 PREFETCHED_BATCHES = 4
 WRITTEN_BYTES = 4 * 2**20
 """Put together before they are written: a batch has hundreds of small buffers."""
-
+LONGEST_PATH = 107
+"""Bytes of a socket's path: Linux' ``sun_path``, less its end."""
 
 Batches = Generator[pa.RecordBatch, None, None]
 
@@ -41,6 +43,11 @@ class _Server(threading.Thread):
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if (length := len(str(path).encode())) > LONGEST_PATH:
+            raise ConfigError(
+                f"the folder for temporary files makes a socket's path of {length} bytes, {path}; allowed: {LONGEST_PATH}; set the "
+                "environment variable TMPDIR to a shorter one"
+            )
         self._listener.bind(str(path))
         self._listener.listen(1)
 
@@ -66,6 +73,12 @@ class _Server(threading.Thread):
                 self.rows += batch.num_rows
             # Not in a `finally`: without the end mark TensorFlow knows that the stream broke.
             writer.close()
+
+    def ended(self) -> BaseException | None:
+        """Ends the thread; what the source of the batches raised, if it did."""
+        self.close()
+        self.join()
+        return None if isinstance(self.error, ConnectionError) else self.error
 
     def close(self) -> None:
         """Ends the conversation; a write that waits for its reader fails at once."""
@@ -99,17 +112,16 @@ def stream_tensors(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Gene
             for columns in _dataset(schema, path):
                 rows += int(columns[0].shape[0])
                 yield dict(zip(schema.names, columns, strict=True))
-            server.join()
-            if server.error is not None or rows != server.rows:
-                raise server.error or RuntimeError(f"the stream ended after {rows} of {server.rows} rows")
         except tf.errors.OpError as error:
-            server.close()
-            server.join()
-            cause = None if isinstance(server.error, ConnectionError) else server.error
-            raise (cause or error) from error
+            if (source := server.ended()) is None:
+                raise
+            raise source from error
         finally:
-            server.close()
-            server.join()
+            source = server.ended()
+        if source is not None:
+            raise source
+        if server.error is not None or rows != server.rows:  # TensorFlow hung up, and gave no error
+            raise RuntimeError(f"the stream ended after {rows:,} rows; its source had written {server.rows:,}")
 
 
 def _put_back(first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Batches:

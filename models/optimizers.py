@@ -126,7 +126,8 @@ class DecayingAdam(tf.keras.optimizers.legacy.Adam):
         self.weight_decay = weight_decay
 
     def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable, apply_state: Any = None) -> tf.Operation:
-        if not self.weight_decay or not var.name.split("/")[-1].startswith(("kernel", "recurrent_kernel")):
+        name = var.name.partition("/replica_")[0].rpartition("/")[2]  # a strategy's copies are called NAME/replica_N
+        if not self.weight_decay or not name.startswith(("kernel", "recurrent_kernel")):
             return super()._resource_apply_dense(grad, var, apply_state)
         key = (var.device, var.dtype.base_dtype)
         scale = (apply_state or {}).get(key) or self._fallback_apply_state(*key)

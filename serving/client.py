@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import numbers
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import requests
 
-from features.errors import DataError, FeedrankError
+from features.errors import ConfigError, DataError, FeedrankError
 from features.raw_inputs import MISSING_INT
 
 _SENTINELS: Mapping[str, Any] = {"DT_INT64": MISSING_INT, "DT_FLOAT": math.nan, "DT_STRING": ""}
@@ -55,6 +56,9 @@ class RankingClient:
         timeout_s: seconds to wait for each answer.
         retries: how often a request is repeated when the server is busy or cannot be reached.
         backoff_s: seconds to wait before the first repetition; doubled each time.
+
+    Raises:
+        ConfigError: if `url` is none, or `retries` negative.
     """
 
     def __init__(
@@ -67,6 +71,10 @@ class RankingClient:
         retries: int = 3,
         backoff_s: float = 0.2,
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"url received '{url}'; allowed: http://HOST:PORT or https://HOST:PORT")
+        if retries < 0:
+            raise ConfigError(f"retries received {retries}; allowed: 0 or more")
         self._models = f"{url.rstrip('/')}/v1/models/{model}"
         self._model = self._models if version is None else f"{self._models}/versions/{version}"
         self._timeout_s = timeout_s
@@ -93,7 +101,7 @@ class RankingClient:
         return self._request("GET", f"{self._model}/metadata")
 
     def inputs(self) -> Mapping[str, RawInput]:
-        """The raw columns that the model takes, asked once.
+        """The raw columns that the model takes, asked once, and again after the server has refused rows.
 
         Raises:
             ServerError: if the server cannot be reached, or the model has no ``raw`` signature.
@@ -127,17 +135,23 @@ class RankingClient:
             For each row its predictions by task.
 
         Raises:
-            DataError: if a row holds a column that the model does not take, or a value of the wrong type.
+            DataError: if a row holds a column that the model does not take, or a value of the wrong type, or `batch_rows` is below 1.
             ServerError: if the server cannot be reached or refuses.
         """
+        if batch_rows < 1:
+            raise DataError(f"batch_rows received {batch_rows}; allowed: 1 or more")
         inputs = self.inputs()
         if unknown == "refuse":
             _refuse_unknown(rows, inputs)
-        return [
-            scored
-            for start in range(0, len(rows), batch_rows)
-            for scored in self._predict(raw_columns(rows[start : start + batch_rows], inputs))
-        ]
+        try:
+            return [
+                scored
+                for start in range(0, len(rows), batch_rows)
+                for scored in self._predict(raw_columns(rows[start : start + batch_rows], inputs))
+            ]
+        except ServerError:
+            self._inputs = None  # another version may be served by now: the next call asks what it takes
+            raise
 
     def _predict(self, columns: Mapping[str, list[Any]]) -> Iterator[dict[str, float]]:
         # TF Serving reads the bare NaN that Python writes, and writes it so, too.
@@ -211,9 +225,10 @@ def _padded(name: str, lists: Sequence[Any], part: RawInput) -> list[list[Any]]:
 def _value(name: str, value: Any, part: RawInput) -> Any:
     if value is None:
         return _SENTINELS[part.dtype]
-    if part.dtype == "DT_INT64" and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if part.dtype == "DT_FLOAT" and isinstance(value, int | float) and not isinstance(value, bool):
+    # NumPy's numbers, as pandas' rows hold them, are Integral and Real; its bool is neither.
+    if part.dtype == "DT_INT64" and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if part.dtype == "DT_FLOAT" and isinstance(value, numbers.Real) and not isinstance(value, bool):
         return float(value)
     if part.dtype == "DT_STRING" and isinstance(value, str):
         return value

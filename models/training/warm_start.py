@@ -16,7 +16,7 @@ from features.errors import ModelError
 from features.frozen import Frozen
 from features.layout import Layout
 from features.spec import Task
-from models.config import ChainHead, ModelConfig, architecture_problem
+from models.config import CgcTrunk, ChainHead, ModelConfig, PleTrunk, PositionTower, architecture_problem
 from models.heads.scores import value_class
 from models.ranker import Ranker
 
@@ -72,7 +72,8 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
 
     Other variables are matched by name and shape, provided that inputs (how lists are pooled, too), numbers, interactions
     and tasks (with a head along a chain their parents, too) are the same ones in the same order, on which the meaning of their
-    rows depends. Everything else keeps its fresh draw, with the reason in the answer. The
+    rows depends; a position tower's, provided that it reads the same columns; a trunk's with experts of tasks' own, provided that
+    each of its layers divides them alike. Everything else keeps its fresh draw, with the reason in the answer. The
     optimizers' moments are not part of an export: they start anew.
 
     Args:
@@ -97,9 +98,9 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
             rows, tables[name] = _match(now, was, (table.rows, len(values)))
             values = values[rows]
         table.table.assign(values)
-    all_fresh = _other_meaning(ranker, earlier)
+    all_fresh, moved = _other_meaning(ranker, earlier), _moved(ranker, earlier)
     for variable in ranker.dense_variables:
-        if why := all_fresh or _unlike(variable, earlier):
+        if why := all_fresh or moved.get(variable.ref()) or _unlike(variable, earlier):
             fresh[_name(variable)] = why
         else:
             variable.assign(earlier.weights[_name(variable)])
@@ -126,6 +127,27 @@ def _other_meaning(ranker: Ranker, earlier: Earlier) -> str | None:
     if widths[0] != widths[1]:
         return "the embeddings' widths differ"
     return _other_tasks(ranker, earlier)
+
+
+def _moved(ranker: Ranker, earlier: Earlier) -> dict[Any, str]:
+    """{reference of a dense variable: why it cannot be taken over}, where its shape may be the same and its meaning is not."""
+    now, was, why = ranker.config, earlier.config, []
+    if isinstance(now.beside, PositionTower) and isinstance(was.beside, PositionTower):
+        read = [(beside.context, beside.max_position) for beside in (now.beside, was.beside)]
+        if read[0] != read[1]:
+            why.append((ranker.beside, f"the position tower reads {_read(*read[0])}, read {_read(*read[1])}"))
+    if isinstance(now.trunk, CgcTrunk | PleTrunk) and isinstance(was.trunk, CgcTrunk | PleTrunk):
+        owned = [
+            [(layer.task_experts, layer.shared_experts) for layer in trunk.stacked()]
+            for trunk in (now.trunk, was.trunk)
+        ]
+        if owned[0] != owned[1]:
+            why.append((ranker.trunk, f"its layers' experts, a task's own and shared, are {owned[0]}, were {owned[1]}"))
+    return {variable.ref(): text for part, text in why for variable in part.trainable_variables}
+
+
+def _read(context: Sequence[str], max_position: int) -> str:
+    return ", ".join([f"positions up to {max_position}", *context])
 
 
 def _other_tasks(ranker: Ranker, earlier: Earlier) -> str | None:

@@ -83,7 +83,17 @@ def test_rowwise_adagrad_is_the_naive_loop_and_leaves_other_rows():
     assert optimizer.get_slot(table, "accumulator").shape == (9, 1)
 
 
-@pytest.mark.parametrize("kind", [RowwiseAdagrad, LazyAdam, tf.keras.optimizers.legacy.Adagrad])
+def test_rowwise_adagrad_of_a_dense_gradient_is_the_naive_loop_over_all_rows():
+    draw = np.random.default_rng(1)
+    start = draw.normal(size=(5, 3)).astype(np.float32)
+    batches = [(np.arange(5), draw.normal(size=(5, 3)).astype(np.float32)) for _ in range(3)]
+    table, optimizer = tf.Variable(start), RowwiseAdagrad(0.1, initial_accumulator_value=0.1)
+    for _, values in batches:
+        optimizer.apply_gradients([(tf.constant(values), table)])
+    np.testing.assert_allclose(table.numpy(), naive_rowwise_adagrad(start, batches, 0.1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [LazyAdam, tf.keras.optimizers.legacy.Adagrad])
 def test_sparse_updates_are_dense_ones_on_touched_rows(kind: type[tf.keras.optimizers.legacy.Optimizer]):
     """Over steps that hold the same rows; the dense optimizer of lazy Adam is Adam."""
     dense_kind = tf.keras.optimizers.legacy.Adam if kind is LazyAdam else kind
@@ -169,6 +179,29 @@ def test_clipping_sees_the_norm_of_summed_rows():
     table = tf.convert_to_tensor(clipped_slices).numpy()
     np.testing.assert_allclose(table[3], SUMMED[3] / norm, rtol=1e-5)
     assert clip_gradients([dense], None)[0] is dense
+
+
+@pytest.mark.parametrize(("clip_norm", "is_clipped"), [(0.5, True), (1e3, False), (None, False)])
+def test_an_update_is_that_of_gradients_scaled_together(clip_norm: float | None, is_clipped: bool):
+    """Adagrad's first step from an accumulator of 0.1, by hand; tables by rows that occur twice, dense variables in full."""
+    adagrad = {"kind": "adagrad", "learning_rate": 0.1, "initial_accumulator": 0.1, "epsilon": 1e-7}
+    settings = {"clip_norm": clip_norm, "dense_optimizer": adagrad, "embedding_optimizer": adagrad}
+    ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe"), RATES)
+    table, *_ = ranker.embedding_variables
+    kernel = ranker.dense_variables[0]
+    before = table.numpy(), kernel.numpy()
+    values = tf.ones((3, table.shape[1])) * [[1.0], [4.0], [0.5]]
+    gradients = {table.ref(): tf.IndexedSlices(values, ROWS, table.shape), kernel.ref(): 2 * tf.ones_like(kernel)}
+    optimizer = build_optimizer(ranker, TrainConfig.model_validate(settings))
+    optimizer.apply_gradients([(gradients.get(v.ref()), v) for v in ranker.trainable_variables])
+    width, cells = table.shape[1], kernel.shape.num_elements()
+    norm = np.sqrt(width * (1.5**2 + 4.0**2) + cells * 2.0**2)
+    scale = 0.5 / norm if is_clipped else 1.0
+    for row, gradient in ((3, 1.5 * scale), (1, 4.0 * scale)):
+        expected = before[0][row] - 0.1 * gradient / np.sqrt(0.1 + gradient**2)
+        np.testing.assert_allclose(table.numpy()[row], expected, rtol=1e-4)
+    expected = before[1] - 0.1 * 2 * scale / np.sqrt(0.1 + (2 * scale) ** 2)
+    np.testing.assert_allclose(kernel.numpy(), expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("embedding", ["adagrad", "rowwise_adagrad", "lazy_adam"])

@@ -219,9 +219,15 @@ def test_two_devices_train_as_one(folder: pathlib.Path, alone: list[Any], xla: s
 
 @pytest.mark.slow
 def test_two_devices_keep_what_belongs_to_rows_as_one_does(folder: pathlib.Path) -> None:
-    """Each task's own vectors in a row, an accumulator for each of them, and averages since the row's last change."""
+    """Each task's own vectors in a row, an accumulator for each of them, averages since the row's last change; and kernels' decay."""
     own = {"trunk": {"kind": "ple", "units": [8], "task_experts": 1, "shared_experts": 1}, "embeddings": "stem"}
-    settings = {"model": own, "ema_decay": 0.8, "embedding_optimizer": "rowwise_adagrad"}
+    decay = {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.5}
+    settings = {
+        "model": own,
+        "ema_decay": 0.8,
+        "embedding_optimizer": "rowwise_adagrad",
+        "dense_optimizer": decay,
+    }
     finish(start(folder, out="rows-alone", **settings), start(folder, out="rows-mirrored", **settings, **TWO_CPUS))
     assert_close(weights(folder, "rows-mirrored"), weights(folder, "rows-alone"))
     assert losses(folder, "rows-mirrored") == pytest.approx(losses(folder, "rows-alone"), abs=1e-5)

@@ -209,6 +209,47 @@ def test_another_parent_matters_to_heads_along_chains_alone() -> None:
     assert take_over(ranker_of(OLD, 2), OLD, earlier_of(mmoe, OLD)).fresh == {}
 
 
+@pytest.mark.parametrize("trunk", ["cgc", "ple"])
+def test_experts_that_belong_to_others_now_stay_fresh(trunk: str) -> None:
+    """Two tasks with an expert of their own and three shared ones are five experts; with two of their own and one shared, too."""
+
+    def ranker(seed: int, own: int, shared: int) -> Ranker:
+        return ranker_of(OLD, seed, model_config(trunk, trunk={"task_experts": own, "shared_experts": shared}))
+
+    old, new = ranker(1, 1, 3), ranker(2, 2, 1)
+    bank = new.trunk.layers[0].bank.kernels[0]
+    drawn = bank.numpy()
+    assert drawn.shape == old.trunk.layers[0].bank.kernels[0].shape
+    found = take_over(new, OLD, earlier_of(old, OLD))
+    assert set(found.fresh) == {v.name.removesuffix(":0") for v in new.trunk.trainable_variables}
+    assert all("its layers' experts, a task's own and shared, are [(2, 1)" in why for why in found.fresh.values())
+    np.testing.assert_array_equal(bank.numpy(), drawn)
+    assert take_over(ranker(3, 1, 3), OLD, earlier_of(old, OLD)).fresh == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"context": ["hour", "user"]}, "reads positions up to 100, hour, user, read positions up to 100, user, hour"),
+        ({"max_position": 50}, "reads positions up to 50, user, hour, read positions up to 100, user, hour"),
+        ({"position_dropout": 0.5}, None),
+    ],
+)
+def test_a_position_tower_of_other_columns_stays_fresh(change: dict[str, Any], reason: str | None) -> None:
+    def ranker(seed: int, **settings: Any) -> Ranker:
+        tf.keras.utils.set_random_seed(seed)
+        tower = {"kind": "position_tower", "context": ["user", "hour"], **settings}
+        return build_ranker(positions, TASKS, model_config("mmoe", beside=tower), RATES)
+
+    positions = layout(OLD).model_copy(update={"position": True})
+    old, new = ranker(1), ranker(2, **change)
+    found = take_over(new, OLD, earlier_of(old, OLD))
+    assert set(found.fresh) == (
+        {v.name.removesuffix(":0") for v in new.beside.trainable_variables} if reason else set()
+    )
+    assert all(why == f"the position tower {reason}" for why in found.fresh.values())
+
+
 def test_another_architecture_is_refused(earlier: Earlier) -> None:
     with pytest.raises(ModelError, match=r"model.trunk is 'ple' and that of models/1 is 'mmoe'"):
         take_over(ranker_of(NEW, 2, model_config("ple")), NEW, earlier)

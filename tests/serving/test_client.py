@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import DataError
+from features.errors import ConfigError, DataError
 from features.raw_inputs import MISSING_INT
 from serving.client import RankingClient, RawInput, ServerError, raw_columns
 from tests.serving.exports import DATASET, ROWS, Export
@@ -175,3 +175,38 @@ def test_numbers_survive_json(values: list[float | None]) -> None:
     columns = raw_columns([{"age": value} for value in values], {"age": RawInput("DT_FLOAT", is_list=False)})
     for sent, value in zip(json.loads(json.dumps(columns))["age"], values, strict=True):
         assert sent == value or (math.isnan(sent) and (value is None or math.isnan(value)))
+
+
+def test_numbers_of_numpy_are_numbers_and_its_bool_is_none() -> None:
+    inputs = {"id": RawInput("DT_INT64", False), "price": RawInput("DT_FLOAT", False)}
+    columns = raw_columns([{"id": np.int32(5), "price": np.float32(0.5)}, {"id": 6, "price": np.int64(2)}], inputs)
+    assert columns == {"id": [5, 6], "price": [0.5, 2.0]}
+    assert {type(value) for value in columns["id"]} == {int}
+    with pytest.raises(DataError, match="column 'id' received True; allowed: an int"):
+        raw_columns([{"id": np.bool_(True)}], inputs)
+
+
+def test_what_the_model_takes_is_asked_again_after_a_refusal(client: RankingClient, server: ModelServer) -> None:
+    before = client.inputs()
+    assert client.inputs() is before
+    server.failures.append(400)
+    with pytest.raises(ServerError):
+        client.score(ROW_DICTS)
+    assert client.inputs() is not before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"url": "localhost:8501"}, "url received 'localhost:8501'; allowed: http://HOST:PORT"),
+        ({"url": "http://localhost:8501", "retries": -1}, "retries received -1; allowed: 0 or more"),
+    ],
+)
+def test_a_client_that_could_never_ask_is_refused(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        RankingClient(model="tiny", **arguments)  # type: ignore[arg-type]
+
+
+def test_batches_without_rows_are_refused(client: RankingClient) -> None:
+    with pytest.raises(DataError, match="batch_rows received 0; allowed: 1 or more"):
+        client.score(ROW_DICTS, batch_rows=0)

@@ -57,6 +57,7 @@ def test_the_health_check_believes_an_available_model_only(ranker: dict[str, Any
     assert f"/v1/models/{models[0].name} " in ranker["healthcheck"]["test"][-1]
     assert _health(ranker, '{"model_version_status": [{"state": "AVAILABLE"}]}') == 0
     assert _health(ranker, '{"model_version_status": [{"state": "LOADING"}]}') != 0
+    assert _health(ranker, '{"error_code": "UNAVAILABLE"}') != 0
     assert _health(ranker, None) != 0
 
 

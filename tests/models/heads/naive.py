@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -66,6 +66,26 @@ def mean_log_loss(task: str, p: np.ndarray) -> float:
         log_loss(y, p[i]) for i, y in enumerate(LABELS[f"label_{task}"]) if LABELS.get(f"mask_{task}", [1] * len(p))[i]
     ]
     return sum(rows) / len(rows)
+
+
+def check_weight_gradients(
+    variables: Sequence[tf.Variable], found: Sequence[tf.Tensor | None], loss: Callable[[], float], step: float = 1e-5
+) -> None:
+    """Central differences of a loss in float64 that reads the variables' values, for every one of their numbers."""
+    for variable, gradient in zip(variables, found, strict=True):
+        values = variable.numpy()
+        expected = np.zeros(values.shape)
+        for index in np.ndindex(values.shape):
+            sides = []
+            for moved in (values[index] + np.float32(step), values[index] - np.float32(step)):
+                changed = values.copy()
+                changed[index] = moved
+                variable.assign(changed)
+                sides.append((float(changed[index]), loss()))
+            expected[index] = (sides[0][1] - sides[1][1]) / (sides[0][0] - sides[1][0])
+        variable.assign(values)
+        actual = np.zeros(values.shape) if gradient is None else tf.convert_to_tensor(gradient).numpy()
+        np.testing.assert_allclose(actual, expected, rtol=1e-2, atol=1e-4, err_msg=variable.name)
 
 
 def numeric_gradients(loss: Callable[[Arrays], float], at: Arrays, step: float = 1e-6) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from tests.models.heads.naive import (
     RATES,
     SHARED,
     Arrays,
+    check_weight_gradients,
     exact,
     mlp,
     numeric_gradients,
@@ -52,10 +53,15 @@ def test_outputs_and_gradients_are_those_of_the_equations():
     for name, expected in naive(head, exact(BY_TASK)).items():
         np.testing.assert_allclose(scores[name].prediction, expected, rtol=1e-5)
     np.testing.assert_allclose(scores["watch"].output, tower(head.towers["watch"], exact(BY_TASK)["watch"]), rtol=1e-5)
-    found = tape.gradient(loss, inputs)
-    expected = numeric_gradients(lambda x: sum(float((p**2).sum()) for p in naive(head, x).values()), exact(inputs))
-    for name, gradient in expected.items():
+    weights = head.trainable_variables
+    found, to_weights = tape.gradient(loss, [inputs, weights])
+
+    def total(x: Arrays) -> float:
+        return sum(float((p**2).sum()) for p in naive(head, x).values())
+
+    for name, gradient in numeric_gradients(total, exact(inputs)).items():
         np.testing.assert_allclose(found[name], gradient, rtol=1e-3, atol=1e-6)
+    check_weight_gradients(weights, to_weights, lambda: total(exact(BY_TASK)))
 
 
 def test_contract_of_the_head(tmp_path):

@@ -20,6 +20,7 @@ from tests.models.heads.naive import (
     SHARED,
     TENSORS,
     Arrays,
+    check_weight_gradients,
     exact,
     mean_log_loss,
     numeric_gradients,
@@ -59,9 +60,12 @@ def test_outputs_losses_and_gradients_are_those_of_the_equations():
 
     assert float(loss) == pytest.approx(total(exact(BY_TASK)), rel=1e-5)
     inputs = {name: BY_TASK[name] for name in RATES}
-    found = tape.gradient(loss, inputs)
+    weights = head.trainable_variables
+    found, to_weights = tape.gradient(loss, [inputs, weights])
     for name, expected in numeric_gradients(total, exact(inputs)).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-6)
+    at = exact(BY_TASK)
+    check_weight_gradients(weights, to_weights, lambda: total(at))
 
 
 def test_contract(tmp_path):

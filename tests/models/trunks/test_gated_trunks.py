@@ -19,6 +19,8 @@ from models.config import (
     MoeTrunk,
     PleLayer,
     PleTrunk,
+    SharedBottomTrunk,
+    SingleTaskTrunk,
     SoftmaxGate,
     TopKGate,
 )
@@ -28,6 +30,8 @@ from models.trunks.hmoe import Hmoe
 from models.trunks.mmoe import Mmoe
 from models.trunks.moe import Moe
 from models.trunks.ple import Ple
+from models.trunks.shared_bottom import SharedBottom
+from models.trunks.single_task import SingleTask
 from models.trunks.trunk import Trunk
 from tests.models.layer_contract import check_layer
 from tests.models.naive import check_parity
@@ -146,7 +150,7 @@ def naive_ple(kind: str, config: Any, variables: list[tf.Tensor], x: tf.Tensor) 
 
 CASES: list[tuple[type[Trunk], Any, Any, Any]] = [
     *((kind, config, gate, naive_mmoe) for kind, config in ((Moe, MOE), (Mmoe, MMOE)) for gate in (TOP_K, DSELECT_K)),
-    (Moe, MOE, SOFTMAX, naive_mmoe),
+    *((kind, config, SOFTMAX, naive_mmoe) for kind, config in ((Moe, MOE), (Mmoe, MMOE))),
     *((Hmoe, HMOE, gate, naive_hmoe) for gate in (SOFTMAX, TOP_K)),
     *(
         (kind, config, gate, naive_ple)
@@ -154,12 +158,32 @@ CASES: list[tuple[type[Trunk], Any, Any, Any]] = [
         for gate in (SOFTMAX, TOP_K, DSELECT_K)
     ),
 ]
-STEM: list[tuple[type[Trunk], Any, Any]] = [(Cgc, CGC, SOFTMAX), (Ple, PLE, SOFTMAX), (Cgc, CGC, DSELECT_K)]
+STEM: list[tuple[type[Trunk], Any, Any]] = [
+    (Cgc, CGC, SOFTMAX),
+    (Ple, PLE, SOFTMAX),
+    (Cgc, CGC, DSELECT_K),
+    (Ple, PLE, DSELECT_K),
+]
 
 
 @pytest.mark.parametrize(("kind", "config", "gate", "reference"), CASES)
 def test_batched_equals_loop(kind: type[Trunk], config: Any, gate: Any, reference: Any):
     check_parity(kind(TASKS, config, gate=gate), (FLAT,), functools.partial(reference, gate.kind, config))
+
+
+def test_shared_bottom_equals_its_loop():
+    def reference(variables: list[tf.Tensor], x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict.fromkeys(TASKS, relu_network(variables[::2], variables[1::2], x))
+
+    check_parity(SharedBottom(TASKS, SharedBottomTrunk(units=UNITS)), (FLAT,), reference)
+
+
+def test_single_task_equals_its_loop():
+    def reference(variables: list[tf.Tensor], x: tf.Tensor) -> dict[str, tf.Tensor]:
+        own = networks(iter(variables), len(TASKS), len(UNITS))
+        return {task: network(x) for task, network in zip(TASKS, own, strict=True)}
+
+    check_parity(SingleTask(TASKS, SingleTaskTrunk(units=UNITS)), (FLAT,), reference)
 
 
 @pytest.mark.parametrize(("kind", "config", "gate"), STEM)
