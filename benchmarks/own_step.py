@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from benchmarks.step_problem import EXPERT_UNITS, EXPERTS, LAYERS, POSITIVES, TASK_EXPERTS, TOWER_UNITS, Problem, answer
 from features.layout import Input, Layout, Table
-from features.spec import Task
+from features.spec import Task, label_column
 from models.config import ModelConfig, TrainConfig
 from models.ranker import Ranker, build_ranker
 from models.training.step import TrainStep
@@ -39,7 +39,7 @@ def make_ranker(problem: Problem) -> Ranker:
 
 def held_batches(problem: Problem) -> tf.data.Dataset:
     """Endless batches from memory."""
-    labels = {f"label_{name}": values for name, values in problem.labels().items()}
+    labels = {label_column(name): values for name, values in problem.labels().items()}
     with tf.device("CPU"):
         return tf.data.Dataset.from_tensor_slices({**problem.inputs(), **labels}).repeat().prefetch(4)
 

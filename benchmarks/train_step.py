@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import pathlib
 import statistics
@@ -69,7 +68,7 @@ class Result:
     problem: Problem
     answers: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-    @functools.cached_property
+    @property
     def rates(self) -> list[float]:
         """Examples per second of each round that did not fail."""
         return [a["examples_per_s"] for a in self.answers if a["examples_per_s"] is not None]

@@ -133,8 +133,10 @@ def expected_auc(probabilities: Array, predictions: Array) -> float | None:
         ValueError: lengths differ, a prediction is NaN, a probability lies outside [0, 1].
     """
     chances, predictions = _select(probabilities, predictions, None)
-    if ((chances < 0) | (chances > 1)).any():
-        raise ValueError("probabilities must lie in [0, 1]")
+    if (wrong := (chances < 0) | (chances > 1)).any():
+        raise ValueError(
+            f"{wrong.sum():,} of {len(chances):,} probabilities are none, such as {chances[wrong][0]:g}; allowed: 0 to 1"
+        )
     positives, negatives = chances.sum(), (1 - chances).sum()
     if not positives or not negatives:
         return None

@@ -7,8 +7,8 @@ torch-rechub and LightGBM (each in an environment of its own), are trained on th
 seed, choose their epoch on the validation rows alone, and predict the test rows. Every training is a process of its own.
 
 Writes ``quality.json`` and ``quality.md`` below ``--results``: AUC, GAUC, log loss and calibration of each task, parameters,
-examples/s. What ``quality.json`` holds already is not measured again: a benchmark that was killed goes on where it was, and one
-whose results are to be new begins with an empty folder.
+examples/s. What ``quality.json`` holds already is not measured again: a benchmark that was killed goes on where it was, what
+failed is tried again. One whose results are to be new, or of another ``--set``, begins with an empty folder.
 
 With ``--jobs 2`` two trainings run at once, each bound to its half of the processor's cores (Linux). AUCs do not depend on it;
 examples/s do, and are comparable among results of the same ``cores`` alone.
@@ -95,6 +95,8 @@ class Dataset(NamedTuple):
 
 def measure_all(dataset: Dataset, results: table.Results, chosen: list[Entry], seeds: list[int], jobs: int) -> None:
     """Trains what has no result yet, `jobs` at once; each result says at which revision of feedrank, and on how many cores."""
+    overrides = [override for override in dataset.overrides if not override.startswith("data.path=")]
+    results.check(dataset.name, overrides)
     wanted = [(entry, seed) for seed in seeds for entry in chosen if not results.has(dataset.name, entry.name, seed)]
     if not wanted:
         return
@@ -117,6 +119,7 @@ def measure_all(dataset: Dataset, results: table.Results, chosen: list[Entry], s
             "seed": seed,
             "revision": revision(),
             "cores": len(cores),
+            "set": overrides,
         }
         results.add({**about, **answer})
         print(f"{dataset.name} {entry.name} seed {seed}: {_summary(answer)}", flush=True)
@@ -141,7 +144,9 @@ def _answer(dataset: Dataset, entry: Entry, seed: int, cores: set[int]) -> dict[
     predictions = dataset.folder / f"{entry.name}-{seed}.npz"
     try:
         answer = _run(entry, seed, dataset, predictions, cores)
-    except (PeerError, ConfigError) as error:  # a preset that does not fit the dataset is refused
+    except ConfigError as error:
+        return {"refused": str(error)}  # the preset does not fit the dataset
+    except PeerError as error:
         return {"error": str(error)}
     return {**answer, "tasks": table.measure(dataset.problem, predictions, dataset.folder / "groups.npy")}
 
@@ -159,11 +164,12 @@ def _run(entry: Entry, seed: int, dataset: Dataset, predictions: pathlib.Path, c
 
 
 def _summary(answer: dict[str, Any]) -> str:
-    if "error" in answer:
-        return str(answer["error"]).strip().splitlines()[-1]
+    if "tasks" not in answer:
+        return table.reason(answer)
     areas = {task: numbers["auc"] for task, numbers in answer["tasks"].items()}
-    mean = np.mean(list(areas.values()))
-    return f"mean AUC {mean:.4f}  " + "  ".join(f"{task} {area:.4f}" for task, area in areas.items())
+    known = [area for area in areas.values() if area is not None]
+    said = [f"{task} {'-' if area is None else f'{area:.4f}'}" for task, area in areas.items()]
+    return f"mean AUC {np.mean(known):.4f}  " + "  ".join(said) if known else "no AUC is defined"
 
 
 def revision() -> str:

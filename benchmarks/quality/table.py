@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.quality.problem import Problem
+from features.errors import ConfigError
 from models import metrics
 
 Numbers = dict[str, Any]
@@ -50,14 +51,26 @@ class Results:
         self._lock = threading.Lock()
 
     def has(self, dataset: str, model: str, seed: int) -> bool:
-        """Whether that was measured, or refused."""
-        return any((r["dataset"], r["model"], r["seed"]) == (dataset, model, seed) for r in self._all)
+        """Whether that was measured, or refused; what failed is to be tried again."""
+        return any(_key(r) == (dataset, model, seed) and "error" not in r for r in self._all)
+
+    def check(self, dataset: str, overrides: list[str]) -> None:
+        """Refuses to mix results of different settings in one table.
+
+        Raises:
+            ConfigError: if the dataset has results of other `overrides`.
+        """
+        for result in self._all:
+            if result["dataset"] == dataset and result["set"] != overrides:
+                raise ConfigError(
+                    f"{self._folder} holds results of {dataset} with --set {result['set']}; got {overrides}; allowed: the same, or "
+                    "another folder of --results"
+                )
 
     def add(self, result: Numbers) -> None:
         """Keeps one more, at once."""
         with self._lock:
-            self._all.append(result)
-            self._all.sort(key=lambda r: (r["dataset"], r["model"], r["seed"]))
+            self._all = sorted([*(r for r in self._all if _key(r) != _key(result)), result], key=_key)
             lines = ",\n".join(map(json.dumps, self._all))
             for name, text in (("quality.json", f"[\n{lines}\n]\n"), ("quality.md", self.markdown())):
                 new = self._folder / f"{name}.new"
@@ -100,14 +113,23 @@ def markdown(measured: Measured) -> str:
             cells.append(f"{_mean([r['examples_per_s'] for r in results]):,.0f}")
             lines.append(_row([name, *cells]))
         for name, results in models.items():
-            if failed := [r for r in results if "error" in r]:
-                reason = str(failed[0]["error"]).strip().splitlines()[-1]
-                lines += ["", f"{name}: not measured ({len(failed)} of {len(results)}): {reason}"]
+            if missing := [r for r in results if "tasks" not in r]:
+                lines += ["", f"{name}: not measured ({len(missing)} of {len(results)}): {reason(missing[0])}"]
     return "\n".join(lines) + "\n"
 
 
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
+def reason(result: Numbers) -> str:
+    """Why there are no numbers, in one line."""
+    return str(result.get("refused") or result["error"]).strip().splitlines()[-1]
+
+
+def _key(result: Numbers) -> tuple[str, str, int]:
+    return result["dataset"], result["model"], result["seed"]
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _mean_of(result: Numbers, metric: str, of: Callable[[float], float] = float) -> float | None:

@@ -15,7 +15,10 @@ from models.lookups import Embedded
 
 
 class Beside(tf.keras.layers.Layer, abc.ABC):
-    """What an impression's circumstances add to the logits of its tasks. A new kind is a file with one subclass.
+    """What an impression's circumstances add to the logits of its tasks.
+
+    A new kind is a subclass in a file of its own, a class of its settings in `models.settings.beside` (to be named in
+    `models.config`, too), and its name in `models.ranker.BESIDE`.
 
     The head adds it to its towers' logits, before it composes probabilities of them; see `Head`.
 

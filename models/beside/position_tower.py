@@ -26,7 +26,11 @@ class PositionTower(Beside):
     In training it sees where an item was shown, a share of `position_dropout` of the rows apart, and learns how that raises or
     lowers interactions; so the rest of the model need not. Everywhere else the position counts as missing (row 0 of the
     one-hot code): what it learned of such rows is one number a task, which changes no order of a tower's logits. The
-    context's part stays. The first layer of a one-hot code is an embedding of each position. Regressions stay as they are.
+    context's part stays. The first layer of a one-hot code is an embedding of each position.
+
+    The paper adds its one logit to the engagement objectives, whose bias by position it is to take, and not to those of
+    satisfaction. Here each binary task has a logit of its own, which may learn that a position changes nothing; regressions,
+    engagement such as watch time among them, stay as they are, for not all of them end in a logit.
 
     Raises:
         ModelError: if the layout has no positions, a context feature is none or a list, or no task is binary.

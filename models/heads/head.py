@@ -15,7 +15,10 @@ from models.layers.tower import Tower
 
 
 class Head(tf.keras.layers.Layer, abc.ABC):
-    """From each task's representation to what is predicted. A new head is a file with one subclass.
+    """From each task's representation to what is predicted.
+
+    A new head is a subclass in a file of its own, a class of its settings in `models.settings.heads` (to be named in
+    `models.config`, too), and its name in `models.ranker.HEADS`; to be found by users, a preset and a picture.
 
     What a head adds to the tasks' losses it gives to Keras' ``add_loss`` (in training), or, where it takes labels, returns
     from `auxiliary_loss`.

@@ -18,7 +18,8 @@ class Dot(Interactions):
     """Dot products of all pairs of vectors, beside the features: each embedding is one, and all numbers make one more.
 
     ``z = Mlp(numbers, flags)`` (the bottom network, ReLU at its end, as wide as an embedding);
-    ``y = [x, z, v_i . v_j for all i < j]`` with v the embeddings and z. Without numbers there is no z.
+    ``y = [x, z, v_i . v_j for all i < j]`` with v the embeddings and z. Without numbers there is no z. DLRM's top network reads
+    ``[z, v_i . v_j]`` alone; x stays here, so that trunks of all interactions read at least the features.
 
     The products are ``tfrs.layers.feature_interaction.DotInteraction``'s, asked for the whole matrix: its own choice of
     pairs is a boolean mask, a shape that depends on data and that XLA only pads. The pairs are gathered here. (Its

@@ -14,7 +14,10 @@ from models.config import InteractionsConfig, width_problem
 
 
 class Interactions(tf.keras.layers.Layer, abc.ABC):
-    """Computes between features, so that the trunk need not learn to. A new kind is a file with one subclass.
+    """Computes between features, so that the trunk need not learn to.
+
+    A new kind is a subclass in a file of its own, a class of its settings in `models.settings.interactions` (to be named in
+    `models.config`, too), and its name in `models.ranker.INTERACTIONS`.
 
     Args:
         widths: of each feature's embedding, {feature: width}, in the order in which the input begins with them; behind them

@@ -21,7 +21,7 @@ class Cgc(tf.keras.layers.Layer):
     experts (section 4.2): ``y_s = w_s(x_s) [E_1,1 .. E_K,m ; E_s,1 .. E_s,n]``. Task k's experts read ``x_k``, shared experts ``x_s``.
 
     With `all_forward` (STEM's all-forward task-specific-backward gates) every task sees all experts, and its gate reads
-    ``x_k + x_s`` as in STEM's code; but the gradient of ``y_k`` stops at other tasks' experts, so that only task k trains its own.
+    ``x_k + x_s`` as in STEM's code (whose gates are perceptrons, by default of 128-64; these are linear as PLE's); but the gradient of ``y_k`` stops at other tasks' experts, so that only task k trains its own.
     The shared part's gradient stops at all tasks' experts: it serves every task. (STEM-Net has one layer and so no shared gate;
     its authors' code lets the gradients of several layers pass there, and with them one task's into another's experts.)
 

@@ -41,7 +41,7 @@ class SubspaceStitch(tf.keras.layers.Layer):
         """Creates alpha, (tasks * subspaces, tasks * subspaces)."""
         tasks, width = int(input_shape[-2]), int(input_shape[-1])
         if width % self.subspaces:
-            raise ValueError(f"{self.subspaces} subspaces do not divide a width of {width}")
+            raise ValueError(f"{self.subspaces} subspaces do not divide a width of {width}; allowed: a divisor of it")
         start = own_first(tasks * self.subspaces, self.own_share)
         self.alpha = self.add_weight(name="alpha", shape=start.shape, initializer=tf.constant_initializer(start))
         super().build(input_shape)

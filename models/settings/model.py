@@ -158,7 +158,9 @@ class ModelConfig(Frozen):
                 f"gate: trunk {trunk.kind} has no gates; got {gate.kind}; trunks with gates: {', '.join(gated)}"
             )
         if gate.k > (fewest := trunk.fewest_experts()):
+            least = 2 if gate.kind == "top_k" else 1
+            allowed = f"{least} to {fewest}" if fewest >= least else "another kind of gate, or more experts"
             raise SpecError(
-                f"gate.k: a gate of trunk {trunk.kind} chooses from {fewest} experts; got {gate.k}, allowed: 1 to {fewest}"
+                f"gate.k: a gate of trunk {trunk.kind} chooses from {fewest} experts; got {gate.k}, allowed: {allowed}"
             )
         return self

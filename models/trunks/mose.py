@@ -29,6 +29,9 @@ class Mose(GatedTrunk):
     zeros. The head's towers stand on these. Dropout is on what each LSTM hands on, not on its own states (Zaremba et al., Recurrent
     Neural Network Regularization, 2014).
 
+    Written from the paper's abstract and accounts of others: its own text and code could not be read. Where it puts the gates' input and
+    the towers' may differ.
+
     Shapes:
         input: x (batch, in), and `Sequences`.
         output: {task: (batch, tower_units)}.

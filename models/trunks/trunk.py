@@ -12,7 +12,10 @@ from features.frozen import Frozen
 
 
 class Trunk(tf.keras.layers.Layer, abc.ABC):
-    """From one representation of a row to one for each task. A new trunk is a file with one subclass.
+    """From one representation of a row to one for each task.
+
+    A new trunk is a subclass in a file of its own, a class of its settings in `models.settings.trunks` (to be named in
+    `models.config`, too), and its name in `models.ranker.TRUNKS`; to be found by users, a preset and a picture.
 
     Args:
         tasks: names of the tasks.

@@ -10,11 +10,12 @@ import pytest
 
 from benchmarks.quality import table
 from benchmarks.quality.__main__ import shares_of_cores
+from features.errors import ConfigError
 
 
 def result(model: str, seed: int, **areas: float) -> dict[str, Any]:
     tasks = {task: {"auc": a, "gauc": None, "log_loss": 0.5, "calibration": 0.9} for task, a in areas.items()}
-    about = {"dataset": "log", "model": model, "seed": seed, "revision": "abc", "cores": 1}
+    about = {"dataset": "log", "model": model, "seed": seed, "revision": "abc", "cores": 1, "set": []}
     return {**about, "tasks": tasks, "parameters": 1000, "examples_per_s": 2e3}
 
 
@@ -24,8 +25,9 @@ def written(tmp_path: pathlib.Path) -> pathlib.Path:
     results.add(result("worse", 1, click=0.6, like=0.7))
     results.add(result("better", 2, click=0.74, like=0.82))
     results.add(result("better", 1, click=0.70, like=0.80))
-    unfit = {"dataset": "log", "model": "unfit", "seed": 1, "revision": "abc", "cores": 1}
-    results.add({**unfit, "error": "Traceback\nno chain"})
+    without = {"dataset": "log", "seed": 1, "revision": "abc", "cores": 1, "set": []}
+    results.add({**without, "model": "unfit", "refused": "model.head: esmm\nno chain"})
+    results.add({**without, "model": "killed", "error": "Traceback\nno memory"})
     return tmp_path
 
 
@@ -39,16 +41,26 @@ def test_means_and_half_ranges_best_first(written: pathlib.Path) -> None:
 
 
 def test_what_was_refused_is_told_with_its_reason(written: pathlib.Path) -> None:
-    assert "unfit: not measured (1 of 1): no chain" in (written / "quality.md").read_text()
+    said = (written / "quality.md").read_text()
+    assert "unfit: not measured (1 of 1): no chain" in said
+    assert "killed: not measured (1 of 1): no memory" in said
 
 
 def test_json_holds_every_result_and_is_read_again(written: pathlib.Path) -> None:
     held = json.loads((written / "quality.json").read_text())
-    assert [(r["model"], r["seed"]) for r in held] == [("better", 1), ("better", 2), ("unfit", 1), ("worse", 1)]
+    assert [(r["model"], r["seed"]) for r in held] == [
+        ("better", 1),
+        ("better", 2),
+        ("killed", 1),
+        ("unfit", 1),
+        ("worse", 1),
+    ]
     again = table.Results(written)
     assert again.has("log", "better", 2)
     assert not again.has("log", "better", 3)
     assert not again.has("another", "better", 2)
+    assert again.has("log", "unfit", 1)
+    assert not again.has("log", "killed", 1)
     assert again.markdown() == (written / "quality.md").read_text()
 
 
@@ -57,3 +69,22 @@ def test_jobs_share_the_cores() -> None:
     assert shares_of_cores([3], 1) == [{3}]
     with pytest.raises(ValueError, match="got 3; allowed: 1 to 2"):
         shares_of_cores([0, 1], 3)
+
+
+def test_what_failed_is_replaced_and_what_has_no_auc_is_left_out_of_means(written: pathlib.Path) -> None:
+    results = table.Results(written)
+    again = result("killed", 1, click=0.5)
+    again["tasks"]["like"] = {"auc": None, "gauc": None, "log_loss": 0.2, "calibration": None}
+    results.add(again)
+    assert results.has("log", "killed", 1)
+    assert "| killed | 0.5000 |  | 0.5000 | 1 |" in results.markdown()
+
+
+def test_results_of_other_settings_are_not_mixed(written: pathlib.Path) -> None:
+    results = table.Results(written)
+    results.check("log", [])
+    results.check("another", ["train.epochs=1"])
+    with pytest.raises(
+        ConfigError, match=r"holds results of log with --set \[\]; got \['train.epochs=1'\]; allowed: the same"
+    ):
+        results.check("log", ["train.epochs=1"])

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.golden.measure import BANDS, golden_aucs, outside, table
+from pipeline import loading
+from tests.golden.measure import BANDS, RUN, golden_aucs, outside, table
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,21 @@ def test_aucs_stay_within_their_bands(tmp_path: Path, kept: dict[str, Any]) -> N
     After a change that is meant to move them: ``python -m tests.golden.measure``.
     """
     assert outside(golden_aucs(tmp_path), kept["bands"]) == []
+
+
+def test_the_run_leaves_no_setting_of_model_and_training_to_a_default() -> None:
+    given, config = yaml.safe_load(RUN.read_text()), loading.load(str(RUN), []).model_dump(mode="json")
+    left = {f"{part}.{name}" for part in ("model", "train") for name in leaves(config[part]) - leaves(given[part])}
+    # A name for the parts given, where things run, and how often they are kept.
+    kept = {"warm_start", "checkpoint_every_steps", "keep_checkpoints", "strategy.kind"}
+    shorts = {f"model.{part}.kind" for part in ("numbers", "interactions", "embeddings", "gate", "beside")}
+    assert left == {"model.preset", *shorts, *(f"train.{name}" for name in kept)}
+
+
+def leaves(value: Any, name: str = "") -> set[str]:
+    if not isinstance(value, dict) or not value:
+        return {name}
+    return {leaf for key, inner in value.items() for leaf in leaves(inner, f"{name}.{key}" if name else key)}
 
 
 def test_the_bands_follow_from_what_was_measured(kept: dict[str, Any]) -> None:

@@ -133,7 +133,7 @@ def test_a_config_survives_json(preset: str):
         ),
         (
             {"trunk": {"kind": "mmoe", "experts": 3}, "gate": {"kind": "top_k", "k": 4}},
-            ["a gate of trunk mmoe chooses from 3 experts; got 4, allowed: 1 to 3"],
+            ["a gate of trunk mmoe chooses from 3 experts; got 4, allowed: 2 to 3"],
         ),
         (
             {"trunk": {"kind": "ple", "layers": [{}, {"shared_experts": 1}]}, "gate": {"kind": "dselect_k", "k": 4}},

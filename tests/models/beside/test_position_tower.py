@@ -244,6 +244,10 @@ def test_losses_beside_the_tasks_see_the_probabilities_that_are_trained() -> Non
     assert float(escm2.head.risk("buy", scores, labels)) == pytest.approx(float(np.mean(rows)), rel=1e-3)
 
 
+def test_a_tenth_of_the_rows_drops_its_position_unless_said_otherwise() -> None:
+    assert Config().position_dropout == 0.1  # as in the paper
+
+
 def test_only_training_reads_the_position_and_some_rows_are_dropped() -> None:
     ranker, batch = ranker_of(position_dropout=0.3), batch_of(4_000)
     embedded, labels = ranker.embed(batch), ranker.labels(batch)
