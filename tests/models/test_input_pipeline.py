@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from features.errors import DataError
 from features.spec import ROW_ID
+from models import input_pipeline
 from models.arrow_stream import stream_tensors
 from models.input_pipeline import Order, TransformedRows, batch_schema
 from tests.models.transformed import LAYOUT, TASKS, transformed_table, write_split
@@ -116,6 +117,52 @@ def test_rows_that_fit_in_one_pool_are_read_once(files: list[str], read: list[in
     for epoch in range(3):
         list(rows.batches(103, Order(0, epoch)))
     assert len(read) == times * groups
+
+
+@pytest.mark.parametrize("first", [0, 2, 9])
+@pytest.mark.parametrize("pool_rows", [250, 2_000])
+def test_how_many_rows_are_permuted_together_changes_no_order(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, pool_rows: int, first: int
+) -> None:
+    rows = TransformedRows(files, SCHEMA, pool_rows)
+    at_once = row_ids(rows.batches(64, Order(3, 1), first))
+    for together in (1, 77, 250):
+        monkeypatch.setattr(input_pipeline, "PERMUTED_ROWS", together)
+        assert row_ids(rows.batches(64, Order(3, 1), first)) == at_once
+        assert row_ids(rows.batches(64, None, first)) == list(range(64 * first, 1_030))
+
+
+def test_an_error_of_a_later_pool_is_raised_after_the_rows_before_it(
+    files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, original, read = TransformedRows(files, SCHEMA, pool_rows=200), pq.ParquetFile.read_row_group, []
+
+    def breaks(self: pq.ParquetFile, number: int, columns: list[str]) -> pa.Table:
+        read.append(number)
+        if len(read) > 4:
+            raise OSError("the disk is gone")
+        return original(self, number, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", breaks)
+    batches = rows.batches(100)
+    assert [next(batches).num_rows for _ in range(4)] == [100] * 4
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
+
+
+def test_whoever_stops_early_leaves_no_thread(files: list[str]) -> None:
+    def readers() -> list[str]:
+        return [
+            thread.name
+            for thread in threading.enumerate()
+            if thread.name.startswith(("feedrank-read", "feedrank-perm"))
+        ]
+
+    batches = TransformedRows(files, SCHEMA, pool_rows=200).batches(50, Order(0, 0))
+    next(batches)
+    assert readers() != []
+    batches.close()
+    assert readers() == []
 
 
 def test_one_column_in_file_order(files: list[str]) -> None:
