@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from features.errors import ConfigError
 from models import config
 from models.ranker import Ranker
 from models.schedules import ScheduledRate
@@ -176,6 +177,7 @@ def build_optimizer(ranker: Ranker, train: config.TrainConfig, steps_per_epoch: 
 
     Raises:
         ValueError: if there is a schedule and no `steps_per_epoch`.
+        ConfigError: if a warm-up in steps takes all of the training.
     """
     parts: list[tuple[Any, Callable[[], list[tf.Variable]]]] = [
         (_optimizer(train.dense_optimizer, train, steps_per_epoch), lambda: ranker.dense_variables)
@@ -208,6 +210,16 @@ def sum_duplicates(gradient: Gradient) -> Gradient:
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
+def _check_warmup(train: config.TrainConfig, steps_per_epoch: int) -> None:
+    """One in epochs is checked by the configuration, which does not know how many steps an epoch has."""
+    steps, whole = train.schedule.warmup.steps or 0, steps_per_epoch * train.epochs
+    if steps >= whole:
+        raise ConfigError(
+            f"train.schedule.warmup takes {steps:,} steps and training {whole:,} at most ({steps_per_epoch:,} steps an epoch, "
+            f"epochs: {train.epochs}), so it would end in its warm-up; allowed: 0 to {whole - 1:,} steps"
+        )
+
+
 def _optimizer(
     part: config.DenseOptimizer | config.EmbeddingOptimizer,
     train: config.TrainConfig,
@@ -218,6 +230,7 @@ def _optimizer(
     if train.schedule != config.ConstantSchedule():
         if steps_per_epoch is None:
             raise ValueError(f"schedule '{train.schedule.kind}' needs the steps per epoch; got none")
+        _check_warmup(train, steps_per_epoch)
         rate = ScheduledRate(part.learning_rate, train.schedule, steps_per_epoch, train.epochs)
     if isinstance(part, config.Adagrad | config.RowwiseAdagrad):
         start: dict[str, Any] = {"initial_accumulator_value": part.initial_accumulator, "epsilon": part.epsilon}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from features.errors import ConfigError
 from models.config import PRESETS, TrainConfig
 from models.optimizers import DecayingAdam, LazyAdam, RowwiseAdagrad, build_optimizer, clip_gradients
 from models.ranker import build_ranker
@@ -202,6 +203,18 @@ def test_an_update_is_that_of_gradients_scaled_together(clip_norm: float | None,
         np.testing.assert_allclose(table.numpy()[row], expected, rtol=1e-4)
     expected = before[1] - 0.1 * 2 * scale / np.sqrt(0.1 + (2 * scale) ** 2)
     np.testing.assert_allclose(kernel.numpy(), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [40, 41])
+def test_a_warm_up_in_steps_ends_before_training(steps: int):
+    def build(steps: int):
+        schedule = {"kind": "constant", "warmup": {"steps": steps}}
+        return build_optimizer(ranker, TrainConfig.model_validate({"epochs": 5, "schedule": schedule}), 8)
+
+    ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe"), RATES)
+    with pytest.raises(ConfigError, match=rf"takes {steps} steps and training 40 .*8 steps .* 5\).*; allowed: 0 to 39"):
+        build(steps)
+    build(39)
 
 
 @pytest.mark.parametrize("embedding", ["adagrad", "rowwise_adagrad", "lazy_adam"])
