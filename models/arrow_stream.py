@@ -8,6 +8,7 @@ has a private socket, which is gone when the stream ends, and an error of the so
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import socket
 import tempfile
@@ -25,7 +26,8 @@ PREFETCHED_BATCHES = 4
 WRITTEN_BYTES = 4 * 2**20
 """Put together before they are written: a batch has hundreds of small buffers."""
 LONGEST_PATH = 107
-"""Bytes of a socket's path: Linux' ``sun_path``, less its end."""
+"""Bytes of a socket's path on Linux (unix(7)): ``sun_path`` has 108, and a 0 ends it."""
+
 
 Batches = Generator[pa.RecordBatch, None, None]
 
@@ -36,18 +38,18 @@ class _Server(threading.Thread):
     def __init__(self, batches: Batches, schema: pa.Schema, path: pathlib.Path) -> None:
         super().__init__(name="feedrank-arrow-stream", daemon=True)
         self.error: BaseException | None = None
+        """Of the batches' source, or of putting a batch into the stream; that the reader has gone is none."""
         self.rows = 0
+        """Written so far."""
+        self.complete = False
+        """Whether the end mark is written, too."""
         self._batches = batches
         self._schema = schema
+        self._reading = False
         self._closed = False
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        if (length := len(str(path).encode())) > LONGEST_PATH:
-            raise ConfigError(
-                f"the folder for temporary files makes a socket's path of {length} bytes, {path}; allowed: {LONGEST_PATH}; set the "
-                "environment variable TMPDIR to a shorter one"
-            )
         self._listener.bind(str(path))
         self._listener.listen(1)
 
@@ -58,6 +60,9 @@ class _Server(threading.Thread):
                 self._connection = connection
             if not self._closed:
                 self._write(connection)
+        except OSError as error:
+            if self._reading:  # the source's; else the socket's, whose other end has gone or which `close` has ended
+                self.error = error
         except BaseException as error:  # raised again by the reader, in its own thread
             self.error = error
         finally:
@@ -67,18 +72,23 @@ class _Server(threading.Thread):
     def _write(self, connection: socket.socket) -> None:
         with connection.makefile("wb", buffering=WRITTEN_BYTES) as file:
             writer = pa.RecordBatchStreamWriter(file, self._schema)
-            for batch in self._batches:
+            for batch in self._read():
                 writer.write_batch(batch)
                 file.flush()
                 self.rows += batch.num_rows
             # Not in a `finally`: without the end mark TensorFlow knows that the stream broke.
             writer.close()
+            file.flush()
+            self.complete = True
 
-    def ended(self) -> BaseException | None:
-        """Ends the thread; what the source of the batches raised, if it did."""
-        self.close()
-        self.join()
-        return None if isinstance(self.error, ConnectionError) else self.error
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        """The batches; `_reading` while the next one is waited for."""
+        self._reading = True
+        for batch in self._batches:
+            self._reading = False
+            yield batch
+            self._reading = True
+        self._reading = False
 
     def close(self) -> None:
         """Ends the conversation; a write that waits for its reader fails at once."""
@@ -99,29 +109,40 @@ def stream_tensors(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Gene
 
     Raises:
         BaseException: whatever the source of the batches raised.
+        ConfigError: if the folder of temporary files has too long a name for a socket.
+        RuntimeError: if TensorFlow's reader ends before the batches do.
     """
     first = next(batches, None)
     if first is None:  # TensorFlow's reader crashes on a stream without a batch
         return
     with tempfile.TemporaryDirectory(prefix="feedrank-") as directory:
         path = pathlib.Path(directory) / "arrow.sock"
+        _check_length(path)
         server = _Server(_put_back(first, batches), schema, path)
         server.start()
+        rows = 0
+        broken: tf.errors.OpError | None = None
         try:
-            rows = 0
             for columns in _dataset(schema, path):
                 rows += int(columns[0].shape[0])
                 yield dict(zip(schema.names, columns, strict=True))
         except tf.errors.OpError as error:
-            if (source := server.ended()) is None:
-                raise
-            raise source from error
+            broken = error
         finally:
-            source = server.ended()
-        if source is not None:
-            raise source
-        if server.error is not None or rows != server.rows:  # TensorFlow hung up, and gave no error
-            raise RuntimeError(f"the stream ended after {rows:,} rows; its source had written {server.rows:,}")
+            server.close()  # first: a write to a reader that has stopped reading would wait for it for ever
+            server.join()
+        if (cause := server.error or broken) is not None:
+            raise cause
+        if not server.complete or rows != server.rows:
+            more = "" if server.complete else " or more"
+            raise RuntimeError(f"the stream ended after {rows} of {server.rows}{more} rows")
+
+
+def _check_length(path: pathlib.Path) -> None:
+    if (length := len(os.fsencode(path))) > LONGEST_PATH:
+        raise ConfigError(
+            f"the socket {path} of the input has a path of {length} bytes; allowed: {LONGEST_PATH} at most; set TMPDIR to a shorter folder"
+        )
 
 
 def _put_back(first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Batches:

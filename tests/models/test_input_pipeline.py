@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import itertools
 import pathlib
+import socket
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.errors import DataError
+from features.errors import ConfigError, DataError
 from features.spec import ROW_ID
-from models import input_pipeline
+from models import arrow_stream, input_pipeline
 from models.arrow_stream import stream_tensors
 from models.input_pipeline import Order, TransformedRows, batch_schema
 from tests.models.transformed import LAYOUT, TASKS, transformed_table, write_split
@@ -259,3 +264,76 @@ def test_an_error_before_the_first_batch_is_raised() -> None:
 
     with pytest.raises(DataError, match="no disk at all"):
         next(stream_tensors(failing(), SCHEMA))
+
+
+def test_an_error_of_the_source_keeps_its_cause_and_may_be_one_of_a_connection(files: list[str]) -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield from list(TransformedRows(files, SCHEMA).batches(100))[:2]
+        raise ConnectionResetError("the bucket hung up") from KeyError("why")
+
+    with pytest.raises(ConnectionResetError, match="the bucket hung up") as caught:
+        list(stream_tensors(failing(), SCHEMA))
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert stream_threads() == []
+
+
+@pytest.fixture
+def ends_after_a_batch(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A reader that takes one batch and no more, without an error, and keeps its connection; set once it has ended."""
+    ended, reader = threading.Event(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def read(schema: pa.Schema, path: pathlib.Path) -> Iterator[tuple[tf.Tensor, ...]]:
+        reader.connect(str(path))
+        batch = pa.ipc.open_stream(reader.makefile("rb", buffering=0)).read_next_batch()
+        yield (tf.constant(batch.column(0).to_numpy()),)
+        ended.set()
+
+    monkeypatch.setattr(arrow_stream, "_dataset", read)
+    with reader:
+        yield ended
+
+
+def wait_for(ended: threading.Event) -> Iterator[pa.RecordBatch]:
+    """The second batch comes well after the reader has ended: until then both sides have counted the same rows."""
+    yield IDS
+    assert ended.wait(20)
+    time.sleep(0.3)
+    yield IDS
+
+
+IDS = pa.record_batch([pa.array(range(100))], names=["id"])
+
+
+@pytest.mark.parametrize(
+    ("batches", "rows"),
+    [
+        (lambda _: iter([IDS] * 3), "(300|[123]00 or more)"),
+        (lambda _: itertools.repeat(IDS), r"\d+ or more"),
+        (wait_for, r"[12]00( or more)?"),
+    ],
+    ids=["written", "endless", "between"],
+)
+def test_a_reader_that_ends_early_is_told(
+    ends_after_a_batch: threading.Event,
+    batches: Callable[[threading.Event], Iterator[pa.RecordBatch]],
+    rows: str,
+) -> None:
+    with pytest.raises(RuntimeError, match=f"^the stream ended after 100 of {rows} rows$"):
+        list(stream_tensors(batches(ends_after_a_batch), IDS.schema))
+    assert stream_threads() == []
+
+
+def test_a_socket_of_too_long_a_path_is_refused_in_words(
+    files: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = len("/feedrank-12345678/arrow.sock")
+    for length in (107, 108):
+        folder = tmp_path / ("x" * (length - name - len(str(tmp_path)) - 1))
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        stream = stream_tensors(TransformedRows(files, SCHEMA).batches(100), SCHEMA)
+        if length == 107:
+            assert len(list(stream)) == 11
+        else:
+            with pytest.raises(ConfigError, match="path of 108 bytes; allowed: 107 at most; set TMPDIR to a shorter"):
+                next(stream)
