@@ -23,7 +23,7 @@ class Hmoe(Mmoe):
 
     The paper mixes in the label space: its tasks are one objective in several countries, ``s_k`` is a score, and another country's
     score is a second opinion of the same thing. Here tasks are different objectives: P(click) is no opinion of P(like), and a
-    regression has a unit. So ``s_k`` is the last hidden layer below the score, as in the multi-task form of the benchmark MMLRec, and
+    regression has a unit. So ``s_k`` is the last hidden layer below the score, as in ``model/hmoe.py`` of alipay's MMLRec (whose gates are perceptrons, by default of 64; these are linear), and
     the trunk goes with every head. With ``head: {kind: independent, tower_units: []}`` the score is linear in ``y_k``, which makes
     it the paper's sum, each opinion translated by the weights of task k's output.
 

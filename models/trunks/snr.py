@@ -20,8 +20,9 @@ class Snr(Trunk):
     sub-network of the level above, at the top to each task. Connections are drawn once a batch in training and fixed
     otherwise (see `HardConcrete`); training adds ``l0 * expected number of open connections`` to the loss.
 
-    The paper's own text could not be read: z, W and their order are those of the benchmark MMLRec (alipay), the hard-concrete
-    distribution that of Louizos et al., Learning Sparse Neural Networks through L0 Regularization, ICLR 2018.
+    The paper's own text could not be read. The order ``z W u`` is that of ``model/snr_trans.py`` in alipay's MMLRec; the distribution of z is
+    that of Louizos et al., Learning Sparse Neural Networks through L0 Regularization, ICLR 2018. MMLRec differs: it trains the random
+    draw as a parameter, has one log alpha a layer, and divides log alpha alone by beta (0.9).
 
     Shapes:
         input: (batch, in).
