@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import json
 import logging
 import os
 import pathlib
@@ -87,10 +88,22 @@ class Dataset(NamedTuple):
         return Problem(self.folder)
 
     def prepare(self) -> None:
-        """Runs the pipeline once, if it has not been run."""
-        if not (self.folder / "problem.json").exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            prepare(self.config, self.overrides, self.folder)
+        """Runs the pipeline once, if it has not been run.
+
+        Raises:
+            ConfigError: if the folder was prepared with other overrides: peers would keep its settings.
+        """
+        asked = self.folder / "set.json"
+        if (self.folder / "problem.json").exists():
+            kept = json.loads(asked.read_text())
+            if kept != self.overrides:
+                raise ConfigError(
+                    f"{self.folder} was prepared with --set {kept}; got {self.overrides}; allowed: the same, or another folder of --work"
+                )
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        asked.write_text(json.dumps(self.overrides))
+        prepare(self.config, self.overrides, self.folder)
 
 
 def measure_all(dataset: Dataset, results: table.Results, chosen: list[Entry], seeds: list[int], jobs: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 import threading
 from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ def markdown(measured: Measured) -> str:
         done = {name: [r for r in results if "tasks" in r] for name, results in models.items()}
         done = {name: results for name, results in done.items() if results}
         tasks = list(next(iter(done.values()))[0]["tasks"]) if done else []
-        order = sorted(done, key=lambda name: -_mean([_mean_of(r, "auc") for r in done[name]]))
+        order = sorted(done, key=lambda name: _place(_mean([_mean_of(r, "auc") for r in done[name]])))
         lines += ["", f"## {dataset}: AUC on the test split", "", _row(["model", *tasks, "mean", "seeds"])]
         lines.append(_row(["---"] * (len(tasks) + 3)))
         for name in order:
@@ -121,6 +122,11 @@ def markdown(measured: Measured) -> str:
 def reason(result: Numbers) -> str:
     """Why there are no numbers, in one line."""
     return str(result.get("refused") or result["error"]).strip().splitlines()[-1]
+
+
+def _place(mean: float) -> float:
+    """Sorts the highest mean first, and what has none last."""
+    return math.inf if math.isnan(mean) else -mean
 
 
 def _key(result: Numbers) -> tuple[str, str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.quality import table
-from benchmarks.quality.__main__ import shares_of_cores
+from benchmarks.quality.__main__ import Dataset, shares_of_cores
 from features.errors import ConfigError
 
 
@@ -78,6 +78,24 @@ def test_what_failed_is_replaced_and_what_has_no_auc_is_left_out_of_means(writte
     results.add(again)
     assert results.has("log", "killed", 1)
     assert "| killed | 0.5000 |  | 0.5000 | 1 |" in results.markdown()
+
+
+def test_models_without_any_auc_come_last(tmp_path: pathlib.Path) -> None:
+    results = table.Results(tmp_path)
+    for name, area in (("a", 0.5), ("b", None), ("c", 0.6), ("d", 0.9)):
+        numbers = result(name, 1, click=0.5)
+        numbers["tasks"]["click"]["auc"] = area
+        results.add(numbers)
+    ranked = [line.split("|")[1].strip() for line in results.markdown().splitlines() if line.endswith("| 1 |")]
+    assert ranked == ["d", "c", "a", "b"]
+
+
+def test_a_dataset_that_was_prepared_with_other_settings_is_refused(tmp_path: pathlib.Path) -> None:
+    for name, text in (("problem.json", "{}"), ("set.json", '["train.epochs=1"]')):
+        (tmp_path / name).write_text(text)
+    Dataset("log", tmp_path, "run.yaml", ["train.epochs=1"]).prepare()  # what is there is taken
+    with pytest.raises(ConfigError, match=r"prepared with --set \['train.epochs=1'\]; got \[\]; allowed: the same, or"):
+        Dataset("log", tmp_path, "run.yaml", []).prepare()
 
 
 def test_results_of_other_settings_are_not_mixed(written: pathlib.Path) -> None:

@@ -137,6 +137,15 @@ def test_how_many_rows_are_permuted_together_changes_no_order(
         assert row_ids(rows.batches(64, None, first)) == list(range(64 * first, 1_030))
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_the_order_of_one_pool_is_numpys_permutation(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setattr(input_pipeline, "PERMUTED_ROWS", 100)
+    expected = np.random.default_rng((3, 1, 1, 0)).permutation(1_030)[64 * first :]
+    assert row_ids(TransformedRows(files, SCHEMA).batches(64, Order(3, 1), first)) == expected.tolist()
+
+
 def test_an_error_of_a_later_pool_is_raised_after_the_rows_before_it(
     files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
