@@ -12,6 +12,8 @@ from models.layers.gate_logits import gate_logits
 
 SMALL = 1e-6
 """Added to a probability before its logarithm is taken, as in the authors' code."""
+LEAST_REACHED = 1e-3
+"""Of a selector's weight on the experts there are, where it divides."""
 
 
 class DselectKGates(tf.keras.layers.Layer):
@@ -25,13 +27,13 @@ class DselectKGates(tf.keras.layers.Layer):
     ``alpha = x G`` and ``z^(l) = x W^(l)``, without biases; in the static form alpha and z are trained themselves, one
     choice for all rows.
 
-    Where the number of experts is no power of 2, some codes have no expert. The paper adds ``1 / sum_i r_i`` over the experts there
-    are to the loss; for 5 experts that is as large as all tasks' losses together at the start, and until it has done its
-    work a gate's weights do not sum to 1. Here code ``i >= experts`` stands for expert ``i - experts`` instead: the first experts have
-    two codes each, every code has an expert, and nothing is to be penalised.
+    Training adds two terms to the loss, summed over gates and selectors (and the mean over rows, where the authors' code sums
+    them); i runs over the experts:
 
-    Training adds ``entropy sum_i -r_i log r_i`` to the loss, i over the experts, summed over gates and selectors (and the mean over
-    rows, where the authors' code sums them): it drives selectors to one expert each.
+    - ``entropy sum_i -r_i log r_i`` drives selectors to one expert each;
+    - where the number of experts is no power of 2, some codes have no expert: ``unreachable (1 / sum_i r_i - 1)`` drives selectors
+      away from those. (The paper's weight is 1, and it does not subtract the least value, which moves no gradient.) Until that
+      is done a gate's weights sum to less than 1. A sum below `LEAST_REACHED` counts as that, where the authors divide by what may be 0.
 
     Args:
         gates: number of gates, usually one a task.
@@ -40,10 +42,11 @@ class DselectKGates(tf.keras.layers.Layer):
 
     Shapes:
         input: (batch, in), the same for all gates, or (batch, gates, in), one for each.
-        output: (batch, gates, experts), each row sums to 1 (to bfloat16's rounding under mixed precision); once settled, at most k weights are not 0.
+        output: (batch, gates, experts); once settled, each row sums to 1 (to bfloat16's rounding under mixed precision) and at most
+            k of its weights are not 0.
 
     Raises:
-        ValueError: if there are fewer experts than `k`.
+        ValueError: if there are fewer experts than 2 or `k`.
 
     Example:
         >>> gates = DselectKGates(gates=1, experts=4, config=DselectKGate(k=2))
@@ -56,12 +59,14 @@ class DselectKGates(tf.keras.layers.Layer):
 
     def __init__(self, gates: int, experts: int, config: DselectKGate, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if experts < 2:
+            raise ValueError(f"a gate selects from at least 2 experts; got {experts}")
         if config.k > experts:
             raise ValueError(f"a gate selects at most k of its experts; got k {config.k}, allowed: 1 to {experts}")
         self.gates, self.experts, self.config = gates, experts, config
-        self.digits = max(1, (experts - 1).bit_length())
-        codes = np.arange(2**self.digits)[:, None] >> np.arange(self.digits)[::-1] & 1
-        self.codes = codes.astype(bool)  # (codes, digits), the highest digit first
+        self.digits = (experts - 1).bit_length()
+        codes = np.arange(experts)[:, None] >> np.arange(self.digits)[::-1] & 1
+        self.codes = codes.astype(bool)  # (experts, digits), the highest digit first
 
     @classmethod
     def initial(cls, config: DselectKGate, gates: int, experts: int, **kwargs: Any) -> DselectKGates:
@@ -123,9 +128,12 @@ class DselectKGates(tf.keras.layers.Layer):
         for digit in range(self.digits):
             one = ones[..., digit, :]
             r *= tf.where(self.codes[:, digit], one, 1 - one)
-        first, surplus = r[..., : self.experts], r[..., self.experts :]
-        return first + tf.pad(surplus, [(0, 0)] * 3 + [(0, 2 * self.experts - 2**self.digits)])
+        return r
 
     def _add_losses(self, selectors: tf.Tensor) -> None:
         entropy = -tf.reduce_sum(selectors * tf.math.log(selectors + SMALL), axis=(1, 2, 3))
         self.add_loss(self.config.entropy * tf.reduce_mean(entropy))
+        if self.experts < 2**self.digits:
+            reached = tf.maximum(tf.reduce_sum(selectors, axis=-1), LEAST_REACHED)
+            apart = tf.reduce_sum(1 / reached - 1, axis=(1, 2))
+            self.add_loss(self.config.unreachable * tf.reduce_mean(apart))

@@ -62,6 +62,8 @@ class DselectKGate(Frozen):
     """Width of the smooth step: outside of [-gamma/2, gamma/2] it is exactly 0 or 1."""
     entropy: float = pydantic.Field(default=0.001, ge=0)
     """Of the selectors' entropy in the loss, which drives them to binary codes."""
+    unreachable: float = pydantic.Field(default=1.0, ge=0)
+    """Of what drives selectors away from codes without an expert in the loss, where experts are no power of 2; 1 in the paper."""
     per_example: bool = True
     """Whether the choice depends on the row, or is one for all rows (static)."""
 

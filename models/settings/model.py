@@ -157,9 +157,10 @@ class ModelConfig(Frozen):
             raise SpecError(
                 f"gate: trunk {trunk.kind} has no gates; got {gate.kind}; trunks with gates: {', '.join(gated)}"
             )
-        if gate.k > (fewest := trunk.fewest_experts()):
+        fewest = trunk.fewest_experts()
+        if gate.k > fewest or fewest < 2:
             least = 2 if gate.kind == "top_k" else 1
-            allowed = f"{least} to {fewest}" if fewest >= least else "another kind of gate, or more experts"
+            allowed = f"{least} to {fewest}" if fewest >= 2 else "another kind of gate, or more experts"
             raise SpecError(
                 f"gate.k: a gate of trunk {trunk.kind} chooses from {fewest} experts; got {gate.k}, allowed: {allowed}"
             )

@@ -127,8 +127,8 @@ def gates(data: ReportData) -> Markup | None:
         for name, rows in by_layer.items()
     ]
     lead = (
-        "Mean weight that each task’s gate gives each expert, over validation rows. A row sums to 1; "
-        "between sub-networks (SNR) each connection is from 0, closed, to 1."
+        "Mean weight that each task’s gate gives each expert, over validation rows. A row sums to 1 "
+        "(of DSelect-k once it has settled); between sub-networks (SNR) each connection is from 0, closed, to 1."
     )
     return el("section", el("h2", "Gates"), el("p", lead, class_="lead"), cards, id="gates")
 

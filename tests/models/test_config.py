@@ -136,6 +136,10 @@ def test_a_config_survives_json(preset: str):
             ["a gate of trunk mmoe chooses from 3 experts; got 4, allowed: 2 to 3"],
         ),
         (
+            {"trunk": {"kind": "moe", "experts": 1}, "gate": {"kind": "dselect_k", "k": 1}},
+            ["chooses from 1 experts; got 1, allowed: another kind of gate, or more experts"],
+        ),
+        (
             {"trunk": {"kind": "ple", "layers": [{}, {"shared_experts": 1}]}, "gate": {"kind": "dselect_k", "k": 4}},
             ["trunk ple chooses from 3 experts; got 4"],
         ),

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import DselectKGate, TopKGate
-from models.layers.dselect_k_gates import DselectKGates
+from models.layers.dselect_k_gates import LEAST_REACHED, DselectKGates
 from models.layers.top_k_gates import LEAST_NOISE, TopKGates
 from tests.models.layer_contract import check_layer
 
@@ -27,7 +27,7 @@ CONFIGS = [
     TopKGate(k=4),
     DselectKGate(k=2, entropy=0.3),
     DselectKGate(k=1, gamma=0.7, entropy=0.1),
-    DselectKGate(k=3, per_example=False, entropy=0.2),
+    DselectKGate(k=3, per_example=False, entropy=0.2, unreachable=0.7),
 ]
 LAYERS = {"top_k": TopKGates, "dselect_k": DselectKGates}
 
@@ -122,14 +122,15 @@ def naive_dselect_k(layer: DselectKGates, copies: dict[str, tf.Tensor], rows: tf
         mixed = [tf.zeros((), tf.float64)] * experts
         for selector in range(config.k):
             steps = [smooth_step(logit("digits", selector * digits + j), config.gamma) for j in range(digits)]
-            r = [tf.zeros((), tf.float64)] * experts
-            for i in range(2**digits):
+            r = []
+            for i in range(experts):
                 chosen = tf.ones((), tf.float64)
                 for j, digit in enumerate(format(i, f"0{digits}b")):
                     chosen *= steps[j] if digit == "1" else 1 - steps[j]
-                r[i % experts] += chosen
+                r.append(chosen)
             mixed = [total + shares[selector] * chosen for total, chosen in zip(mixed, r, strict=True)]
             losses.append(-config.entropy * tf.add_n([p * tf.math.log(p + 1e-6) for p in r]))
+            losses.append(config.unreachable * (1 / tf.add_n(r) - 1))
         weights.append(mixed)
     return weights, tf.add_n(losses) / rows.shape[0]
 
@@ -250,26 +251,43 @@ def dselect_of(digits: list[float], experts: int, **config: Any) -> DselectKGate
 def test_selectors_by_hand():
     # S(1/4) = -2/64 + 3/8 + 1/2 = 0.84375 is the chance of a 1 as first digit; the second is undecided.
     layer = dselect_of([0.25, 0.0], experts=3, k=1, entropy=0.5)
-    r = [0.5, 0.078125, 0.421875]  # of 00 and 11, 01, 10
+    r = [0.078125, 0.078125, 0.421875]  # of 00, 01, 10; 11 has no expert, and 0.421875
     np.testing.assert_allclose(layer(tf.ones((2, 2)), training=True), [[r], [r]], rtol=1e-6)
-    assert float(layer.losses[0]) == pytest.approx(0.5 * -sum(p * math.log(p) for p in r), rel=1e-4)
+    entropy, unreachable = map(float, layer.losses)
+    assert entropy == pytest.approx(0.5 * -sum(p * math.log(p) for p in r), rel=1e-4)
+    assert unreachable == pytest.approx(1 / 0.578125 - 1, rel=1e-5)
 
 
 def test_settled_selectors_open_one_expert_each():
     # gamma 0.4: below -0.2 a digit is 0, above 0.2 it is 1. Selectors choose 101 = 5, 001 = 1, and 5 again.
     layer = dselect_of([0.3, -0.2, 0.2, -1.0, -0.9, 0.8, 0.5, -0.5, 0.5], experts=6, k=3, gamma=0.4)
     np.testing.assert_allclose(layer(tf.ones((1, 2)), training=True)[0, 0], [0, 1 / 3, 0, 0, 0, 2 / 3], rtol=1e-6)
-    assert [float(loss) for loss in layer.losses] == pytest.approx([0], abs=1e-7)
+    assert [float(loss) for loss in layer.losses] == pytest.approx([0, 0], abs=1e-6)
 
 
-def test_codes_beyond_the_experts_are_the_first_ones_again():
-    layer = dselect_of([0.6, -0.6, 0.6, 0.6, 0.6, 0.6], experts=5, k=2)  # 101 = 5 and 111 = 7
-    np.testing.assert_allclose(layer(tf.ones((1, 2)))[0, 0], [0.5, 0, 0.5, 0, 0])
+def test_selectors_of_codes_without_an_expert_mix_none():
+    layer = dselect_of([0.6, -0.6, 0.6, 0.6, -0.6, -0.6], experts=5, k=2)  # 101 = 5, which is none, and 100 = 4
+    np.testing.assert_allclose(layer(tf.ones((1, 2)), training=True)[0, 0], [0, 0, 0, 0, 0.5])
+    assert float(layer.losses[1]) == pytest.approx(1 / LEAST_REACHED - 1)
 
 
-@pytest.mark.parametrize("experts", [1, 3, 5, 6, 7, 8])
-def test_weights_of_any_number_of_experts_sum_to_one(experts: int):
-    layer = DselectKGates(3, experts, DselectKGate(k=min(2, experts)))
+@pytest.mark.parametrize("experts", [3, 5, 6, 7])
+def test_training_leaves_no_code_without_an_expert(experts: int):
+    tf.keras.utils.set_random_seed(1)
+    layer = DselectKGates(3, experts, DselectKGate(k=2))
+    optimizer = tf.keras.optimizers.legacy.Adam(0.05)
+    assert float(tf.reduce_min(tf.reduce_sum(layer(FLAT), axis=-1))) < 0.9
+    for _ in range(200):
+        with tf.GradientTape() as tape:
+            layer(FLAT, training=True)
+            loss = tf.add_n(layer.losses)
+        optimizer.minimize(loss, [layer.digit_kernel], tape=tape)
+    np.testing.assert_allclose(tf.reduce_sum(layer(FLAT), axis=-1), np.ones((ROWS, 3)), rtol=1e-2)
+
+
+@pytest.mark.parametrize("experts", [2, 4, 8])
+def test_weights_of_a_power_of_two_sum_to_one(experts: int):
+    layer = DselectKGates(3, experts, DselectKGate(k=2))
     layer(FLAT)
     layer.digit_kernel.assign(tf.random.normal(layer.digit_kernel.shape))
     np.testing.assert_allclose(tf.reduce_sum(layer(FLAT), axis=-1), np.ones((ROWS, 3)), rtol=1e-5)
@@ -290,6 +308,11 @@ def test_losses_do_not_depend_on_the_batch_size(config):
 def test_more_experts_than_there_are_is_refused(config):
     with pytest.raises(ValueError, match="got k 4, allowed: 1 to 3"):
         LAYERS[config.kind](1, 3, config)
+
+
+def test_dselect_k_of_one_expert_is_refused():
+    with pytest.raises(ValueError, match="at least 2 experts; got 1"):
+        DselectKGates(1, 1, DselectKGate(k=1))
 
 
 def test_near_logits_stay_apart_under_mixed_precision():

@@ -82,13 +82,13 @@ def dselect_gate(digits: tf.Tensor, selectors: tf.Tensor, experts: int, x: tf.Te
     logits, shares, bits = x @ digits, softmax_gate(selectors, x), (experts - 1).bit_length()
     steps = tf.where(abs(logits) < 0.5, 0.5 + 1.5 * logits - 2 * logits**3, tf.cast(logits > 0, tf.float64))
     columns = [tf.zeros(x.shape[0], tf.float64)] * experts
-    for code in range(2**bits):
+    for expert in range(experts):
         for selector in range(selectors.shape[1]):
             chance = shares[:, selector]
-            for j, digit in enumerate(format(code, f"0{bits}b")):
+            for j, digit in enumerate(format(expert, f"0{bits}b")):
                 step = steps[:, selector * bits + j]
                 chance *= step if digit == "1" else 1 - step
-            columns[code % experts] += chance
+            columns[expert] += chance
     return tf.stack(columns, axis=1)
 
 
