@@ -25,7 +25,7 @@ from features.spec import POSITION, ROW_ID, Task, label_column, mask_column, wei
 POOL_ROWS = 262_144
 """Rows permuted together. Larger mixes better and takes more memory."""
 
-PERMUTED_ROWS = 16_384
+PERMUTED_ROWS = 4_096
 """Rows of a pool that are brought into their order together: the first batches need not wait for all of it."""
 
 Columns = dict[str, npt.NDArray[Any]]
