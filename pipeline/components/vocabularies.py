@@ -82,6 +82,8 @@ class MergeCounts(beam.CombineFn):
 
     def compact(self, accumulator: list[pa.Table]) -> list[pa.Table]:
         """One table; a token is in one row of it."""
+        # Of no rows pyarrow's group_by makes buffers of any size: gigabytes at times.
+        accumulator = [table for table in accumulator if table.num_rows] or accumulator[:1]
         if len(accumulator) < 2:
             return accumulator
         summed = pa.concat_tables(accumulator).group_by("token").aggregate([("count", "sum")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import random
 from collections import Counter
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_the_stand_in_of_numbers_is_no_number_that_a_log_can_hold() -> None:
     assert vocabulary(pa.table({"token": [-1], "count": [1]}), Vocabulary(min_count=2)).to_pylist() == [
         b"%d" % -(2**63)
     ]
+
+
+def test_a_column_without_values_takes_no_memory() -> None:
+    merge = MergeCounts()
+    nothing = pa.table({"token": pa.array([], pa.binary()), "count": pa.array([], pa.int64())})
+    for count in range(1, 9):
+        merged = merge.merge_accumulators([[nothing] * count, [nothing]])
+        assert [table.num_rows for table in merged] == [0]
+        assert len(pickle.dumps(merged)) < 2_000
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=20), min_size=1, max_size=12), st.integers(1, 12))
