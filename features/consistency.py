@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from features.frozen import SpecError
-from features.kinds import Categorical, Id, Numeric, Sequence, Tokens, missing_input
+from features.kinds import Categorical, Id, Numeric, Sequence, Tokens, frequency_input, missing_input
 from features.outputs import other_outputs
 from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable
 from features.splits import SPLITS, RandomSplit
@@ -81,7 +81,7 @@ def _check_names_are_unique(dataset: Dataset) -> None:
 
 
 def _check_transformed_names(dataset: Dataset) -> None:
-    """Transform writes features, their missing indicators, labels, masks and weights side by side."""
+    """Transform writes features, their missing indicators and frequency ranks, labels, masks and weights side by side."""
     taken = {ROW_ID: "the row's id", DAY: "the row's day", POSITION: "the position in the feed"}
     for task in dataset.tasks:
         taken |= {label_column(task): f"the label of task '{task}'", mask_column(task): f"the mask of task '{task}'"}
@@ -91,6 +91,11 @@ def _check_transformed_names(dataset: Dataset) -> None:
         (missing_input(name), f"the missing_indicator of feature '{name}'")
         for name, feature in dataset.features.items()
         if isinstance(feature, Numeric) and feature.missing_indicator
+    ]
+    written += [
+        (frequency_input(name), f"the frequency_rank of feature '{name}'")
+        for name, feature in dataset.features.items()
+        if isinstance(feature, Id) and feature.frequency_rank
     ]
     for name, what in written:
         if name in taken:

@@ -70,6 +70,15 @@ class Id(Tokens):
 
     kind: Literal["id"] = "id"
     vocabulary: IdVocabulary = IdVocabulary()
+    frequency_rank: bool = False
+    """Adds a second input that says how frequent the token is: ``1 - log(r) / log(1 + V)`` for the r-th most frequent of the
+    vocabulary's V tokens (1 for the first), 0 for rarer and unknown ones and where the value is missing. An embedding learns
+    that of each token by itself, trees read it off the order of indices."""
+
+
+def frequency_input(feature: str) -> str:
+    """Name of the input that says how frequent the token of an `Id` is."""
+    return f"{feature}_frequency_rank"
 
 
 class Categorical(Tokens):

@@ -42,7 +42,7 @@ class Input(Frozen):
     keep: Literal["first", "last"] = "last"
     """Of an ordered list: which end is whole where a list was too long. There lists of different lengths are aligned."""
     scale: Literal["standard", "unit", "raw", "flag"] = "standard"
-    """Of a number: about mean 0 and deviation 1, spread evenly over [0, 1], as in the log, or 0/1."""
+    """Of a number: about mean 0 and deviation 1, spread over [0, 1], as in the log, or 0/1."""
 
 
 class Layout(Frozen):

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from features.kinds import missing_input
+from features.kinds import frequency_input, missing_input
 from features.layout import Input, Layout, Table
 from features.raw_inputs import is_present
 from features.scaling import buckets_between, quantile_buckets, scale
@@ -20,7 +20,6 @@ from features.spec import (
     POSITION,
     Bag,
     Bucketized,
-    Categorical,
     Dataset,
     Id,
     Numeric,
@@ -52,10 +51,13 @@ def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter
             raw = columns[dataset.feature_column(name)]
             if isinstance(feature, Numeric | Bucketized):
                 continue
-            if isinstance(feature, Id | Categorical):
-                outputs[name] = _token(raw, *vocabularies[dataset.vocabulary_owner(name)])
-            else:
-                outputs[name] = _tokens(feature, raw, *vocabularies[dataset.vocabulary_owner(name)])
+            vocabulary, oov_buckets = vocabularies[dataset.vocabulary_owner(name)]
+            if isinstance(feature, Bag | Sequence):
+                outputs[name] = _tokens(feature, raw, vocabulary, oov_buckets)
+                continue
+            outputs[name] = _token(raw, vocabulary, oov_buckets)
+            if isinstance(feature, Id) and feature.frequency_rank:
+                outputs[frequency_input(name)] = _frequency_rank(raw, vocabulary, oov_buckets)
         return outputs
 
     return preprocess
@@ -131,6 +133,15 @@ def _index(values: tf.Tensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Ten
 def _token(raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
     """Id, Categorical: int64 ``(batch,)``, 0 where missing."""
     return _per_row(raw, _index(raw.values, vocabulary, oov_buckets), tf.constant(0, tf.int64))
+
+
+def _frequency_rank(raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
+    """float32 ``(batch,)``: from 1, the most frequent token, to 0, one out of the vocabulary or missing."""
+    places = tft.apply_vocabulary(raw.values, vocabulary, num_oov_buckets=oov_buckets)
+    kept = tft.get_num_buckets_for_transformed_feature(places) - oov_buckets
+    places, size = tf.cast(places, tf.float32), tf.cast(kept, tf.float32)
+    ranks = 1 - tf.math.log1p(places) / tf.math.log1p(tf.maximum(size, 1))
+    return _per_row(raw, tf.where(places < size, ranks, 0), tf.constant(0, tf.float32))
 
 
 def _tokens(feature: Bag | Sequence, raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
@@ -252,4 +263,6 @@ def _inputs(dataset: Dataset, name: str) -> list[Input]:
         if isinstance(feature, Sequence):
             shape |= {"ordered": True, "keep": feature.keep, "target": feature.attends_to()}
         return [Input.model_validate({"name": name, "table": table, **shape})]
-    return [Input(name=name, kind="index", table=table)]
+    index = Input(name=name, kind="index", table=table)
+    ranked = isinstance(feature, Id) and feature.frequency_rank
+    return [index, Input(name=frequency_input(name), kind="number", scale="unit")] if ranked else [index]

@@ -218,10 +218,10 @@ def _derived() -> tuple[Derived, ...]:
 
 def _features() -> dict[str, Feature]:
     return {
-        "user_id": Id(),
-        "video_id": Id(),
-        "author_id": Id(),
-        "music_id": Id(),
+        "user_id": Id(frequency_rank=True),
+        "video_id": Id(frequency_rank=True),
+        "author_id": Id(frequency_rank=True),
+        "music_id": Id(frequency_rank=True),
         "tag": Bag(max_length=3),
         "watch_seq": Sequence(vocabulary_of="video_id"),
         "like_seq": Sequence(vocabulary_of="video_id"),

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from features.errors import ModelError
-from features.kinds import missing_input
+from features.kinds import frequency_input, missing_input
 from features.layout import Layout
 from features.spec import Task
 from models.beside.beside import Beside
@@ -49,7 +49,9 @@ class PositionTower(Beside):
         super().__init__(layout, tasks, config, **kwargs)
         _check(layout, tasks, config)
         self.binary = [name for name, task in tasks.items() if task.kind == "binary"]
-        self.context = [name for feature in config.context for name in (feature, missing_input(feature))]
+        self.context = [
+            name for feature in config.context for name in (feature, missing_input(feature), frequency_input(feature))
+        ]
         self.dropout = Dropout(config.position_dropout, name="dropout", dtype="float32")
         self.tower = Tower(config.units, [0.0] * len(self.binary), name="tower", dtype=self.dtype_policy)
 

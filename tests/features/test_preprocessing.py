@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -39,7 +40,7 @@ SPEC: dict[str, Any] = {
         "click": "int64",
     },
     "features": {
-        "user": {"kind": "id", "vocabulary": {"min_count": 3, "oov_buckets": 4}},
+        "user": {"kind": "id", "vocabulary": {"min_count": 3, "oov_buckets": 4}, "frequency_rank": True},
         "city": {"kind": "categorical", "vocabulary": {"top_k": 3, "oov_buckets": 2}},
         "price": {"kind": "numeric", "missing_indicator": True},
         "price_log": {"kind": "numeric", "column": "price", "scaling": "log_zscore"},
@@ -50,6 +51,7 @@ SPEC: dict[str, Any] = {
         "when_bucket": {"kind": "bucketized", "column": "when", "boundaries": [1.65e12 + 4e8, 1.65e12 + 6e8]},
         "constant": "numeric",
         "never": "categorical",
+        "nobody": {"kind": "id", "column": "never", "frequency_rank": True},
         "nothing": {"kind": "numeric", "scaling": "quantile"},
         "nothing_raw": {"kind": "numeric", "column": "nothing", "scaling": "none"},
         "nothing_bucket": {"kind": "bucketized", "column": "nothing", "buckets": 4},
@@ -233,6 +235,26 @@ def test_missing_indicator(toy: Toy) -> None:
     np.testing.assert_array_equal(toy.rows["price_missing"], (~present).astype(np.float32))
 
 
+def test_frequency_rank(toy: Toy) -> None:
+    counts = Counter(user for user in DATA["user"] if user is not None)
+    kept = {user: count for user, count in counts.items() if count >= 3}
+    order = [int(token) for token in toy.output.vocabulary_by_name("user")]
+    assert [kept[user] for user in order] == sorted(kept.values(), reverse=True)
+    ranks = {user: 1 - math.log(rank) / math.log(1 + len(kept)) for rank, user in enumerate(order, 1)}
+    expected = [ranks.get(user, 0.0) for user in DATA["user"]]
+    np.testing.assert_allclose(toy.rows["user_frequency_rank"], expected, atol=1e-6)
+    assert max(expected) == 1
+    assert 0 < min(ranks.values()) < 0.02
+    new = toy.apply({name: [values[0]] for name, values in DATA.items()} | {"user": [10**9]})
+    assert new["user_frequency_rank"].tolist() == [0]
+
+
+def test_frequency_rank_of_an_empty_vocabulary(toy: Toy) -> None:
+    assert (toy.rows["nobody_frequency_rank"] == 0).all()
+    new = toy.apply({name: [values[0]] for name, values in DATA.items()} | {"never": ["seen now"]})
+    assert new["nobody_frequency_rank"].tolist() == [0]
+
+
 def test_explicit_buckets(toy: Toy) -> None:
     values, present = _present("when")
     expected = 1 + (values >= 1.65e12 + 4e8).astype(int) + (values >= 1.65e12 + 6e8).astype(int)
@@ -281,7 +303,7 @@ def test_extreme_numbers_stay_finite(toy: Toy) -> None:
 
 def test_layout_agrees_with_the_columns(toy: Toy) -> None:
     assert {i.name for i in toy.layout.inputs} == set(toy.rows)
-    assert [i.name for i in toy.layout.inputs][:4] == ["user", "city", "price", "price_missing"]
+    assert [i.name for i in toy.layout.inputs][:5] == ["user", "user_frequency_rank", "city", "price", "price_missing"]
     for feature in toy.layout.inputs:
         values = toy.rows[feature.name]
         if feature.kind == "number":
@@ -307,7 +329,7 @@ def test_table_sizes(toy: Toy) -> None:
     rows = {table.name: table.rows for table in toy.layout.tables}
     sizes = {name: 1 + len(vocabulary) + OOV[name] for name, vocabulary in VOCABULARIES.items()}
     # An empty vocabulary holds one token of TFT's own, so that its file is not empty.
-    assert rows == sizes | {"price_bucket": 6, "when_bucket": 4, "nothing_bucket": 5, "never": 3}
+    assert rows == sizes | {"price_bucket": 6, "when_bucket": 4, "nothing_bucket": 5, "never": 3, "nobody": 10}
     assert toy.layout.table("seen_first").dim == 5
     assert next(i for i in toy.layout.inputs if i.name == "seen").table == "user"
     assert Layout.model_validate_json(toy.layout.model_dump_json()) == toy.layout

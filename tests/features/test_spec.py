@@ -302,6 +302,17 @@ AGE = {"kind": "numeric", "missing_indicator": True}
             ["the missing_indicator of feature 'age' is written as 'age_missing', as is feature 'age_missing'"],
         ),
         (
+            {
+                "features": {
+                    "item": {"kind": "id", "frequency_rank": True},
+                    "item_frequency_rank": {"kind": "id", "column": "item"},
+                }
+            },
+            [
+                "the frequency_rank of feature 'item' is written as 'item_frequency_rank', as is feature 'item_frequency_rank'"
+            ],
+        ),
+        (
             {"features": {"label_click": {"kind": "id", "column": "item"}}},
             ["as is the label of task 'click'", "allowed"],
         ),
