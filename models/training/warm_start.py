@@ -16,8 +16,20 @@ from features.errors import ModelError
 from features.frozen import Frozen
 from features.layout import Layout
 from features.spec import Task
-from models.config import CgcTrunk, ChainHead, ModelConfig, PleTrunk, PositionTower, architecture_problem
+from models.config import (
+    CgcTrunk,
+    ChainHead,
+    DselectKGate,
+    ModelConfig,
+    PleTrunk,
+    PositionTower,
+    SnrAverTrunk,
+    SnrTransTrunk,
+    architecture_problem,
+)
 from models.heads.scores import value_class
+from models.layers.dselect_k_gates import DselectKGates
+from models.layers.hard_concrete import HardConcrete
 from models.ranker import Ranker
 
 Vocabularies = Mapping[str, Sequence[bytes]]
@@ -73,7 +85,8 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
     Other variables are matched by name and shape, provided that inputs (how lists are pooled, too), numbers, interactions
     and tasks (with a head along a chain their parents, too) are the same ones in the same order, on which the meaning of their
     rows depends; a position tower's, provided that it reads the same columns; a trunk's with experts of tasks' own, provided that
-    each of its layers divides them alike. Everything else keeps its fresh draw, with the reason in the answer. The
+    each of its layers divides them alike; gates' that choose experts by binary codes, provided that codes and smooth step are the same;
+    learned connections', provided that their distribution is cut at the same ends. Everything else keeps its fresh draw, with the reason in the answer. The
     optimizers' moments are not part of an export: they start anew.
 
     Args:
@@ -136,14 +149,34 @@ def _moved(ranker: Ranker, earlier: Earlier) -> dict[Any, str]:
         read = [(beside.context, beside.max_position) for beside in (now.beside, was.beside)]
         if read[0] != read[1]:
             why.append((ranker.beside, f"the position tower reads {_read(*read[0])}, read {_read(*read[1])}"))
+    if isinstance(now.gate, DselectKGate) and isinstance(was.gate, DselectKGate):
+        choices = [_choice(config.gate, config.trunk.fewest_experts()) for config in (now, was)]
+        if choices[0] != choices[1]:
+            text = f"its gates choose {choices[0]}; chose {choices[1]}"
+            why += [(gates, text) for gates in _layers(ranker.trunk, DselectKGates)]
+    if isinstance(now.trunk, SnrTransTrunk | SnrAverTrunk) and isinstance(was.trunk, SnrTransTrunk | SnrAverTrunk):
+        ends = [f"from {trunk.gamma} to {trunk.zeta}" for trunk in (now.trunk, was.trunk)]
+        if ends[0] != ends[1]:
+            text = f"the distribution of its connections goes {ends[0]}, was {ends[1]}"
+            why += [(connections, text) for connections in _layers(ranker.trunk, HardConcrete)]
     if isinstance(now.trunk, CgcTrunk | PleTrunk) and isinstance(was.trunk, CgcTrunk | PleTrunk):
         owned = [
             [(layer.task_experts, layer.shared_experts) for layer in trunk.stacked()]
             for trunk in (now.trunk, was.trunk)
         ]
-        if owned[0] != owned[1]:
+        if owned[0] != owned[1]:  # last: it is of all the trunk, its gates too
             why.append((ranker.trunk, f"its layers' experts, a task's own and shared, are {owned[0]}, were {owned[1]}"))
     return {variable.ref(): text for part, text in why for variable in part.trainable_variables}
+
+
+def _choice(gate: DselectKGate, experts: int) -> str:
+    """What a gate's logits stand for: digits of codes of so many experts, on the smooth step's scale."""
+    rows = "a choice for each row" if gate.per_example else "one choice for all rows"
+    return f"{gate.k} of {experts} experts with gamma {gate.gamma}, {rows}"
+
+
+def _layers(part: tf.keras.layers.Layer, kind: type[tf.keras.layers.Layer]) -> list[tf.keras.layers.Layer]:
+    return [layer for layer in part.submodules if isinstance(layer, kind)]
 
 
 def _read(context: Sequence[str], max_position: int) -> str:

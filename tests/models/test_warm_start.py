@@ -228,6 +228,66 @@ def test_experts_that_belong_to_others_now_stay_fresh(trunk: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("gate", "experts", "reason"),
+    [
+        ({}, 6, "2 of 6 experts with gamma 1.0, a choice for each row; chose 2 of 5 experts with gamma 1.0, a choice"),
+        ({"gamma": 2}, 5, "2 of 5 experts with gamma 2.0, a choice for each row; chose 2 of 5 experts with gamma 1.0"),
+        ({"k": 3}, 5, "3 of 5 experts with gamma 1.0, a choice for each row; chose 2 of 5 experts with gamma 1.0"),
+        ({"per_example": False}, 5, "2 of 5 experts with gamma 1.0, one choice for all rows; chose 2 of 5 experts"),
+        ({"entropy": 0.1}, 5, None),
+    ],
+)
+def test_gates_that_code_other_experts_stay_fresh(gate: dict[str, Any], experts: int, reason: str | None) -> None:
+    """Three binary digits name five experts and six: the kernels' shapes are the same, and code 5 is another expert."""
+
+    def ranker(seed: int, experts: int, **settings: Any) -> Ranker:
+        chosen = {"kind": "dselect_k", **settings}
+        return ranker_of(OLD, seed, model_config("mmoe", trunk={"experts": experts}, gate=chosen))
+
+    old, new = ranker(1, 5), ranker(2, experts, **gate)
+    drawn = [variable.numpy() for variable in new.trunk.gates.trainable_variables]
+    found = take_over(new, OLD, earlier_of(old, OLD))
+    names = {v.name.removesuffix(":0") for v in new.trunk.gates.trainable_variables}
+    if reason is None:
+        assert found.fresh == {}
+        return
+    assert all(f"its gates choose {reason}" in found.fresh[name] for name in names)
+    for variable, values in zip(new.trunk.gates.trainable_variables, drawn, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), values)
+    if experts == 5:
+        assert set(found.fresh) == names
+
+
+def test_gates_of_stacked_layers_stay_fresh_under_another_gamma() -> None:
+    def ranker(seed: int, gamma: float) -> Ranker:
+        return ranker_of(OLD, seed, model_config("ple", gate={"kind": "dselect_k", "gamma": gamma}))
+
+    new = ranker(2, 2.0)
+    layers = new.trunk.layers
+    gates = [layer.task_gates for layer in layers] + [layer.all_gate for layer in layers if layer.shared_gate]
+    found = take_over(new, OLD, earlier_of(ranker(1, 1.0), OLD))
+    assert set(found.fresh) == {v.name.removesuffix(":0") for gate in gates for v in gate.trainable_variables}
+
+
+@pytest.mark.parametrize("trunk", ["snr_trans", "snr_aver"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"zeta": 1.5}, "from -0.1 to 1.5, was from -0.1 to 1.1"),
+        ({"gamma": -0.5}, "from -0.5 to 1.1, was"),
+        ({"beta": 1}, ""),
+    ],
+)
+def test_connections_that_are_cut_elsewhere_stay_fresh(trunk: str, change: dict[str, float], reason: str) -> None:
+    """A connection is ``sigmoid(log_alpha) (zeta - gamma) + gamma``, cut to [0, 1]: of beta it is drawn in training only."""
+    old, new = (ranker_of(OLD, seed, model_config(trunk, trunk=cut)) for seed, cut in ((1, {}), (2, change)))
+    found = take_over(new, OLD, earlier_of(old, OLD))
+    alphas = {v.name.removesuffix(":0") for v in new.trunk.trainable_variables if "log_alpha" in v.name}
+    assert set(found.fresh) == (alphas if reason else set())
+    assert all(f"the distribution of its connections goes {reason}" in why for why in found.fresh.values())
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"context": ["hour", "user"]}, "reads positions up to 100, hour, user, read positions up to 100, user, hour"),
