@@ -8,6 +8,7 @@ has a private socket, which is gone when the stream ends, and an error of the so
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pathlib
 import socket
@@ -29,13 +30,10 @@ LONGEST_PATH = 107
 """Bytes of a socket's path on Linux (unix(7)): ``sun_path`` has 108, and a 0 ends it."""
 
 
-Batches = Generator[pa.RecordBatch, None, None]
-
-
 class _Server(threading.Thread):
     """Writes `batches` to the first one who connects to `path`, then ends."""
 
-    def __init__(self, batches: Batches, schema: pa.Schema, path: pathlib.Path) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: pathlib.Path) -> None:
         super().__init__(name="feedrank-arrow-stream", daemon=True)
         self.error: BaseException | None = None
         """Of the batches' source, or of putting a batch into the stream; that the reader has gone is none."""
@@ -66,7 +64,6 @@ class _Server(threading.Thread):
         except BaseException as error:  # raised again by the reader, in its own thread
             self.error = error
         finally:
-            self._batches.close()
             self.close()
 
     def _write(self, connection: socket.socket) -> None:
@@ -105,20 +102,25 @@ class _Server(threading.Thread):
 def stream_tensors(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Generator[dict[str, tf.Tensor], None, None]:
     """Yields each record batch as ``{column: (rows,) or (rows, length) tensor}``.
 
-    A batch holds at least one row. Socket and thread are released when the generator ends, fails or is closed.
+    A batch holds at least one row. When the generator ends, fails or is closed, socket and thread are released, and `batches` is
+    closed if it is a generator.
 
     Raises:
         BaseException: whatever the source of the batches raised.
         ConfigError: if the folder of temporary files has too long a name for a socket.
         RuntimeError: if TensorFlow's reader ends before the batches do.
     """
-    first = next(batches, None)
-    if first is None:  # TensorFlow's reader crashes on a stream without a batch
-        return
+    with contextlib.closing(batches) if isinstance(batches, Generator) else contextlib.nullcontext():
+        first = next(batches, None)
+        if first is not None:  # TensorFlow's reader crashes on a stream without a batch
+            yield from _streamed(itertools.chain([first], batches), schema)
+
+
+def _streamed(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Generator[dict[str, tf.Tensor], None, None]:
     with tempfile.TemporaryDirectory(prefix="feedrank-") as directory:
         path = pathlib.Path(directory) / "arrow.sock"
         _check_length(path)
-        server = _Server(_put_back(first, batches), schema, path)
+        server = _Server(batches, schema, path)
         server.start()
         rows = 0
         broken: tf.errors.OpError | None = None
@@ -143,11 +145,6 @@ def _check_length(path: pathlib.Path) -> None:
         raise ConfigError(
             f"the socket {path} of the input has a path of {length} bytes; allowed: {LONGEST_PATH} at most; set TMPDIR to a shorter folder"
         )
-
-
-def _put_back(first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Batches:
-    yield first
-    yield from batches
 
 
 def tensor_specs(schema: pa.Schema) -> dict[str, tf.TensorSpec]:

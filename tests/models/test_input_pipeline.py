@@ -332,6 +332,43 @@ def test_a_reader_that_ends_early_is_told(
     assert stream_threads() == []
 
 
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "ends"])
+def test_a_reader_that_never_connects_leaves_no_source_open(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    def read(schema: pa.Schema, path: pathlib.Path) -> Iterator[tuple[tf.Tensor, ...]]:
+        if fails:
+            raise tf.errors.UnavailableError(None, None, "no reader")
+        yield from ()
+
+    monkeypatch.setattr(arrow_stream, "_dataset", read)
+    closed = []
+
+    def source() -> Iterator[pa.RecordBatch]:
+        try:
+            yield IDS
+            yield IDS
+        finally:
+            closed.append(threading.current_thread().name)
+
+    said = (tf.errors.UnavailableError, "no reader") if fails else (RuntimeError, "ended after 0 of 0 or more rows")
+    batches = source()
+    with pytest.raises(said[0], match=said[1]):
+        next(stream_tensors(batches, IDS.schema))
+    assert len(closed) == 1
+    assert stream_threads() == []
+
+
+def test_a_source_is_closed_where_no_socket_can_be_made(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 107)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    batches = (IDS for _ in range(2))
+    with pytest.raises(ConfigError):
+        next(stream_tensors(batches, IDS.schema))
+    assert list(batches) == []
+
+
 def test_a_socket_of_too_long_a_path_is_refused_in_words(
     files: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
