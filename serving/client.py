@@ -14,6 +14,7 @@ import json
 import math
 import numbers
 import time
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -58,7 +59,7 @@ class RankingClient:
         backoff_s: seconds to wait before the first repetition; doubled each time.
 
     Raises:
-        ConfigError: if `url` is none, or `retries` negative.
+        ConfigError: if `url` is none of a server, `timeout_s` not above 0, or `retries` or `backoff_s` negative.
     """
 
     def __init__(
@@ -71,10 +72,14 @@ class RankingClient:
         retries: int = 3,
         backoff_s: float = 0.2,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
+        if not _is_server(url):
             raise ConfigError(f"url received '{url}'; allowed: http://HOST:PORT or https://HOST:PORT")
         if retries < 0:
             raise ConfigError(f"retries received {retries}; allowed: 0 or more")
+        if not 0 < timeout_s < math.inf:
+            raise ConfigError(f"timeout_s received {timeout_s}; allowed: more than 0 seconds, finite")
+        if not 0 <= backoff_s < math.inf:
+            raise ConfigError(f"backoff_s received {backoff_s}; allowed: 0 seconds or more, finite")
         self._models = f"{url.rstrip('/')}/v1/models/{model}"
         self._model = self._models if version is None else f"{self._models}/versions/{version}"
         self._timeout_s = timeout_s
@@ -101,7 +106,7 @@ class RankingClient:
         return self._request("GET", f"{self._model}/metadata")
 
     def inputs(self) -> Mapping[str, RawInput]:
-        """The raw columns that the model takes, asked once, and again after the server has refused rows.
+        """The raw columns that the model takes, asked once, and again where `score` or the server refuses rows.
 
         Raises:
             ServerError: if the server cannot be reached, or the model has no ``raw`` signature.
@@ -124,6 +129,8 @@ class RankingClient:
     ) -> list[dict[str, float]]:
         """Scores rows.
 
+        Before rows are refused here the server is asked once more what the model takes: a version pushed since may take them.
+
         Args:
             rows: raw values by column. A column that is absent or None is missing; a list column takes a list, None or an
                 empty list.
@@ -135,23 +142,34 @@ class RankingClient:
             For each row its predictions by task.
 
         Raises:
-            DataError: if a row holds a column that the model does not take, or a value of the wrong type, or `batch_rows` is below 1.
+            DataError: if a row holds a column that the model does not take, or a value of the wrong type: then none is sent; if
+                `batch_rows` is below 1, or `unknown` neither word.
             ServerError: if the server cannot be reached or refuses.
         """
         if batch_rows < 1:
             raise DataError(f"batch_rows received {batch_rows}; allowed: 1 or more")
-        inputs = self.inputs()
-        if unknown == "refuse":
-            _refuse_unknown(rows, inputs)
+        if unknown not in ("refuse", "ignore"):
+            raise DataError(f"unknown received {unknown!r}; allowed: 'refuse', 'ignore'")
+        batches = self._columns(rows, batch_rows, unknown == "refuse")
         try:
-            return [
-                scored
-                for start in range(0, len(rows), batch_rows)
-                for scored in self._predict(raw_columns(rows[start : start + batch_rows], inputs))
-            ]
+            return [scored for columns in batches for scored in self._predict(columns)]
         except ServerError:
             self._inputs = None  # another version may be served by now: the next call asks what it takes
             raise
+
+    def _columns(self, rows: Sequence[Row], batch_rows: int, refuse: bool) -> list[dict[str, list[Any]]]:
+        """Those of each batch; `refuse`: columns that the model does not take, too."""
+        known = self._inputs is not None
+        try:
+            inputs = self.inputs()
+            if refuse:
+                _refuse_unknown(rows, inputs)
+            return [raw_columns(rows[start : start + batch_rows], inputs) for start in range(0, len(rows), batch_rows)]
+        except DataError:
+            if not known:
+                raise
+        self._inputs = None
+        return self._columns(rows, batch_rows, refuse)
 
     def _predict(self, columns: Mapping[str, list[Any]]) -> Iterator[dict[str, float]]:
         # TF Serving reads the bare NaN that Python writes, and writes it so, too.
@@ -176,9 +194,12 @@ class RankingClient:
                 answer = self._session.request(
                     method, url, data=None if body is None else json.dumps(body), timeout=self._timeout_s
                 )
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 problem = str(error)
                 continue
+            except requests.RequestException as error:
+                problem = str(error)
+                break
             if answer.ok:
                 return _json(answer)
             problem = f"status {answer.status_code}: {_reason(answer)}"
@@ -213,7 +234,7 @@ def raw_columns(rows: Sequence[Row], inputs: Mapping[str, RawInput]) -> dict[str
 def _padded(name: str, lists: Sequence[Any], part: RawInput) -> list[list[Any]]:
     for value in lists:
         if not (value is None or isinstance(value, list | tuple)):
-            raise DataError(f"column '{name}' received {value!r}; allowed: a list, or None where it is missing")
+            raise DataError(f"column '{name}' received {_told(value)}; allowed: a list, or None where it is missing")
     # At least one wide: JSON cannot tell the shape of an empty list of lists.
     longest = max([1, *(len(value) for value in lists if value)])
     return [
@@ -233,7 +254,13 @@ def _value(name: str, value: Any, part: RawInput) -> Any:
     if part.dtype == "DT_STRING" and isinstance(value, str):
         return value
     allowed = {"DT_INT64": "an int", "DT_FLOAT": "a float", "DT_STRING": "a str"}[part.dtype]
-    raise DataError(f"column '{name}' received {value!r}; allowed: {allowed}, or None where it is missing")
+    raise DataError(f"column '{name}' received {_told(value)}; allowed: {allowed}, or None where it is missing")
+
+
+def _told(value: Any) -> str:
+    """With its type: NumPy's values may look like Python's."""
+    kind = type(value)
+    return f"{value!r} ({kind.__qualname__ if kind.__module__ == 'builtins' else f'{kind.__module__}.{kind.__qualname__}'})"
 
 
 def _refuse_unknown(rows: Sequence[Row], inputs: Mapping[str, RawInput]) -> None:
@@ -243,6 +270,18 @@ def _refuse_unknown(rows: Sequence[Row], inputs: Mapping[str, RawInput]) -> None
                 f"row {number} holds columns that the model does not take: {', '.join(strange)}; columns: "
                 f"{', '.join(sorted(inputs))}; or say unknown='ignore'"
             )
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        # What requests would find out with the first request, partly by errors that are not its own.
+        requests.Request("GET", url).prepare()
+        labels = (parts.hostname or "").encode("idna")
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(labels) and port != 0 and not (parts.query or parts.fragment)
 
 
 def _json(answer: requests.Response) -> dict[str, Any]:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,7 +116,8 @@ def test_a_misspelt_column_is_refused_unless_ignored(client: RankingClient) -> N
 )
 def test_a_value_of_the_wrong_type_is_named(client: RankingClient, column: str, value: object, allowed: str) -> None:
     received = value[0] if isinstance(value, list) else value
-    with pytest.raises(DataError, match=f"column '{column}' received {received!r}; allowed: {allowed}"):
+    said = re.escape(f"column '{column}' received {received!r} ({type(received).__name__}); allowed: {allowed}")
+    with pytest.raises(DataError, match=said):
         client.score([{column: value}])
 
 
@@ -182,7 +186,7 @@ def test_numbers_of_numpy_are_numbers_and_its_bool_is_none() -> None:
     columns = raw_columns([{"id": np.int32(5), "price": np.float32(0.5)}, {"id": 6, "price": np.int64(2)}], inputs)
     assert columns == {"id": [5, 6], "price": [0.5, 2.0]}
     assert {type(value) for value in columns["id"]} == {int}
-    with pytest.raises(DataError, match="column 'id' received True; allowed: an int"):
+    with pytest.raises(DataError, match=r"column 'id' received True \(numpy.bool_\); allowed: an int"):
         raw_columns([{"id": np.bool_(True)}], inputs)
 
 
@@ -196,15 +200,135 @@ def test_what_the_model_takes_is_asked_again_after_a_refusal(client: RankingClie
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    "row", [{"newly_pushed": 3}, {"user_id": "u7"}], ids=["a column that is new", "a column of a new type"]
+)
+def test_what_the_model_takes_is_asked_again_before_rows_are_refused(
+    client: RankingClient, server: ModelServer, monkeypatch: pytest.MonkeyPatch, row: dict[str, object]
+) -> None:
+    now = dict(client.inputs())
+    with pytest.raises(DataError):
+        client.score([row])
+    monkeypatch.setattr(client, "_predict", lambda columns: iter([columns]))
+    pushed = now | {name: RawInput("DT_STRING" if isinstance(v, str) else "DT_INT64", False) for name, v in row.items()}
+    answers = [now, pushed]
+
+    def metadata() -> dict[str, object]:
+        inputs = {
+            name: {"dtype": part.dtype, "tensor_shape": {"dim": [{}] * (1 + part.is_list)}}
+            for name, part in answers.pop(0).items()
+        }
+        return {"metadata": {"signature_def": {"signature_def": {"raw": {"inputs": inputs}}}}}
+
+    monkeypatch.setattr(client, "metadata", metadata)
+    with pytest.raises(DataError):  # known from the refusal before; asked again
+        client.score([row])
+    ((name, value),) = row.items()
+    assert client.score([{}, row])[0][name][1] == value
+    assert answers == []
+
+
+def test_rows_are_refused_after_one_question_where_nothing_was_known(
+    client: RankingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, metadata = [], client.metadata
+    monkeypatch.setattr(client, "metadata", lambda: asked.append(1) or metadata())
+    with pytest.raises(DataError):
+        client.score([{"usr_id": 3}])
+    assert len(asked) == 1
+
+
+def test_a_bad_row_is_refused_before_any_is_sent(client: RankingClient, server: ModelServer) -> None:
+    with pytest.raises(DataError, match="column 'age' received 'old'"):
+        client.score([{}, {}, {"age": "old"}], batch_rows=1)
+    assert server.bodies == []
+
+
+def test_a_connection_that_ends_within_an_answer_is_tried_again() -> None:
+    answers = [
+        b"Transfer-Encoding: chunked\r\n\r\n40\r\n{",
+        b'Content-Length: 28\r\n\r\n{"model_version_status": []}\n',
+    ]
+
+    def answer(listening: socket.socket, texts: list[bytes]) -> None:
+        for text in texts:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + text)
+
+    for texts in (answers, answers[:1]):
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            thread = threading.Thread(target=answer, args=(listening, texts))
+            thread.start()
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            client = RankingClient(url, "tiny", retries=len(texts) - 1, backoff_s=0.0)
+            if len(texts) == 2:
+                assert client.status() == {}
+            else:
+                with pytest.raises(ServerError, match=r"failed after 1 attempt\(s\), 10 s each: .*Connection broken"):
+                    client.status()
+            thread.join()
+
+
+def test_any_other_error_of_a_request_is_the_clients_own_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def request(*_: object, **__: object) -> None:
+        raise requests.TooManyRedirects("Exceeded 30 redirects.")
+
+    monkeypatch.setattr(requests.Session, "request", request)
+    with pytest.raises(ServerError, match=r"failed after 1 attempt\(s\), 10 s each: Exceeded 30 redirects"):
+        RankingClient("http://localhost:8501", "tiny", backoff_s=0.0).status()
+
+
+@pytest.mark.parametrize(
+    "url",
     [
-        ({"url": "localhost:8501"}, "url received 'localhost:8501'; allowed: http://HOST:PORT"),
-        ({"url": "http://localhost:8501", "retries": -1}, "retries received -1; allowed: 0 or more"),
+        "localhost:8501",
+        "http://",
+        "http://:8501",
+        "http://a:65536",
+        "http://a:0",
+        "http://a:port",
+        "http://[::1",
+        "http://*",
+        "http://a..b",
+        f"http://{'a' * 64}.com",
+        "http://a:8501?x=1",
+        "http://a:8501/#x",
     ],
 )
-def test_a_client_that_could_never_ask_is_refused(arguments: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        RankingClient(model="tiny", **arguments)  # type: ignore[arg-type]
+def test_a_url_of_no_server_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=f"^url received '{re.escape(url)}'; allowed: http://HOST:PORT or https://"):
+        RankingClient(url, "tiny")
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "https://a.b:8501/behind/a/proxy/", "http://[::1]:8501"])
+def test_a_url_of_a_server_is_taken(url: str) -> None:
+    RankingClient(url, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "allowed"),
+    [
+        ("retries", -1, "0 or more"),
+        ("timeout_s", 0.0, "more than 0 seconds, finite"),
+        ("timeout_s", -1.0, "more than 0 seconds, finite"),
+        ("timeout_s", math.nan, "more than 0 seconds, finite"),
+        ("timeout_s", math.inf, "more than 0 seconds, finite"),
+        ("backoff_s", -0.1, "0 seconds or more, finite"),
+        ("backoff_s", math.nan, "0 seconds or more, finite"),
+        ("backoff_s", math.inf, "0 seconds or more, finite"),
+    ],
+)
+def test_a_client_that_could_never_ask_is_refused(argument: str, value: float, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{argument} received {value}; allowed: {allowed}$"):
+        RankingClient("http://localhost:8501", "tiny", **{argument: value})  # type: ignore[arg-type]
+
+
+def test_unknown_is_one_of_two_words(client: RankingClient) -> None:
+    with pytest.raises(DataError, match="unknown received 'refse'; allowed: 'refuse', 'ignore'"):
+        client.score([{"usr_id": 3}], unknown="refse")  # type: ignore[arg-type]
 
 
 def test_batches_without_rows_are_refused(client: RankingClient) -> None:
