@@ -37,7 +37,7 @@ class Tower(tf.keras.layers.Layer):
         self.hidden = Mlp(self.units, dropout, name="hidden", dtype=self.dtype_policy)
         self.output_layer = tf.keras.layers.Dense(
             len(self.bias),
-            bias_initializer=lambda shape, dtype=None, **_: tf.reshape(tf.constant(self.bias, dtype), shape),
+            bias_initializer=tf.keras.initializers.Constant(self.bias),
             dtype="float32",
             name="output",
         )

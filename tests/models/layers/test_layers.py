@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,6 +50,16 @@ CGC = {"tasks": 2, "config": CgcTrunk(task_experts=2, shared_experts=3, units=(7
 )
 def test_contract(layer, arguments, call, shape, tmp_path):
     check_layer(layer, arguments, call, shape, tmp_path, xla=layer is not EmbeddingTable)
+
+
+def test_a_towers_output_layer_is_one_that_json_describes():
+    tower = Tower((), bias=[-3.0, 0.1, 1 / 3])
+    tower(tf.ones((2, 4)))
+    described = json.loads(json.dumps(tower.output_layer.get_config()))
+    again = tf.keras.layers.Dense.from_config(described)
+    again.build((2, 4))
+    for layer in (tower.output_layer, again):
+        np.testing.assert_array_equal(layer.bias.numpy(), np.float32([-3.0, 0.1, 1 / 3]))
 
 
 def test_experts_start_as_dense_layers_do():
