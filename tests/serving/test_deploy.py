@@ -37,9 +37,16 @@ def test_the_image_is_of_the_tensorflow_that_exports(ranker: dict[str, Any]) -> 
     assert tag.split(".")[:2] == tf.__version__.split(".")[:2]
 
 
-def test_both_ports_are_published(ranker: dict[str, Any]) -> None:
+def test_both_ports_are_published_to_this_machine_alone(ranker: dict[str, Any]) -> None:
     published = [_resolved(port).split(":") for port in ranker["ports"]]
-    assert {int(inside): int(outside) for outside, inside in published} == {port: port for port in ENTRY}
+    assert {int(inside): int(outside) for _, outside, inside in published} == {port: port for port in ENTRY}
+    assert {address for address, *_ in published} == {"127.0.0.1"}
+
+
+def test_another_address_is_published_to_where_it_is_asked_for(ranker: dict[str, Any]) -> None:
+    published = [_resolved(port, FEEDRANK_ADDRESS="0.0.0.0") for port in ranker["ports"]]
+    assert published == [f"0.0.0.0:{port}:{port}" for port in ENTRY]
+    assert "FEEDRANK_ADDRESS=0.0.0.0" in (DEPLOY.parents[1] / "README.md").read_text()
 
 
 def test_the_pushed_folder_is_mounted_where_the_model_config_looks(ranker: dict[str, Any], models: Any) -> None:
@@ -81,6 +88,6 @@ def _answer_once(listening: socket.socket, answer: str) -> None:
         connection.sendall(f"HTTP/1.0 200 OK\r\n\r\n{answer}".encode())
 
 
-def _resolved(text: str) -> str:
-    """Compose's ``${NAME:-default}``, with the default."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+def _resolved(text: str, **variables: str) -> str:
+    """Compose's ``${NAME:-default}``, with the default where no variable is given."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: variables.get(found[1], found[2]), text)
