@@ -15,7 +15,7 @@ import tensorflow_recommenders as tfrs
 from features.errors import ConfigError
 from models import config
 from models.ranker import Ranker
-from models.schedules import ScheduledRate
+from models.schedules import ScheduledRate, whole_steps
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
@@ -211,11 +211,12 @@ def sum_duplicates(gradient: Gradient) -> Gradient:
 
 
 def _check_warmup(train: config.TrainConfig, steps_per_epoch: int) -> None:
-    """One in epochs is checked by the configuration, which does not know how many steps an epoch has."""
-    steps, whole = train.schedule.warmup.steps or 0, steps_per_epoch * train.epochs
-    if steps >= whole:
+    """The configuration, which does not know how many steps an epoch has, can refuse whole epochs only."""
+    warmup, whole = train.schedule.warmup, steps_per_epoch * train.epochs
+    if (steps := whole_steps(warmup, steps_per_epoch)) >= whole:
+        said = f"{steps:,} steps" if warmup.epochs is None else f"{warmup.epochs:g} epochs, which are {steps:,} steps,"
         raise ConfigError(
-            f"train.schedule.warmup takes {steps:,} steps and training {whole:,} at most ({steps_per_epoch:,} steps an epoch, "
+            f"train.schedule.warmup takes {said} and training {whole:,} at most ({steps_per_epoch:,} steps an epoch, "
             f"epochs: {train.epochs}), so it would end in its warm-up; allowed: 0 to {whole - 1:,} steps"
         )
 

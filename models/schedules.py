@@ -57,9 +57,19 @@ class ScheduledRate(tf.keras.optimizers.schedules.LearningRateSchedule):
         return tf.ones_like(number)
 
     def _steps(self, duration: Duration) -> int:
-        return round((duration.epochs or 0) * self.steps_per_epoch) if duration.steps is None else duration.steps
+        return whole_steps(duration, self.steps_per_epoch)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON values only."""
         schedule = self.schedule.model_dump(mode="json")
         return {"rate": self.rate, "schedule": schedule, "steps_per_epoch": self.steps_per_epoch, "epochs": self.epochs}
+
+
+def whole_steps(duration: Duration, steps_per_epoch: int) -> int:
+    """How many steps a duration takes, rounded.
+
+    Example:
+        >>> whole_steps(Duration(epochs=0.24), steps_per_epoch=10)
+        2
+    """
+    return round((duration.epochs or 0) * steps_per_epoch) if duration.steps is None else duration.steps

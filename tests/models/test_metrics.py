@@ -160,6 +160,13 @@ def test_expected_auc_of_certain_rows_is_the_auc():
     assert metrics.expected_auc(np.ones(3), np.arange(3)) is None
 
 
+@pytest.mark.parametrize("wrong", [-0.25, 1.5])
+def test_expected_auc_refuses_what_is_no_probability(wrong):
+    chances = np.array([0.5, wrong, 1.0, wrong])
+    with pytest.raises(ValueError, match=f"^2 of 4 probabilities are none, such as {wrong:g}; allowed: 0 to 1$"):
+        metrics.expected_auc(chances, np.arange(4))
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
 def test_expected_auc_equals_the_naive_loop(rows):
     chances, predictions = (np.array(column) / 4 for column in zip(*rows, strict=True))

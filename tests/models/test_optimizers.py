@@ -217,6 +217,20 @@ def test_a_warm_up_in_steps_ends_before_training(steps: int):
     build(39)
 
 
+def test_a_warm_up_in_epochs_ends_before_training_though_steps_are_whole():
+    """Of 5 epochs of 8 steps 4.95 are 39.6 steps, rounded 40: all; 4.9 are 39.2, rounded 39."""
+
+    def build(epochs: float):
+        schedule = {"kind": "constant", "warmup": {"epochs": epochs}}
+        return build_optimizer(ranker, TrainConfig.model_validate({"epochs": 5, "schedule": schedule}), 8)
+
+    ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe"), RATES)
+    said = r"warmup takes 4.95 epochs, which are 40 steps, and training 40 at most \(8 steps an epoch, epochs: 5\).*; allowed: 0 to 39 steps"
+    with pytest.raises(ConfigError, match=said):
+        build(4.95)
+    build(4.9)
+
+
 @pytest.mark.parametrize("embedding", ["adagrad", "rowwise_adagrad", "lazy_adam"])
 def test_a_step_keeps_gradients_sparse_and_leaves_other_rows(embedding: str):
     ranker = build_ranker(LAYOUT, TASKS, model_config("mmoe", embedding_l2=0.1), RATES)
