@@ -161,6 +161,8 @@ def _answer(dataset: Dataset, entry: Entry, seed: int, cores: set[int]) -> dict[
         return {"refused": str(error)}  # the preset does not fit the dataset
     except PeerError as error:
         return {"error": str(error)}
+    if "refused" in answer:  # so said the process that builds the ranker
+        return answer
     return {**answer, "tasks": table.measure(dataset.problem, predictions, dataset.folder / "groups.npy")}
 
 

@@ -1,4 +1,7 @@
-"""Trains one of feedrank's models on a problem: ``python -m benchmarks.quality.ours PROBLEM CONFIG SEED OUTPUT``."""
+"""Trains one of feedrank's models on a problem: ``python -m benchmarks.quality.ours PROBLEM CONFIG SEED OUTPUT``.
+
+Its last line is JSON: what was measured, or ``{"refused": why}`` of a ranker that cannot be built.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.quality.problem import Problem
+from features.errors import ModelError
 from features.layout import Layout
 from models.arrow_stream import stream_tensors
 from models.input_pipeline import TransformedRows, batch_schema
@@ -29,7 +33,12 @@ def main() -> None:
     tasks, train = config.dataset.tasks, config.train
     data = TrainingData(problem.files["train"], problem.files["validation"], layout, tasks)
     tf.keras.utils.set_random_seed(seed)
-    ranker = build_ranker(layout, tasks, config.model, training_rates(data, train), train.precision)
+    rates = training_rates(data, train)
+    try:
+        ranker = build_ranker(layout, tasks, config.model, rates, train.precision)
+    except ModelError as error:  # the preset does not fit the dataset: so it will be the next time
+        print(json.dumps({"refused": str(error)}))
+        return
     with tempfile.TemporaryDirectory() as scratch:
         result = fit(ranker, data, train, pathlib.Path(scratch) / "checkpoints", pathlib.Path(scratch) / "logs")
     rows = TransformedRows(problem.files["test"], batch_schema(layout, tasks))

@@ -18,6 +18,8 @@ from models import metrics
 Numbers = dict[str, Any]
 Measured = dict[str, dict[str, list[Numbers]]]
 """{dataset: {model: results of its seeds}}."""
+UNDEFINED = "-"
+"""In tables: parameters of trees, a GAUC without groups, an AUC of one class."""
 
 
 def measure(problem: Problem, predictions: pathlib.Path, groups: pathlib.Path) -> Numbers:
@@ -110,7 +112,7 @@ def markdown(measured: Measured) -> str:
             results = done[name]
             cells = [_cell([_mean_of(r, metric) for r in results]) for metric in ("gauc", "log_loss")]
             cells.append(_cell([_mean_of(r, "calibration", lambda x: abs(x - 1)) for r in results]))
-            cells.append(f"{results[0]['parameters']:,}" if "parameters" in results[0] else "")
+            cells.append(f"{results[0]['parameters']:,}" if "parameters" in results[0] else UNDEFINED)
             cells.append(f"{_mean([r['examples_per_s'] for r in results]):,.0f}")
             lines.append(_row([name, *cells]))
         for name, results in models.items():
@@ -146,7 +148,7 @@ def _mean_of(result: Numbers, metric: str, of: Callable[[float], float] = float)
 def _cell(values: list[float | None]) -> str:
     known = [value for value in values if value is not None]
     spread = f" ± {(max(known) - min(known)) / 2:.4f}" if len(known) > 1 else ""
-    return f"{_mean(known):.4f}{spread}" if known else ""
+    return f"{_mean(known):.4f}{spread}" if known else UNDEFINED
 
 
 def _row(cells: list[str]) -> str:

@@ -37,7 +37,7 @@ def test_means_and_half_ranges_best_first(written: pathlib.Path) -> None:
         "| better | 0.7200 ± 0.0200 | 0.8100 ± 0.0100 | 0.7650 ± 0.0150 | 2 |",
         "| worse | 0.6000 | 0.7000 | 0.6500 | 1 |",
     ]
-    assert "| better |  | 0.5000 ± 0.0000 | 0.1000 ± 0.0000 | 1,000 | 2,000 |" in lines
+    assert "| better | - | 0.5000 ± 0.0000 | 0.1000 ± 0.0000 | 1,000 | 2,000 |" in lines
 
 
 def test_what_was_refused_is_told_with_its_reason(written: pathlib.Path) -> None:
@@ -77,7 +77,7 @@ def test_what_failed_is_replaced_and_what_has_no_auc_is_left_out_of_means(writte
     again["tasks"]["like"] = {"auc": None, "gauc": None, "log_loss": 0.2, "calibration": None}
     results.add(again)
     assert results.has("log", "killed", 1)
-    assert "| killed | 0.5000 |  | 0.5000 | 1 |" in results.markdown()
+    assert "| killed | 0.5000 | - | 0.5000 | 1 |" in results.markdown()
 
 
 def test_models_without_any_auc_come_last(tmp_path: pathlib.Path) -> None:
@@ -106,3 +106,14 @@ def test_results_of_other_settings_are_not_mixed(written: pathlib.Path) -> None:
         ConfigError, match=r"holds results of log with --set \[\]; got \['train.epochs=1'\]; allowed: the same"
     ):
         results.check("log", ["train.epochs=1"])
+
+
+def test_a_model_without_a_number_of_parameters_or_any_defined_metric_has_dashes(tmp_path: pathlib.Path) -> None:
+    results = table.Results(tmp_path)
+    trees = result("trees", 1, click=0.5)
+    del trees["parameters"]
+    trees["tasks"]["click"] = {"auc": None, "gauc": None, "log_loss": 0.2, "calibration": None}
+    results.add(trees)
+    lines = (tmp_path / "quality.md").read_text().splitlines()
+    assert "| trees | - | - | 1 |" in lines
+    assert "| trees | - | 0.2000 | - | - | 2,000 |" in lines
