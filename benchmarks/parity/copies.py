@@ -10,22 +10,8 @@ import models  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
 # isort: split
 import numpy as np
 
+from benchmarks.parity import problem
 from benchmarks.parity.peers import Layer, Network, PeerWeights, Rechub
-from benchmarks.parity.problem import (
-    CHAIN,
-    DIM,
-    EXPERTS,
-    IDS,
-    LAYERS,
-    NUMBERS,
-    ROWS,
-    SHARED_EXPERTS,
-    TASK_EXPERTS,
-    TASKS,
-    TOWER_UNITS,
-    UNITS,
-    Array,
-)
 from features.layout import Input, Layout, Table
 from features.spec import Task
 from models.config import ModelConfig
@@ -34,21 +20,21 @@ from models.layers.mlp import Mlp
 from models.layers.tower import Tower
 from models.ranker import Ranker, build_ranker
 
-INDEPENDENT = {"kind": "independent", "tower_units": TOWER_UNITS}
+INDEPENDENT = {"kind": "independent", "tower_units": problem.TOWER_UNITS}
 PARTS: Mapping[str, dict[str, Any]] = {
     "shared_bottom": {"trunk": {"kind": "shared_bottom"}, "head": INDEPENDENT},
-    "mmoe": {"trunk": {"kind": "mmoe", "experts": EXPERTS}, "head": INDEPENDENT},
+    "mmoe": {"trunk": {"kind": "mmoe", "experts": problem.EXPERTS}, "head": INDEPENDENT},
     "ple": {
         "trunk": {
             "kind": "ple",
-            "shared_experts": SHARED_EXPERTS,
-            "task_experts": TASK_EXPERTS,
-            "layers": LAYERS,
+            "shared_experts": problem.SHARED_EXPERTS,
+            "task_experts": problem.TASK_EXPERTS,
+            "layers": problem.LAYERS,
         },
         "head": INDEPENDENT,
     },
     "esmm": {"trunk": {"kind": "single_task"}, "head": {"kind": "esmm", "tower_units": ()}},
-    "aitm": {"trunk": {"kind": "single_task"}, "head": {"kind": "aitm", "tower_units": TOWER_UNITS}},
+    "aitm": {"trunk": {"kind": "single_task"}, "head": {"kind": "aitm", "tower_units": problem.TOWER_UNITS}},
 }
 
 
@@ -61,7 +47,7 @@ def copied_ranker(model: str, peer: PeerWeights) -> Ranker:
     ranker = _make_ranker(model, with_numbers=not (model == "esmm" and isinstance(peer, Rechub)))
     for variable in ranker.trainable_variables:
         variable.assign(np.full(variable.shape, np.nan))
-    for feature in IDS:
+    for feature in problem.IDS:
         ranker.lookups.tables[feature].table.assign(peer.table(feature))
     COPIES[model](peer, ranker)
     unwritten = [variable.name for variable in ranker.trainable_variables if np.isnan(variable.numpy()).any()]
@@ -73,19 +59,19 @@ def copied_ranker(model: str, peer: PeerWeights) -> Ranker:
 
 
 def _make_ranker(model: str, with_numbers: bool) -> Ranker:
-    numbers = NUMBERS if with_numbers else ()
+    numbers = problem.NUMBERS if with_numbers else ()
     layout = Layout(
         inputs=(
-            *(Input(name=name, kind="index", table=name) for name in IDS),
+            *(Input(name=name, kind="index", table=name) for name in problem.IDS),
             *(Input(name=name, kind="number") for name in numbers),
         ),
-        tables=tuple(Table(name=name, rows=ROWS) for name in IDS),
+        tables=tuple(Table(name=name, rows=problem.ROWS) for name in problem.IDS),
     )
-    names = CHAIN if model == "esmm" else TASKS
+    names = problem.CHAIN if model == "esmm" else problem.TASKS
     parents = dict(zip(names[1:], names, strict=False)) if model in ("esmm", "aitm") else {}
     tasks = {name: Task(label=f"y_{name}", parent=parents.get(name)) for name in names}
     parts = PARTS[model]
-    config = {**parts, "trunk": {**parts["trunk"], "units": UNITS}, "embedding_dim": DIM}
+    config = {**parts, "trunk": {**parts["trunk"], "units": problem.UNITS}, "embedding_dim": problem.DIM}
     rates = {name: 0.3 / (i + 1) for i, name in enumerate(names)}  # the biases they start are overwritten
     return build_ranker(layout, tasks, ModelConfig.model_validate(config), rates)
 
@@ -96,16 +82,16 @@ def _shared_bottom(peer: PeerWeights, ranker: Any) -> None:
 
 
 def _mmoe(peer: PeerWeights, ranker: Any) -> None:
-    _fill_bank(ranker.trunk.bank, [peer.expert(i) for i in range(EXPERTS)])
-    _fill_gates(ranker.trunk.gates, [peer.gate(task) for task in range(len(TASKS))])
+    _fill_bank(ranker.trunk.bank, [peer.expert(i) for i in range(problem.EXPERTS)])
+    _fill_gates(ranker.trunk.gates, [peer.gate(task) for task in range(len(problem.TASKS))])
     _fill_towers(peer, ranker)
 
 
 def _ple(peer: PeerWeights, ranker: Any) -> None:
-    tasks = range(len(TASKS))
+    tasks = range(len(problem.TASKS))
     for level, layer in enumerate(ranker.trunk.layers):
-        own = [peer.expert(i, level, task) for task in tasks for i in range(TASK_EXPERTS)]
-        _fill_bank(layer.bank, own + [peer.expert(i, level) for i in range(SHARED_EXPERTS)])
+        own = [peer.expert(i, level, task) for task in tasks for i in range(problem.TASK_EXPERTS)]
+        _fill_bank(layer.bank, own + [peer.expert(i, level) for i in range(problem.SHARED_EXPERTS)])
         _fill_gates(layer.task_gates, [peer.gate(task, level) for task in tasks])
         if layer.shared_gate:
             _fill_gates(layer.all_gate, [peer.gate(None, level)])
@@ -113,18 +99,18 @@ def _ple(peer: PeerWeights, ranker: Any) -> None:
 
 
 def _esmm(peer: PeerWeights, ranker: Any) -> None:
-    _fill_bank(ranker.trunk.bank, [peer.bottom(task) for task in range(len(CHAIN))])
-    for task, name in enumerate(CHAIN):
+    _fill_bank(ranker.trunk.bank, [peer.bottom(task) for task in range(len(problem.CHAIN))])
+    for task, name in enumerate(problem.CHAIN):
         _fill_tower(ranker.head.towers[name], [], peer.esmm_output(task))
 
 
 def _aitm(peer: PeerWeights, ranker: Any) -> None:
     if not isinstance(peer, Rechub):
         raise ValueError(f"{type(peer).__name__} has no AITM")
-    _fill_bank(ranker.trunk.bank, [peer.bottom(task) for task in range(len(TASKS))])
-    for parent, name in enumerate(TASKS[:-1]):
+    _fill_bank(ranker.trunk.bank, [peer.bottom(task) for task in range(len(problem.TASKS))])
+    for parent, name in enumerate(problem.TASKS[:-1]):
         _fill_mlp(ranker.head.transfers[name], peer.transfer(parent))
-    for name, kernel in peer.attention(len(TASKS) - 1).items():
+    for name, kernel in peer.attention(len(problem.TASKS) - 1).items():
         getattr(ranker.head.attention, name).kernel.assign(kernel)
     _fill_towers(peer, ranker)
 
@@ -145,7 +131,7 @@ def _fill_bank(bank: ExpertBank, networks: Sequence[Network]) -> None:
         bias.assign(np.stack([b for _, b in layers])[:, None])
 
 
-def _fill_gates(gates: Any, kernels: Sequence[Array]) -> None:
+def _fill_gates(gates: Any, kernels: Sequence[problem.Array]) -> None:
     gates.kernel.assign(np.stack(kernels))
 
 
@@ -160,5 +146,5 @@ def _fill_tower(tower: Tower, hidden: Network, output: Layer) -> None:
 
 
 def _fill_towers(peer: PeerWeights, ranker: Any) -> None:
-    for task, name in enumerate(TASKS):
+    for task, name in enumerate(problem.TASKS):
         _fill_tower(ranker.head.towers[name], *peer.tower(task))

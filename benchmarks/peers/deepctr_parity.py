@@ -14,58 +14,46 @@ import tensorflow as tf
 from deepctr.feature_column import DenseFeat, SparseFeat
 from deepctr.models import ESMM, MMOE, PLE, SharedBottom
 
-from benchmarks.parity.problem import (
-    BATCH,
-    CHAIN,
-    DIM,
-    EXPERTS,
-    IDS,
-    LAYERS,
-    NUMBERS,
-    ROWS,
-    SHARED_EXPERTS,
-    TASK_EXPERTS,
-    TASKS,
-    TOWER_UNITS,
-    UNITS,
-    Array,
-    inputs,
-    save,
-    spread,
-    varied,
-)
+from benchmarks.parity import problem
 
 MODELS = ("shared_bottom", "mmoe", "ple", "esmm")
 
 
 def make_model(name: str) -> tf.keras.Model:
     """With the problem's sizes."""
-    columns = [*(SparseFeat(i, ROWS, DIM) for i in IDS), *(DenseFeat(n, 1) for n in NUMBERS)]
+    ids = [SparseFeat(i, problem.ROWS, problem.DIM) for i in problem.IDS]
+    columns = [*ids, *(DenseFeat(n, 1) for n in problem.NUMBERS)]
     if name == "esmm":
-        return ESMM(columns, tower_dnn_hidden_units=UNITS, task_names=CHAIN)
-    shared = {"tower_dnn_hidden_units": TOWER_UNITS, "task_types": ("binary",) * len(TASKS), "task_names": TASKS}
+        return ESMM(columns, tower_dnn_hidden_units=problem.UNITS, task_names=problem.CHAIN)
+    shared = {
+        "tower_dnn_hidden_units": problem.TOWER_UNITS,
+        "task_types": ("binary",) * len(problem.TASKS),
+        "task_names": problem.TASKS,
+    }
     if name == "shared_bottom":
-        return SharedBottom(columns, bottom_dnn_hidden_units=UNITS, **shared)
+        return SharedBottom(columns, bottom_dnn_hidden_units=problem.UNITS, **shared)
     if name == "mmoe":
-        return MMOE(columns, EXPERTS, expert_dnn_hidden_units=UNITS, **shared)
-    return PLE(columns, SHARED_EXPERTS, TASK_EXPERTS, LAYERS, expert_dnn_hidden_units=UNITS, **shared)
+        return MMOE(columns, problem.EXPERTS, expert_dnn_hidden_units=problem.UNITS, **shared)
+    sizes = problem.SHARED_EXPERTS, problem.TASK_EXPERTS, problem.LAYERS
+    return PLE(columns, *sizes, expert_dnn_hidden_units=problem.UNITS, **shared)
 
 
-def answer(model: tf.keras.Model, name: str, seed: int) -> dict[str, Array]:
+def answer(model: tf.keras.Model, name: str, seed: int) -> dict[str, problem.Array]:
     """{task: (batch,)} with random weights, the biases too."""
     draw = np.random.default_rng(seed)
     for variable in model.weights:
-        variable.assign(draw.normal(scale=spread(variable.shape), size=variable.shape))
-    outputs = model.predict(inputs(), batch_size=BATCH, verbose=0)
-    return {task: values[:, 0] for task, values in zip(CHAIN if name == "esmm" else TASKS, outputs, strict=True)}
+        variable.assign(draw.normal(scale=problem.spread(variable.shape), size=variable.shape))
+    outputs = model.predict(problem.inputs(), batch_size=problem.BATCH, verbose=0)
+    tasks = problem.CHAIN if name == "esmm" else problem.TASKS
+    return {task: values[:, 0] for task, values in zip(tasks, outputs, strict=True)}
 
 
 def main() -> None:
     for name in MODELS:
         tf.keras.backend.clear_session()  # names of layers count from 0 again
         model = make_model(name)
-        outputs = varied(functools.partial(answer, model, name))
-        save(sys.argv[1], name, {variable.name: variable.numpy() for variable in model.weights}, outputs)
+        outputs = problem.varied(functools.partial(answer, model, name))
+        problem.save(sys.argv[1], name, {variable.name: variable.numpy() for variable in model.weights}, outputs)
     print(json.dumps({"models": MODELS}))
 
 
