@@ -150,15 +150,16 @@ def _moved(ranker: Ranker, earlier: Earlier) -> dict[Any, str]:
         if read[0] != read[1]:
             why.append((ranker.beside, f"the position tower reads {_read(*read[0])}, read {_read(*read[1])}"))
     if isinstance(now.gate, DselectKGate) and isinstance(was.gate, DselectKGate):
-        choices = [_choice(config.gate, config.trunk.fewest_experts()) for config in (now, was)]
+        gates = ((now.gate, now.trunk), (was.gate, was.trunk))
+        choices = [_choice(gate, trunk.fewest_experts()) for gate, trunk in gates]
         if choices[0] != choices[1]:
             text = f"its gates choose {choices[0]}; chose {choices[1]}"
-            why += [(gates, text) for gates in _layers(ranker.trunk, DselectKGates)]
+            why += [(layer, text) for layer in _layers(ranker.trunk, DselectKGates)]
     if isinstance(now.trunk, SnrTransTrunk | SnrAverTrunk) and isinstance(was.trunk, SnrTransTrunk | SnrAverTrunk):
         ends = [f"from {trunk.gamma} to {trunk.zeta}" for trunk in (now.trunk, was.trunk)]
         if ends[0] != ends[1]:
             text = f"the distribution of its connections goes {ends[0]}, was {ends[1]}"
-            why += [(connections, text) for connections in _layers(ranker.trunk, HardConcrete)]
+            why += [(layer, text) for layer in _layers(ranker.trunk, HardConcrete)]
     if isinstance(now.trunk, CgcTrunk | PleTrunk) and isinstance(was.trunk, CgcTrunk | PleTrunk):
         owned = [
             [(layer.task_experts, layer.shared_experts) for layer in trunk.stacked()]
