@@ -70,7 +70,7 @@ class BareKind:
 
     Example::
 
-        Optimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), BareKind()]
+        Optimizer = Annotated[AdamOptimizer | AdagradOptimizer, pydantic.Field(discriminator="kind"), BareKind()]
     """
 
     def __init__(self, key: str = "kind") -> None:

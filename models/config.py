@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from models.settings.architecture import architecture_problem
 from models.settings.base import PAPER_UNITS, Rate, Units
-from models.settings.beside import BesideConfig, NothingBeside, PositionTower, tower_problem
+from models.settings.beside import BesideConfig, NoBeside, PositionTowerBeside, tower_problem
 from models.settings.chains import (
     chain_problem,
     children,
@@ -59,12 +59,12 @@ from models.settings.strategies import (
     cluster_problem,
 )
 from models.settings.training import (
-    Adagrad,
-    Adam,
+    AdagradOptimizer,
+    AdamOptimizer,
     DenseOptimizer,
     EmbeddingOptimizer,
-    LazyAdam,
-    RowwiseAdagrad,
+    LazyAdamOptimizer,
+    RowwiseAdagradOptimizer,
     TrainConfig,
 )
 from models.settings.trunks import (
@@ -90,8 +90,8 @@ __all__ = [
     "MODEL_PARTS",
     "PAPER_UNITS",
     "PRESETS",
-    "Adagrad",
-    "Adam",
+    "AdagradOptimizer",
+    "AdamOptimizer",
     "AitmHead",
     "BesideConfig",
     "CgcTrunk",
@@ -118,26 +118,26 @@ __all__ = [
     "IndependentHead",
     "InteractionsConfig",
     "InverseSqrtSchedule",
-    "LazyAdam",
+    "LazyAdamOptimizer",
     "Mirrored",
     "MmoeTrunk",
     "ModelConfig",
     "MoeTrunk",
     "MoseTrunk",
     "MultiWorkerMirrored",
+    "NoBeside",
     "NoInteractions",
     "NoStrategy",
-    "NothingBeside",
     "NumbersConfig",
     "ParameterServer",
     "PeriodicNumbers",
     "PiecewiseLinearNumbers",
     "PleLayer",
     "PleTrunk",
-    "PositionTower",
+    "PositionTowerBeside",
     "Preset",
     "Rate",
-    "RowwiseAdagrad",
+    "RowwiseAdagradOptimizer",
     "ScheduleConfig",
     "SharedBottomTrunk",
     "SharedEmbeddings",

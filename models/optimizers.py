@@ -233,12 +233,12 @@ def _optimizer(
             raise ValueError(f"schedule '{train.schedule.kind}' needs the steps per epoch; got none")
         _check_warmup(train, steps_per_epoch)
         rate = ScheduledRate(part.learning_rate, train.schedule, steps_per_epoch, train.epochs)
-    if isinstance(part, config.Adagrad | config.RowwiseAdagrad):
+    if isinstance(part, config.AdagradOptimizer | config.RowwiseAdagradOptimizer):
         start: dict[str, Any] = {"initial_accumulator_value": part.initial_accumulator, "epsilon": part.epsilon}
-        if isinstance(part, config.RowwiseAdagrad):
+        if isinstance(part, config.RowwiseAdagradOptimizer):
             return RowwiseAdagrad(rate, groups, **start)
         return tf.keras.optimizers.legacy.Adagrad(rate, **start)
     moments: dict[str, Any] = {"beta_1": part.beta_1, "beta_2": part.beta_2, "epsilon": part.epsilon}
-    if isinstance(part, config.Adam):
+    if isinstance(part, config.AdamOptimizer):
         return DecayingAdam(rate, part.weight_decay, **moments)
     return LazyAdam(rate, **moments)

@@ -23,7 +23,7 @@ from models.config import (
     Escm2Head,
     EsmmHead,
     ModelConfig,
-    PositionTower,
+    PositionTowerBeside,
     TrainConfig,
     chain_problem,
     cluster_problem,
@@ -315,7 +315,7 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
     numbers = any(isinstance(feature, Numeric) for feature in dataset.features.values())
     if problem := width_problem(model.interactions, widths, numbers):
         raise SpecError(f"model.interactions: {problem}")
-    if isinstance(model.beside, PositionTower):
+    if isinstance(model.beside, PositionTowerBeside):
         _check_position_tower(model.beside, dataset)
     if isinstance(model.head, DlenHead) and (problem := dlen_problem(model.head, dataset.tasks)):
         raise SpecError(f"model.head: dlen {problem}")
@@ -351,7 +351,7 @@ def _check_decay(train: TrainConfig, dataset: Dataset) -> None:
         )
 
 
-def _check_position_tower(tower: PositionTower, dataset: Dataset) -> None:
+def _check_position_tower(tower: PositionTowerBeside, dataset: Dataset) -> None:
     if dataset.position is None:
         raise SpecError(
             f"model.beside: position_tower needs the position of each impression; dataset '{dataset.name}' names no column "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from models.beside.beside import Beside
-from models.config import NothingBeside
+from models.config import NoBeside
 from models.lookups import Embedded
 
 
@@ -17,7 +17,7 @@ class Nothing(Beside):
         output: {}.
     """
 
-    CONFIG = NothingBeside
+    CONFIG = NoBeside
 
     def call(
         self, embedded: Embedded, position: tf.Tensor | None = None, training: bool | None = None

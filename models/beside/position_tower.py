@@ -12,8 +12,7 @@ from features.kinds import frequency_input, missing_input
 from features.layout import Layout
 from features.spec import Task
 from models.beside.beside import Beside
-from models.config import PositionTower as PositionTowerConfig
-from models.config import tower_problem
+from models.config import PositionTowerBeside, tower_problem
 from models.layers.dropout import Dropout
 from models.layers.tower import Tower
 from models.lookups import Embedded
@@ -42,10 +41,10 @@ class PositionTower(Beside):
     Paper: Zhao et al., Recommending What Video to Watch Next, RecSys 2019, section 4.3.
     """
 
-    CONFIG = PositionTowerConfig
-    config: PositionTowerConfig
+    CONFIG = PositionTowerBeside
+    config: PositionTowerBeside
 
-    def __init__(self, layout: Layout, tasks: Mapping[str, Task], config: PositionTowerConfig, **kwargs: Any) -> None:
+    def __init__(self, layout: Layout, tasks: Mapping[str, Task], config: PositionTowerBeside, **kwargs: Any) -> None:
         super().__init__(layout, tasks, config, **kwargs)
         _check(layout, tasks, config)
         self.binary = [name for name, task in tasks.items() if task.kind == "binary"]
@@ -76,7 +75,7 @@ class PositionTower(Beside):
         return [tf.cast(part, self.compute_dtype) for part in parts]
 
 
-def _check(layout: Layout, tasks: Mapping[str, Task], config: PositionTowerConfig) -> None:
+def _check(layout: Layout, tasks: Mapping[str, Task], config: PositionTowerBeside) -> None:
     if not layout.position:
         raise ModelError("a position_tower needs positions; the transformed data has none: give the dataset `position`")
     lists = {i.name: i.kind == "indices" for i in layout.inputs if i.scale != "flag"}

@@ -12,13 +12,13 @@ from features.spec import Task
 from models.settings.base import Rate
 
 
-class NothingBeside(Frozen):
+class NoBeside(Frozen):
     """The head's towers are all there is."""
 
     kind: Literal["none"] = "none"
 
 
-class PositionTower(Frozen):
+class PositionTowerBeside(Frozen):
     """A shallow network of the position whose logit is added to that of each task's tower (Zhao et al., RecSys 2019, section 4.3).
 
     The served model is not told the position: there it counts as missing.
@@ -36,7 +36,7 @@ class PositionTower(Frozen):
     """Features (device, page; no lists) that the tower reads too, in serving as well; the trunk keeps them."""
 
 
-def tower_problem(tower: PositionTower, tasks: Mapping[str, Task], lists: Mapping[str, bool]) -> str | None:
+def tower_problem(tower: PositionTowerBeside, tasks: Mapping[str, Task], lists: Mapping[str, bool]) -> str | None:
     """Why a position tower does not fit; None if it does.
 
     Args:
@@ -54,4 +54,4 @@ def tower_problem(tower: PositionTower, tasks: Mapping[str, Task], lists: Mappin
     return None
 
 
-BesideConfig = Annotated[NothingBeside | PositionTower, pydantic.Field(discriminator="kind"), BareKind()]
+BesideConfig = Annotated[NoBeside | PositionTowerBeside, pydantic.Field(discriminator="kind"), BareKind()]

@@ -9,7 +9,7 @@ import pydantic
 
 from features.frozen import Frozen, SpecError, unknown
 from models.settings.base import Rate
-from models.settings.beside import BesideConfig, NothingBeside
+from models.settings.beside import BesideConfig, NoBeside
 from models.settings.embeddings import EmbeddingsConfig, SharedEmbeddings
 from models.settings.gates import GateConfig, SoftmaxGate
 from models.settings.heads import HeadConfig, IndependentHead
@@ -119,7 +119,7 @@ class ModelConfig(Frozen):
     trunk: TrunkConfig = MmoeTrunk()
     gate: GateConfig = SoftmaxGate()
     head: HeadConfig = IndependentHead()
-    beside: BesideConfig = NothingBeside()
+    beside: BesideConfig = NoBeside()
 
     def chosen(self) -> dict[str, Any]:
         """The parts that a preset chooses, with all their settings: as JSON."""

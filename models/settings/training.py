@@ -19,7 +19,7 @@ class _Adam(Frozen):
     epsilon: float = pydantic.Field(default=1e-7, gt=0)
 
 
-class Adam(_Adam):
+class AdamOptimizer(_Adam):
     """Kingma and Ba, Adam, ICLR 2015. For dense variables."""
 
     kind: Literal["adam"] = "adam"
@@ -28,7 +28,7 @@ class Adam(_Adam):
     Decoupled Weight Decay Regularization, ICLR 2019: AdamW). Biases, mixtures of tasks and gates' choices lose nothing."""
 
 
-class LazyAdam(_Adam):
+class LazyAdamOptimizer(_Adam):
     """Adam that touches only the rows that were looked up. For embedding tables."""
 
     kind: Literal["lazy_adam"] = "lazy_adam"
@@ -41,21 +41,23 @@ class _Adagrad(Frozen):
     epsilon: float = pydantic.Field(default=1e-7, gt=0)
 
 
-class Adagrad(_Adagrad):
+class AdagradOptimizer(_Adagrad):
     """Duchi et al., Adaptive Subgradient Methods, JMLR 2011. Touches only the rows that were looked up."""
 
     kind: Literal["adagrad"] = "adagrad"
 
 
-class RowwiseAdagrad(_Adagrad):
+class RowwiseAdagradOptimizer(_Adagrad):
     """Adagrad with one accumulator a row instead of one a number: little memory beside the tables. Touches only the rows
     that were looked up. The accumulator sums the mean squared gradient of the row, as in TorchRec's EXACT_ROWWISE_ADAGRAD."""
 
     kind: Literal["rowwise_adagrad"] = "rowwise_adagrad"
 
 
-DenseOptimizer = Annotated[Adam | Adagrad, pydantic.Field(discriminator="kind"), BareKind()]
-EmbeddingOptimizer = Annotated[Adagrad | RowwiseAdagrad | LazyAdam, pydantic.Field(discriminator="kind"), BareKind()]
+DenseOptimizer = Annotated[AdamOptimizer | AdagradOptimizer, pydantic.Field(discriminator="kind"), BareKind()]
+EmbeddingOptimizer = Annotated[
+    AdagradOptimizer | RowwiseAdagradOptimizer | LazyAdamOptimizer, pydantic.Field(discriminator="kind"), BareKind()
+]
 
 
 class TrainConfig(Frozen):
@@ -68,8 +70,8 @@ class TrainConfig(Frozen):
     """Epochs in a row without a better validation mean AUC after which training stops, as Keras counts: 0 and 1 both stop
     at the first. The best epoch's weights are kept. In the mean a task weighs as much as its positives make its AUC sure."""
     seed: int = pydantic.Field(default=1, ge=0, lt=2**32)
-    dense_optimizer: DenseOptimizer = Adam()
-    embedding_optimizer: EmbeddingOptimizer = Adagrad()
+    dense_optimizer: DenseOptimizer = AdamOptimizer()
+    embedding_optimizer: EmbeddingOptimizer = AdagradOptimizer()
     decay_task_weights: Literal["epoch", "step"] = "epoch"
     """What t counts in the tasks' ``weight * weight_gamma^t``: finished epochs or steps."""
     schedule: ScheduleConfig = ConstantSchedule()

@@ -10,7 +10,7 @@ from features.frozen import BareKind, Frozen, SpecError
 from models.settings.base import PAPER_UNITS, Rate, Units
 
 
-class Trunk(Frozen):
+class TrunkSettings(Frozen):
     """What every trunk has."""
 
     GATED: ClassVar[bool] = False
@@ -31,19 +31,19 @@ class Trunk(Frozen):
         return 0
 
 
-class SingleTaskTrunk(Trunk):
+class SingleTaskTrunk(TrunkSettings):
     """One independent network a task; only embeddings are shared."""
 
     kind: Literal["single_task"] = "single_task"
 
 
-class SharedBottomTrunk(Trunk):
+class SharedBottomTrunk(TrunkSettings):
     """One network for all tasks (Caruana, Multitask Learning, 1997)."""
 
     kind: Literal["shared_bottom"] = "shared_bottom"
 
 
-class _SharedExperts(Trunk):
+class _SharedExperts(TrunkSettings):
     GATED: ClassVar[bool] = True
 
     experts: int = pydantic.Field(default=5, ge=1)
@@ -73,7 +73,7 @@ class HmoeTrunk(_SharedExperts):
     """Layers of each task's network, which all tasks weigh."""
 
 
-class _TaskExperts(Trunk):
+class _TaskExperts(TrunkSettings):
     GATED: ClassVar[bool] = True
     OWN_EXPERTS: ClassVar[bool] = True
 
@@ -139,7 +139,7 @@ class PleTrunk(_TaskExperts):
         return min(layer.fewest_experts() for layer in self.stacked())
 
 
-class CrossStitchTrunk(Trunk):
+class CrossStitchTrunk(TrunkSettings):
     """One network a task, their activations mixed after each layer (Misra et al., Cross-stitch Networks, CVPR 2016)."""
 
     kind: Literal["cross_stitch"] = "cross_stitch"
@@ -147,7 +147,7 @@ class CrossStitchTrunk(Trunk):
     """Of a task's own activations in its mixture before training, the rest by even parts; 0.9 did best in the paper."""
 
 
-class SluiceTrunk(Trunk):
+class SluiceTrunk(TrunkSettings):
     """One network a task, subspaces of each layer and the layers of each task mixed (Ruder et al., AAAI 2019)."""
 
     kind: Literal["sluice"] = "sluice"
@@ -167,7 +167,7 @@ class SluiceTrunk(Trunk):
         return self
 
 
-class _SnrTrunk(Trunk):
+class _SnrTrunk(TrunkSettings):
     networks: int = pydantic.Field(default=4, ge=1)
     """Sub-networks of each level; a level is a layer of `units`."""
     l0: float = pydantic.Field(default=0.0001, ge=0)

@@ -22,7 +22,7 @@ from models.config import (
     DselectKGate,
     ModelConfig,
     PleTrunk,
-    PositionTower,
+    PositionTowerBeside,
     SnrAverTrunk,
     SnrTransTrunk,
     architecture_problem,
@@ -145,7 +145,7 @@ def _other_meaning(ranker: Ranker, earlier: Earlier) -> str | None:
 def _moved(ranker: Ranker, earlier: Earlier) -> dict[Any, str]:
     """{reference of a dense variable: why it cannot be taken over}, where its shape may be the same and its meaning is not."""
     now, was, why = ranker.config, earlier.config, []
-    if isinstance(now.beside, PositionTower) and isinstance(was.beside, PositionTower):
+    if isinstance(now.beside, PositionTowerBeside) and isinstance(was.beside, PositionTowerBeside):
         read = [(beside.context, beside.max_position) for beside in (now.beside, was.beside)]
         if read[0] != read[1]:
             why.append((ranker.beside, f"the position tower reads {_read(*read[0])}, read {_read(*read[1])}"))

@@ -17,12 +17,12 @@ from features.spec import Id, Sequence
 from models.config import (
     ALIASES,
     PRESETS,
-    Adagrad,
-    Adam,
+    AdagradOptimizer,
+    AdamOptimizer,
     ChainHead,
     DcnV2Interactions,
     DlenHead,
-    LazyAdam,
+    LazyAdamOptimizer,
     MmoeTrunk,
     ModelConfig,
     PiecewiseLinearNumbers,
@@ -227,11 +227,14 @@ def test_the_bare_kinds_of_a_model_can_be_laid_over(write: Write) -> None:
 def test_optimizers_can_be_laid_over(write: Write) -> None:
     sets = ["train.dense_optimizer.learning_rate=0.5", "train.embedding_optimizer.learning_rate=0.25"]
     train = load(write(), sets).train
-    assert (train.dense_optimizer, train.embedding_optimizer) == (Adam(learning_rate=0.5), Adagrad(learning_rate=0.25))
+    assert (train.dense_optimizer, train.embedding_optimizer) == (
+        AdamOptimizer(learning_rate=0.5),
+        AdagradOptimizer(learning_rate=0.25),
+    )
     others = {"dense_optimizer": "adagrad", "embedding_optimizer": "lazy_adam"}
     train = load(write(train=others), sets).train
-    assert train.dense_optimizer == Adagrad(learning_rate=0.5)
-    assert train.embedding_optimizer == LazyAdam(learning_rate=0.25)
+    assert train.dense_optimizer == AdagradOptimizer(learning_rate=0.5)
+    assert train.embedding_optimizer == LazyAdamOptimizer(learning_rate=0.25)
 
 
 @pytest.mark.parametrize(

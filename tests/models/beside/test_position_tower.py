@@ -16,8 +16,8 @@ from features.layout import Input, Layout, Table
 from features.spec import POSITION, Task
 from models.beside.nothing import Nothing
 from models.beside.position_tower import PositionTower
-from models.config import ModelConfig, NothingBeside, TrainConfig
-from models.config import PositionTower as Config
+from models.config import ModelConfig, NoBeside, TrainConfig
+from models.config import PositionTowerBeside as Config
 from models.heads.scores import Score
 from models.lookups import Embedded
 from models.ranker import Ranker, build_ranker
@@ -114,7 +114,7 @@ def test_contracts(tmp_path: pathlib.Path) -> None:
     shapes = {"click": (ROWS,), "like": (ROWS,)}
     arguments = {"layout": LAYOUT, "tasks": TASKS, "config": CONFIG}
     check_layer(PositionTower, arguments, (EMBEDDED, tf.constant(POSITIONS)), shapes, tmp_path)
-    assert Nothing(LAYOUT, TASKS, NothingBeside())(EMBEDDED) == {}
+    assert Nothing(LAYOUT, TASKS, NoBeside())(EMBEDDED) == {}
 
 
 @pytest.mark.parametrize(
