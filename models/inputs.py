@@ -12,13 +12,13 @@ from features.errors import ModelError
 from features.layout import Input, Layout
 from models.config import NumbersConfig
 from models.layers.embedding_table import Pooling, pool
-from models.layers.identity_numbers import IdentityNumbers
+from models.layers.identity import Identity
 from models.layers.periodic import Periodic
 from models.layers.piecewise_linear import PiecewiseLinear
 from models.layers.target_attention import TargetAttention
 from models.lookups import Embedded
 
-NUMBERS: Mapping[str, Any] = {"identity": IdentityNumbers, "piecewise_linear": PiecewiseLinear, "periodic": Periodic}
+NUMBERS: Mapping[str, Any] = {"identity": Identity, "piecewise_linear": PiecewiseLinear, "periodic": Periodic}
 
 
 class Inputs(tf.keras.layers.Layer):

@@ -12,7 +12,7 @@ from features.errors import ModelError
 from features.layout import Input, Layout
 from features.spec import POSITION, Task, label_column, mask_column, weight_column
 from models.beside.beside import Beside
-from models.beside.nothing import Nothing as NothingBeside
+from models.beside.nothing import Nothing
 from models.beside.position_tower import PositionTower
 from models.config import ModelConfig
 from models.heads.aitm import Aitm
@@ -27,7 +27,7 @@ from models.interactions.dcn_v2 import DcnV2
 from models.interactions.dot import Dot
 from models.interactions.fm import Fm
 from models.interactions.interactions import Interactions
-from models.interactions.nothing import Nothing
+from models.interactions.unchanged import Unchanged
 from models.layers.dropout import Dropout
 from models.lookups import Embedded, Lookups, Sequences, side_by_side
 from models.losses import weighted_mean
@@ -59,7 +59,7 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "snr_aver": SnrAver,
     "mose": Mose,
 }
-INTERACTIONS: Mapping[str, type[Interactions]] = {"none": Nothing, "dot": Dot, "fm": Fm, "dcn_v2": DcnV2}
+INTERACTIONS: Mapping[str, type[Interactions]] = {"none": Unchanged, "dot": Dot, "fm": Fm, "dcn_v2": DcnV2}
 HEADS: Mapping[str, type[Head]] = {
     "independent": Independent,
     "dlen": Dlen,
@@ -67,7 +67,7 @@ HEADS: Mapping[str, type[Head]] = {
     "aitm": Aitm,
     "escm2": Escm2,
 }
-BESIDE: Mapping[str, type[Beside]] = {"none": NothingBeside, "position_tower": PositionTower}
+BESIDE: Mapping[str, type[Beside]] = {"none": Nothing, "position_tower": PositionTower}
 
 Tensors = Mapping[str, tf.Tensor]
 ALL = "all"

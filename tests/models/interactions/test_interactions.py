@@ -16,7 +16,7 @@ from models.interactions.dcn_v2 import DcnV2
 from models.interactions.dot import Dot
 from models.interactions.fm import Fm
 from models.interactions.interactions import Interactions
-from models.interactions.nothing import Nothing
+from models.interactions.unchanged import Unchanged
 from models.layers.cross import Cross
 from tests.models.layer_contract import check_layer
 from tests.models.naive import Values, check_parity
@@ -31,7 +31,7 @@ BOTTOM = DotInteractions(bottom_units=(4,))
 @pytest.mark.parametrize(
     ("kind", "config", "width"),
     [
-        (Nothing, NoInteractions(), 11),
+        (Unchanged, NoInteractions(), 11),
         (Dot, BOTTOM, 11 + 3 + 6),
         (Dot, DotInteractions(bottom_units=()), 11 + 3 + 6),
         (Fm, FmInteractions(), 11 + 3),

@@ -11,7 +11,7 @@ from models.layers.cgc import Cgc
 from models.layers.dropout import Dropout
 from models.layers.embedding_table import EmbeddingTable
 from models.layers.expert_bank import ExpertBank
-from models.layers.identity_numbers import IdentityNumbers
+from models.layers.identity import Identity
 from models.layers.mlp import Mlp
 from models.layers.periodic import Periodic
 from models.layers.piecewise_linear import PiecewiseLinear
@@ -43,7 +43,7 @@ CGC = {"tasks": 2, "config": CgcTrunk(task_experts=2, shared_experts=3, units=(7
         (Dropout, {"rate": 0.5}, FLAT, (6, 5)),
         (EmbeddingTable, {"rows": 9, "dim": 4}, INDICES, (6, 4)),
         (EmbeddingTable, {"rows": 9, "dim": 4}, INDICES[:, 0], (6, 4)),
-        (IdentityNumbers, {}, FLAT, (6, 5)),
+        (Identity, {}, FLAT, (6, 5)),
         (PiecewiseLinear, {"edges": [[-1.0, 0.0, 2.0]] * 5}, FLAT, (6, 10)),
         (Periodic, {"frequencies": 2, "sigma": 0.3}, FLAT, (6, 25)),
     ],

@@ -7,14 +7,14 @@ from typing import Any
 import tensorflow as tf
 
 
-class IdentityNumbers(tf.keras.layers.Layer):
+class Identity(tf.keras.layers.Layer):
     """``y = x``: the encoding that adds nothing.
 
     Shapes:
         input and output: (batch, numbers).
 
     Example:
-        >>> IdentityNumbers()(tf.ones((2, 3))).shape
+        >>> Identity()(tf.ones((2, 3))).shape
         TensorShape([2, 3])
     """
 
@@ -23,7 +23,7 @@ class IdentityNumbers(tf.keras.layers.Layer):
         return inputs
 
     @classmethod
-    def initial(cls, config: Any, unit: tuple[bool, ...], **kwargs: Any) -> IdentityNumbers:
+    def initial(cls, config: Any, unit: tuple[bool, ...], **kwargs: Any) -> Identity:
         """The layer that a configuration asks for."""
         del config, unit
         return cls(**kwargs)

@@ -8,14 +8,14 @@ from models.config import NoInteractions
 from models.interactions.interactions import Interactions
 
 
-class Nothing(Interactions):
+class Unchanged(Interactions):
     """``y = x``: features side by side.
 
     Shapes:
         input and output: (batch, in) or (batch, groups, in).
 
     Example:
-        >>> Nothing({"user": 2, "item": 2}, NoInteractions())(tf.ones((2, 5))).shape
+        >>> Unchanged({"user": 2, "item": 2}, NoInteractions())(tf.ones((2, 5))).shape
         TensorShape([2, 5])
     """
 
