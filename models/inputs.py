@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import pydantic
 import tensorflow as tf
 
 from features.errors import ModelError
 from features.layout import Input, Layout
 from models.config import NumbersConfig
+from models.layers.configured import Configured
 from models.layers.embedding_table import Pooling, pool
 from models.layers.identity import Identity
 from models.layers.periodic import Periodic
@@ -21,7 +21,7 @@ from models.lookups import Embedded
 NUMBERS: Mapping[str, Any] = {"identity": Identity, "piecewise_linear": PiecewiseLinear, "periodic": Periodic}
 
 
-class Inputs(tf.keras.layers.Layer):
+class Inputs(Configured):
     """Encodes every number and puts all inputs side by side.
 
     ``x = [E_1[i_1], pool(E_2[j_1], E_2[j_2], ..), .., encode(numbers), flags]``: embeddings in the layout's order, then numbers, then
@@ -40,9 +40,11 @@ class Inputs(tf.keras.layers.Layer):
         ModelError: if numbers without scaling are to be encoded piecewise.
     """
 
+    ARGUMENTS = {"layout": Layout, "numbers": NumbersConfig}
+
     def __init__(self, layout: Layout, numbers: NumbersConfig, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.layout, self.numbers_config = layout, numbers
+        self.layout, self.numbers = layout, numbers
         # Numbers are encoded in full precision: bfloat16 would merge neighbouring values before they are spread out.
         if numbers.kind == "piecewise_linear" and (raw := [i.name for i in layout.numbers() if i.scale == "raw"]):
             raise ModelError(
@@ -75,18 +77,3 @@ class Inputs(tf.keras.layers.Layer):
         if spec.pooling == "din_attention":
             return self.attention[spec.name](vectors, inputs.vectors[str(spec.target)], present)
         return pool(vectors, present, cast("Pooling", spec.pooling))
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        numbers = self.numbers_config.model_dump(mode="json")
-        return {**super().get_config(), "layout": self.layout.model_dump(mode="json"), "numbers": numbers}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Inputs:
-        """A new layer of the same arguments (its weights are drawn anew)."""
-        numbers: pydantic.TypeAdapter[NumbersConfig] = pydantic.TypeAdapter(NumbersConfig)
-        parts = {
-            "layout": Layout.model_validate(config["layout"]),
-            "numbers": numbers.validate_python(config["numbers"]),
-        }
-        return cls(**{**config, **parts})

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from features.errors import ModelError
 from features.layout import Input, Layout
+from models.layers.configured import Configured
 from models.layers.embedding_table import EmbeddingTable, Pooling
 
 
@@ -66,7 +67,7 @@ def _moved(rows: tf.Tensor, later: tf.Tensor) -> tf.Tensor:
     return tf.gather(rows, (tf.range(steps) - later[:, None]) % steps, batch_dims=1)
 
 
-class Lookups(tf.keras.layers.Layer):
+class Lookups(Configured):
     """Looks up every index. Tables of few rows and of many cost the same: gradients hold looked-up rows only.
 
     Features that name one table share its vectors. With `groups`, a row of a table holds one vector a group side by
@@ -85,6 +86,8 @@ class Lookups(tf.keras.layers.Layer):
     Raises:
         ModelError: if an input is missing.
     """
+
+    ARGUMENTS = {"layout": Layout, "embedding_dim": int, "groups": int | None, "whole": tuple[str, ...]}
 
     def __init__(
         self,
@@ -125,16 +128,6 @@ class Lookups(tf.keras.layers.Layer):
     def width(self, spec: Input) -> int:
         """Of an input's vector in one group."""
         return self.layout.table(str(spec.table)).dim or self.embedding_dim
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        arguments = {"embedding_dim": self.embedding_dim, "groups": self.groups, "whole": self.whole}
-        return {**super().get_config(), "layout": self.layout.model_dump(mode="json"), **arguments}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Lookups:
-        """A new layer of the same arguments (its weights are drawn anew)."""
-        return cls(**{**config, "layout": Layout.model_validate(config["layout"])})
 
     def _embed(self, spec: Input, indices: tf.Tensor, pooling: Pooling | None) -> tf.Tensor:
         vectors = self.tables[str(spec.table)](indices, pooling=pooling)

@@ -32,7 +32,6 @@ from models.layers.dropout import Dropout
 from models.lookups import Embedded, Lookups, Sequences, side_by_side
 from models.losses import weighted_mean
 from models.objectives import row_losses
-from models.trunks.cgc import Cgc
 from models.trunks.cross_stitch import CrossStitchNetworks
 from models.trunks.hmoe import Hmoe
 from models.trunks.mmoe import Mmoe
@@ -51,7 +50,7 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "moe": Moe,
     "mmoe": Mmoe,
     "hmoe": Hmoe,
-    "cgc": Cgc,
+    "cgc": Ple,
     "ple": Ple,
     "cross_stitch": CrossStitchNetworks,
     "sluice": Sluice,

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from features.frozen import Frozen
 from features.layout import Layout
 from features.spec import Task
+from models.config import BesideConfig
+from models.layers.configured import Configured
 from models.lookups import Embedded
 
 
-class Beside(tf.keras.layers.Layer, abc.ABC):
+class Beside(Configured, abc.ABC):
     """What an impression's circumstances add to the logits of its tasks.
 
     A new kind is a subclass in a file of its own, a class of its settings in `models.settings.beside` (to be named in
@@ -25,16 +26,16 @@ class Beside(tf.keras.layers.Layer, abc.ABC):
     Args:
         layout: what Transform hands over.
         tasks: what is predicted.
-        config: this part of the model's configuration, of class `CONFIG`.
+        config: this part of the model's configuration.
 
     Shapes:
         input: the batch after its lookups, and int64 (batch,) positions.
         output: {task: float32 (batch,)}, of the tasks it says something of.
     """
 
-    CONFIG: ClassVar[type[Frozen]]
+    ARGUMENTS: ClassVar[Mapping[str, Any]] = {"layout": Layout, "tasks": dict[str, Task], "config": BesideConfig}
 
-    def __init__(self, layout: Layout, tasks: Mapping[str, Task], config: Frozen, **kwargs: Any) -> None:
+    def __init__(self, layout: Layout, tasks: Mapping[str, Task], config: BesideConfig, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)  # each part casts what it reads
         self.layout, self.tasks, self.config = layout, dict(tasks), config
 
@@ -43,19 +44,3 @@ class Beside(tf.keras.layers.Layer, abc.ABC):
         self, embedded: Embedded, position: tf.Tensor | None = None, training: bool | None = None
     ) -> dict[str, tf.Tensor]:
         """{task: logit}. Without `position`, as in serving, it counts as missing in every row."""
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        parts = {"layout": self.layout.model_dump(mode="json"), "config": self.config.model_dump(mode="json")}
-        tasks = {name: task.model_dump(mode="json") for name, task in self.tasks.items()}
-        return {**super().get_config(), **parts, "tasks": tasks}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Beside:
-        """The layer that `get_config` describes (its weights are drawn anew)."""
-        parts = {
-            "layout": Layout.model_validate(config["layout"]),
-            "tasks": {name: Task.model_validate(task) for name, task in config["tasks"].items()},
-            "config": cls.CONFIG.model_validate(config["config"]),
-        }
-        return cls(**{**config, **parts})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tensorflow as tf
 
 from models.beside.beside import Beside
-from models.config import NoBeside
 from models.lookups import Embedded
 
 
@@ -16,8 +15,6 @@ class Nothing(Beside):
         input: the batch after its lookups, and int64 (batch,) positions.
         output: {}.
     """
-
-    CONFIG = NoBeside
 
     def call(
         self, embedded: Embedded, position: tf.Tensor | None = None, training: bool | None = None

@@ -41,7 +41,6 @@ class PositionTower(Beside):
     Paper: Zhao et al., Recommending What Video to Watch Next, RecSys 2019, section 4.3.
     """
 
-    CONFIG = PositionTowerBeside
     config: PositionTowerBeside
 
     def __init__(self, layout: Layout, tasks: Mapping[str, Task], config: PositionTowerBeside, **kwargs: Any) -> None:

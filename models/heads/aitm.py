@@ -50,7 +50,6 @@ class Aitm(Head):
     Display Advertising, KDD 2021.
     """
 
-    CONFIG = AitmHead
     config: AitmHead
 
     def __init__(self, tasks: Mapping[str, Task], config: AitmHead, rates: Mapping[str, float], **kwargs: Any) -> None:

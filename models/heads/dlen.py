@@ -49,8 +49,6 @@ class Dlen(Head):
     Paper: Zhang et al., Deep Latent Emotion Network for Multi-Task Learning.
     """
 
-    CONFIG = DlenHead
-
     def __init__(self, tasks: Mapping[str, Task], config: DlenHead, rates: Mapping[str, float], **kwargs: Any) -> None:
         super().__init__(tasks, config, rates, **kwargs)
         if problem := dlen_problem(config, tasks):

@@ -53,7 +53,6 @@ class Escm2(Esmm):
     Paper: Wang et al., ESCM2: Entire Space Counterfactual Multi-Task Model for Post-Click Conversion Rate Estimation, SIGIR 2022.
     """
 
-    CONFIG = Escm2Head
     config: Escm2Head
 
     def __init__(self, tasks: Mapping[str, Task], config: Escm2Head, rates: Mapping[str, float], **kwargs: Any) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 
 from features.errors import ModelError
 from features.outputs import given
 from features.spec import Task
-from models.config import ChainHead, EsmmHead, chain_problem, parents_first
+from models.config import Escm2Head, EsmmHead, chain_problem, parents_first
 from models.heads.head import Head, make_towers, run_towers
 from models.heads.scores import Probability, Score, conjunction, logit, score_of, start_of
 
@@ -43,10 +43,11 @@ class Esmm(Head):
     Paper: Ma et al., Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click Conversion Rate, SIGIR 2018.
     """
 
-    CONFIG: ClassVar[type[ChainHead]] = EsmmHead
-    config: ChainHead
+    config: EsmmHead | Escm2Head
 
-    def __init__(self, tasks: Mapping[str, Task], config: ChainHead, rates: Mapping[str, float], **kwargs: Any) -> None:
+    def __init__(
+        self, tasks: Mapping[str, Task], config: EsmmHead | Escm2Head, rates: Mapping[str, float], **kwargs: Any
+    ) -> None:
         super().__init__(tasks, config, rates, **kwargs)
         if problem := chain_problem(tasks):
             raise ModelError(f"{config.kind} head: {problem}")

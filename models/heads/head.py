@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from features.frozen import Frozen
 from features.spec import Task
+from models.config import HeadConfig
 from models.heads.scores import Score
+from models.layers.configured import Configured
 from models.layers.tower import Tower
 
 
-class Head(tf.keras.layers.Layer, abc.ABC):
+class Head(Configured, abc.ABC):
     """From each task's representation to what is predicted.
 
     A new head is a subclass in a file of its own, a class of its settings in `models.settings.heads` (to be named in
@@ -25,7 +26,7 @@ class Head(tf.keras.layers.Layer, abc.ABC):
 
     Args:
         tasks: what to predict.
-        config: the head's part of the model's configuration, of class `CONFIG`.
+        config: the head's part of the model's configuration.
         rates: each binary task's share of positives in the training split, and the best constant prediction of each regression,
             if known. Towers start there, so that the first steps are not spent on learning that sparse tasks are sparse.
 
@@ -36,9 +37,11 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         output: {name: score of (batch,)}, all of `output_names` among the names; others serve `auxiliary_loss` alone.
     """
 
-    CONFIG: ClassVar[type[Frozen]]
+    ARGUMENTS: ClassVar[Mapping[str, Any]] = {"tasks": dict[str, Task], "config": HeadConfig, "rates": dict[str, float]}
 
-    def __init__(self, tasks: Mapping[str, Task], config: Frozen, rates: Mapping[str, float], **kwargs: Any) -> None:
+    def __init__(
+        self, tasks: Mapping[str, Task], config: HeadConfig, rates: Mapping[str, float], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.tasks = dict(tasks)
         self.config = config
@@ -71,18 +74,6 @@ class Head(tf.keras.layers.Layer, abc.ABC):
         weights, and the weights of the tasks' losses."""
         del scores, labels, weights
         return tf.zeros(())
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        tasks = {name: task.model_dump(mode="json") for name, task in self.tasks.items()}
-        config = self.config.model_dump(mode="json")
-        return {**super().get_config(), "tasks": tasks, "config": config, "rates": dict(self.rates)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Head:
-        """The head that `get_config` describes."""
-        tasks = {name: Task.model_validate(task) for name, task in config["tasks"].items()}
-        return cls(**{**config, "tasks": tasks, "config": cls.CONFIG.model_validate(config["config"])})
 
 
 def make_towers(

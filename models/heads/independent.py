@@ -30,8 +30,6 @@ class Independent(Head):
     Paper: Caruana, Multitask Learning, Machine Learning 28, 1997.
     """
 
-    CONFIG = IndependentHead
-
     def __init__(
         self, tasks: Mapping[str, Task], config: IndependentHead, rates: Mapping[str, float], **kwargs: Any
     ) -> None:

@@ -28,7 +28,6 @@ class DcnV2(Interactions):
     WWW 2021.
     """
 
-    CONFIG = DcnV2Interactions
     config: DcnV2Interactions
 
     def build(self, input_shape: Any) -> None:

@@ -36,8 +36,6 @@ class Dot(Interactions):
     Paper: Naumov et al., Deep Learning Recommendation Model for Personalization and Recommendation Systems, 2019.
     """
 
-    CONFIG = DotInteractions
-
     def __init__(self, widths: Mapping[str, int], config: DotInteractions, **kwargs: Any) -> None:
         super().__init__(widths, config, **kwargs)
         self.bottom_units = config.bottom_units

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from models.config import FmInteractions
 from models.interactions.interactions import Interactions
 
 
@@ -19,14 +18,13 @@ class Fm(Interactions):
         output: (batch, in + width) or (batch, groups, in + width).
 
     Example:
+        >>> from models.config import FmInteractions
         >>> Fm({"user": 2, "item": 2}, FmInteractions())(tf.constant([[1.0, 2.0, 3.0, 4.0]])).numpy()
         array([[1., 2., 3., 4., 3., 8.]], dtype=float32)
 
     Paper: Rendle, Factorization Machines, ICDM 2010; He and Chua, Neural Factorization Machines for Sparse Predictive
     Analytics, SIGIR 2017 (eq. 4).
     """
-
-    CONFIG = FmInteractions
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """(batch, in + width) or (batch, groups, in + width)."""

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from features.errors import ModelError
-from features.frozen import Frozen
 from models.config import InteractionsConfig, width_problem
+from models.layers.configured import Configured
 
 
-class Interactions(tf.keras.layers.Layer, abc.ABC):
+class Interactions(Configured, abc.ABC):
     """Computes between features, so that the trunk need not learn to.
 
     A new kind is a subclass in a file of its own, a class of its settings in `models.settings.interactions` (to be named in
@@ -22,7 +22,7 @@ class Interactions(tf.keras.layers.Layer, abc.ABC):
     Args:
         widths: of each feature's embedding, {feature: width}, in the order in which the input begins with them; behind them
             it has numbers and flags.
-        config: the interactions' part of the model's configuration, of class `CONFIG`.
+        config: the interactions' part of the model's configuration.
 
     Shapes:
         input: (batch, in), or (batch, groups, in) if tasks have embeddings of their own: then groups share no weights.
@@ -32,7 +32,7 @@ class Interactions(tf.keras.layers.Layer, abc.ABC):
         ModelError: if the embeddings do not fit the kind.
     """
 
-    CONFIG: ClassVar[type[Frozen]]
+    ARGUMENTS: ClassVar[Mapping[str, Any]] = {"widths": dict[str, int], "config": InteractionsConfig}
 
     def __init__(self, widths: Mapping[str, int], config: InteractionsConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,12 +54,3 @@ class Interactions(tf.keras.layers.Layer, abc.ABC):
         end = sum(self.widths.values())
         shape = (-1, grouped.shape[1], len(self.widths), end // len(self.widths))
         return tf.reshape(grouped[..., :end], shape), grouped[..., end:]
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        return {**super().get_config(), "widths": dict(self.widths), "config": self.config.model_dump(mode="json")}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Interactions:
-        """The layer that `get_config` describes."""
-        return cls(**{**config, "config": cls.CONFIG.model_validate(config["config"])})

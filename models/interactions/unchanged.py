@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from models.config import NoInteractions
 from models.interactions.interactions import Interactions
 
 
@@ -15,11 +14,10 @@ class Unchanged(Interactions):
         input and output: (batch, in) or (batch, groups, in).
 
     Example:
+        >>> from models.config import NoInteractions
         >>> Unchanged({"user": 2, "item": 2}, NoInteractions())(tf.ones((2, 5))).shape
         TensorShape([2, 5])
     """
-
-    CONFIG = NoInteractions
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """The input."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import pydantic
 import tensorflow as tf
 
 from models.config import CgcTrunk, GateConfig, SoftmaxGate
+from models.layers.configured import Configured
 from models.layers.expert_bank import ExpertBank
 from models.layers.gates import make_gates
 from models.layers.stopped_mixture import stopped_mixture
 
 
-class Cgc(tf.keras.layers.Layer):
+class Cgc(Configured):
     """Shared and task-specific experts, a gate for each task and, between layers, one for the shared part.
 
     Task k (section 4.1, eq. 2 to 4): ``y_k = w_k(x_k) [E_k,1 .. E_k,m ; E_s,1 .. E_s,n]``, ``w_k(x) = softmax(x W_k)``: a task
@@ -43,6 +43,8 @@ class Cgc(tf.keras.layers.Layer):
     Paper: Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for Personalized
     Recommendations, RecSys 2020; Su et al., STEM: Unleashing the Power of Embeddings for Multi-Task Recommendation, AAAI 2024.
     """
+
+    ARGUMENTS = {"tasks": int, "config": CgcTrunk, "gate": GateConfig, "shared_gate": bool, "all_forward": bool}
 
     def __init__(
         self,
@@ -100,19 +102,6 @@ class Cgc(tf.keras.layers.Layer):
         """The tasks' inputs, and the shared part's. (The gradient of a split is cheap, that of a slice is not.)"""
         tasks, shared = tf.split(inputs, [self.tasks, 1], axis=1)
         return tasks, shared
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        parts = {"config": self.config.model_dump(mode="json"), "gate": self.gate.model_dump(mode="json")}
-        flags = {"shared_gate": self.shared_gate, "all_forward": self.all_forward}
-        return {**super().get_config(), "tasks": self.tasks, **parts, **flags}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Cgc:
-        """The layer that `get_config` describes."""
-        gate: pydantic.TypeAdapter[GateConfig] = pydantic.TypeAdapter(GateConfig)
-        parts = {"config": CgcTrunk.model_validate(config["config"]), "gate": gate.validate_python(config["gate"])}
-        return cls(**{**config, **parts})
 
     def _trains(self) -> list[list[bool]]:
         """Of each output and each expert of the bank: whether the one trains the other."""

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.config import TopKGate
+from models.layers.configured import Configured
 from models.layers.gate_logits import gate_logits
 from models.layers.glorot import glorot_each
 from models.layers.random_seed import add_random_state, next_normal
@@ -15,7 +16,7 @@ LEAST_NOISE = 0.01
 """Added to the noise's standard deviation, so that eq. 9 divides by no 0; the authors' code does the same, the paper does not."""
 
 
-class TopKGates(tf.keras.layers.Layer):
+class TopKGates(Configured):
     """`gates` sparse gates over the same number of experts, computed together: the `k` best experts get weights above 0.
 
     ``G(x) = softmax(keep_top_k(H(x), k))``, where all but the k largest are set to -inf (eq. 3 and 5), and
@@ -51,6 +52,8 @@ class TopKGates(tf.keras.layers.Layer):
     Paper: Shazeer et al., Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer, ICLR 2017.
     """
 
+    ARGUMENTS = {"gates": int, "experts": int, "config": TopKGate}
+
     def __init__(self, gates: int, experts: int, config: TopKGate, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if config.k > experts:
@@ -85,16 +88,6 @@ class TopKGates(tf.keras.layers.Layer):
         if training:
             self.add_loss(self.config.importance_weight * self._spread(weights))
         return tf.cast(weights, self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        config = self.config.model_dump(mode="json")
-        return {**super().get_config(), "gates": self.gates, "experts": self.experts, "config": config}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> TopKGates:
-        """The layer that `get_config` describes."""
-        return cls(**{**config, "config": TopKGate.model_validate(config["config"])})
 
     def _weights(self, logits: tf.Tensor) -> tf.Tensor:
         best = tf.math.top_k(logits, self.config.k).indices

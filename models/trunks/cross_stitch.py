@@ -32,8 +32,6 @@ class CrossStitchNetworks(Trunk):
     Paper: Misra et al., Cross-stitch Networks for Multi-task Learning, CVPR 2016.
     """
 
-    CONFIG = CrossStitchTrunk
-
     def __init__(self, tasks: Sequence[str], config: CrossStitchTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
         count, policy = len(self.tasks), self.dtype_policy

@@ -39,8 +39,6 @@ class Hmoe(Mmoe):
     CIKM 2020.
     """
 
-    CONFIG = HmoeTrunk
-
     def __init__(self, tasks: Sequence[str], config: HmoeTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
         policy, count = self.dtype_policy, len(self.tasks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 
@@ -28,8 +28,6 @@ class Mmoe(GatedTrunk):
 
     Paper: Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD 2018.
     """
-
-    CONFIG: ClassVar[type[MmoeTrunk | HmoeTrunk]] = MmoeTrunk
 
     def __init__(self, tasks: Sequence[str], config: MmoeTrunk | HmoeTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)

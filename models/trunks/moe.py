@@ -30,8 +30,6 @@ class Moe(GatedTrunk):
     Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD 2018.
     """
 
-    CONFIG = MoeTrunk
-
     def __init__(self, tasks: Sequence[str], config: MoeTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
         policy = self.dtype_policy

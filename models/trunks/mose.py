@@ -44,8 +44,6 @@ class Mose(GatedTrunk):
     Paper: Qin et al., Multitask Mixture of Sequential Experts for User Activity Streams, KDD 2020.
     """
 
-    CONFIG = MoseTrunk
-
     def __init__(self, tasks: Sequence[str], config: MoseTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
         policy, units = self.dtype_policy, enumerate(config.units)

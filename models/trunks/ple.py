@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 
-from features.frozen import Frozen
 from models.config import CgcTrunk, PleTrunk
 from models.layers.cgc import Cgc
 from models.trunks.gated import GatedTrunk
@@ -17,7 +16,8 @@ class Ple(GatedTrunk):
     """Stacked CGC layers; the shared part passes on between layers and ends before the last.
 
     ``(y_1 .. y_K, y_s)^j = CGC^j((y_1 .. y_K, y_s)^{j-1})`` with ``x`` for all parts at first (section 4.2, eq. 6); see
-    `models.layers.cgc.Cgc`. With `own_inputs` (STEM) tasks hear each other's experts in every layer and train their own only.
+    `models.layers.cgc.Cgc`. With a `CgcTrunk` it is one layer, CGC (section 4.1). With `own_inputs` (STEM) tasks hear each other's experts
+    in every layer and train their own only.
 
     Args:
         tasks: names of the tasks.
@@ -37,7 +37,7 @@ class Ple(GatedTrunk):
     Recommendations, RecSys 2020.
     """
 
-    CONFIG: ClassVar[type[Frozen]] = PleTrunk
+    ARGUMENTS = {**GatedTrunk.ARGUMENTS, "own_inputs": bool}
 
     def __init__(
         self, tasks: Sequence[str], config: PleTrunk | CgcTrunk, own_inputs: bool = False, **kwargs: Any
@@ -57,10 +57,6 @@ class Ple(GatedTrunk):
             )
             for i, layer in enumerate(sizes, 1)
         ]
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        return {**super().get_config(), "own_inputs": self.own_inputs}
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         """{task: (batch, units[-1])}."""

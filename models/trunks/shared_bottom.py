@@ -26,8 +26,6 @@ class SharedBottom(Trunk):
     Paper: Caruana, Multitask Learning, Machine Learning 28, 1997.
     """
 
-    CONFIG = SharedBottomTrunk
-
     def __init__(self, tasks: Sequence[str], config: SharedBottomTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
         self.bottom = Mlp(config.units, config.dropout, name="bottom", dtype=self.dtype_policy)

@@ -27,8 +27,6 @@ class SingleTask(Trunk):
     KDD 2018, and of Tang et al., Progressive Layered Extraction (PLE), RecSys 2020.
     """
 
-    CONFIG = SingleTaskTrunk
-
     def __init__(self, tasks: Sequence[str], config: SingleTaskTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
         self.bank = ExpertBank(len(self.tasks), config.units, config.dropout, name="networks", dtype=self.dtype_policy)

@@ -37,8 +37,6 @@ class Sluice(Trunk):
     Paper: Ruder et al., Latent Multi-task Architecture Learning, AAAI 2019.
     """
 
-    CONFIG = SluiceTrunk
-
     def __init__(self, tasks: Sequence[str], config: SluiceTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
         self.subspaces, self.orthogonality = config.subspaces, config.orthogonality

@@ -85,7 +85,6 @@ class SnrTrans(Snr):
     Paper: Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019.
     """
 
-    CONFIG = SnrTransTrunk
     TRANSFORM = True
 
 
@@ -99,5 +98,4 @@ class SnrAver(Snr):
     Paper: Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019.
     """
 
-    CONFIG = SnrAverTrunk
     TRANSFORM = False

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from features.frozen import Frozen
+from models.config import TrunkConfig
+from models.layers.configured import Configured
 
 
-class Trunk(tf.keras.layers.Layer, abc.ABC):
+class Trunk(Configured, abc.ABC):
     """From one representation of a row to one for each task.
 
     A new trunk is a subclass in a file of its own, a class of its settings in `models.settings.trunks` (to be named in
@@ -19,16 +20,16 @@ class Trunk(tf.keras.layers.Layer, abc.ABC):
 
     Args:
         tasks: names of the tasks.
-        config: the trunk's part of the model's configuration, of class `CONFIG`.
+        config: the trunk's part of the model's configuration.
 
     Shapes:
         input: (batch, in).
         output: {task: (batch, width)}.
     """
 
-    CONFIG: ClassVar[type[Frozen]]
+    ARGUMENTS: ClassVar[Mapping[str, Any]] = {"tasks": tuple[str, ...], "config": TrunkConfig}
 
-    def __init__(self, tasks: Sequence[str], config: Frozen, **kwargs: Any) -> None:
+    def __init__(self, tasks: Sequence[str], config: TrunkConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tasks = tuple(tasks)
         self.config = config
@@ -49,12 +50,3 @@ class Trunk(tf.keras.layers.Layer, abc.ABC):
     def expert_names(self) -> dict[str, tuple[str, ...]]:
         """{"layer/task": names of the experts}, in the order of `gate_weights`."""
         return {}
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        return {**super().get_config(), "tasks": list(self.tasks), "config": self.config.model_dump(mode="json")}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Trunk:
-        """The trunk that `get_config` describes."""
-        return cls(**{**config, "config": cls.CONFIG.model_validate(config["config"])})

@@ -25,7 +25,6 @@ from models.config import (
     TopKGate,
 )
 from models.ranker import TRUNKS
-from models.trunks.cgc import Cgc
 from models.trunks.hmoe import Hmoe
 from models.trunks.mmoe import Mmoe
 from models.trunks.moe import Moe
@@ -152,16 +151,12 @@ CASES: list[tuple[type[Trunk], Any, Any, Any]] = [
     *((kind, config, gate, naive_mmoe) for kind, config in ((Moe, MOE), (Mmoe, MMOE)) for gate in (TOP_K, DSELECT_K)),
     *((kind, config, SOFTMAX, naive_mmoe) for kind, config in ((Moe, MOE), (Mmoe, MMOE))),
     *((Hmoe, HMOE, gate, naive_hmoe) for gate in (SOFTMAX, TOP_K)),
-    *(
-        (kind, config, gate, naive_ple)
-        for kind, config in ((Cgc, CGC), (Ple, PLE))
-        for gate in (SOFTMAX, TOP_K, DSELECT_K)
-    ),
+    *((Ple, config, gate, naive_ple) for config in (CGC, PLE) for gate in (SOFTMAX, TOP_K, DSELECT_K)),
 ]
 STEM: list[tuple[type[Trunk], Any, Any]] = [
-    (Cgc, CGC, SOFTMAX),
+    (Ple, CGC, SOFTMAX),
     (Ple, PLE, SOFTMAX),
-    (Cgc, CGC, DSELECT_K),
+    (Ple, CGC, DSELECT_K),
     (Ple, PLE, DSELECT_K),
 ]
 
@@ -194,7 +189,7 @@ def test_batched_equals_loop_with_own_inputs(kind: type[Trunk], config: Any, gat
 
 @pytest.mark.parametrize(
     ("kind", "config", "gate", "own_inputs"),
-    [(Hmoe, HMOE, DSELECT_K, False), (Cgc, CGC, TOP_K, False), (Ple, PLE, SOFTMAX, True), (Moe, MOE, SOFTMAX, False)],
+    [(Hmoe, HMOE, DSELECT_K, False), (Ple, CGC, TOP_K, False), (Ple, PLE, SOFTMAX, True), (Moe, MOE, SOFTMAX, False)],
 )
 def test_contract(kind: type[Trunk], config: Any, gate: Any, own_inputs: bool, tmp_path):
     arguments = {"tasks": list(TASKS), "config": config, "gate": gate, **({"own_inputs": True} if own_inputs else {})}
@@ -202,7 +197,7 @@ def test_contract(kind: type[Trunk], config: Any, gate: Any, own_inputs: bool, t
     check_layer(kind, arguments, OWN if own_inputs else FLAT, dict.fromkeys(TASKS, (5, width)), tmp_path)
 
 
-@pytest.mark.parametrize(("kind", "config"), [(Moe, MOE), (Mmoe, MMOE), (Hmoe, HMOE), (Cgc, CGC), (Ple, PLE)])
+@pytest.mark.parametrize(("kind", "config"), [(Moe, MOE), (Mmoe, MMOE), (Hmoe, HMOE), (Ple, CGC), (Ple, PLE)])
 def test_top_k_gate_weights_sum_to_one_over_k_named_experts(kind: type[Trunk], config: Any):
     trunk = kind(TASKS, config, gate=TopKGate(k=2))
     trunk(FLAT, training=True)
@@ -260,7 +255,7 @@ def test_a_task_with_own_inputs_trains_nothing_of_other_tasks(kind: type[Trunk],
 
 
 def test_a_task_with_own_inputs_hears_other_tasks():
-    trunk = moved(Cgc(TASKS, CGC, own_inputs=True), OWN)
+    trunk = moved(Ple(TASKS, CGC, own_inputs=True), OWN)
     silenced = tf.concat([tf.zeros_like(OWN[:, :1]), OWN[:, 1:]], axis=1)
     assert (trunk(OWN)["like"].numpy() != trunk(silenced)["like"].numpy()).any()
 
