@@ -41,7 +41,7 @@ from models.trunks.ple import Ple
 from models.trunks.shared_bottom import SharedBottom
 from models.trunks.single_task import SingleTask
 from models.trunks.sluice import Sluice
-from models.trunks.snr import SnrAver, SnrTrans
+from models.trunks.snr import Snr
 from models.trunks.trunk import Trunk
 
 TRUNKS: Mapping[str, type[Trunk]] = {
@@ -54,8 +54,8 @@ TRUNKS: Mapping[str, type[Trunk]] = {
     "ple": Ple,
     "cross_stitch": CrossStitchNetworks,
     "sluice": Sluice,
-    "snr_trans": SnrTrans,
-    "snr_aver": SnrAver,
+    "snr_trans": Snr,
+    "snr_aver": Snr,
     "mose": Mose,
 }
 INTERACTIONS: Mapping[str, type[Interactions]] = {"none": Unchanged, "dot": Dot, "fm": Fm, "dcn_v2": DcnV2}

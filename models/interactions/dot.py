@@ -36,9 +36,10 @@ class Dot(Interactions):
     Paper: Naumov et al., Deep Learning Recommendation Model for Personalization and Recommendation Systems, 2019.
     """
 
+    config: DotInteractions
+
     def __init__(self, widths: Mapping[str, int], config: DotInteractions, **kwargs: Any) -> None:
         super().__init__(widths, config, **kwargs)
-        self.bottom_units = config.bottom_units
         self.products = tfrs.layers.feature_interaction.DotInteraction(skip_gather=True, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
@@ -48,7 +49,7 @@ class Dot(Interactions):
         width = next(iter(self.widths.values()))
         self.bottom = None
         if int(input_shape[-1]) > sum(self.widths.values()):
-            self.bottom = ExpertBank(groups, (*self.bottom_units, width), name="bottom", dtype=self.dtype_policy)
+            self.bottom = ExpertBank(groups, (*self.config.bottom_units, width), name="bottom", dtype=self.dtype_policy)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """(batch, in + width + pairs) or (batch, groups, in + width + pairs)."""

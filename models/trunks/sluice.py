@@ -37,9 +37,10 @@ class Sluice(Trunk):
     Paper: Ruder et al., Latent Multi-task Architecture Learning, AAAI 2019.
     """
 
+    config: SluiceTrunk
+
     def __init__(self, tasks: Sequence[str], config: SluiceTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
-        self.subspaces, self.orthogonality = config.subspaces, config.orthogonality
         count, policy = len(self.tasks), self.dtype_policy
         self.banks = [
             ExpertBank(count, (units,), config.dropout, name=f"layer_{i}", dtype=policy)
@@ -56,9 +57,10 @@ class Sluice(Trunk):
         for bank, stitch in zip(self.banks, self.stitches, strict=True):
             hidden = stitch(bank(hidden, training=training))
             layers.append(hidden)
-        if training and self.orthogonality:
+        if training and self.config.orthogonality:
             kernels = [bank.kernels[0] for bank in self.banks]
-            self.add_loss(self.orthogonality * tf.add_n([overlap(kernel, self.subspaces) for kernel in kernels]))
+            overlaps = [overlap(kernel, self.config.subspaces) for kernel in kernels]
+            self.add_loss(self.config.orthogonality * tf.add_n(overlaps))
         return self.by_task(self.mixture(layers))
 
 

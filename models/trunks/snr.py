@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,7 +18,8 @@ class Snr(Trunk):
 
     Level l holds as many sub-networks as the next, each one layer of ``units[l]``; what they give goes by `Routing` to each
     sub-network of the level above, at the top to each task. Connections are drawn once a batch in training and fixed
-    otherwise (see `HardConcrete`); training adds ``l0 * expected number of open connections`` to the loss.
+    otherwise (see `HardConcrete`); training adds ``l0 * expected number of open connections`` to the loss. With a `SnrTransTrunk`
+    each connection has a matrix, ``v_j = sum_i z_ij W_ij u_i``; with a `SnrAverTrunk` none, ``v_j = sum_i z_ij u_i``.
 
     The paper's own text could not be read. The order ``z W u`` is that of ``model/snr_trans.py`` in alipay's MMLRec; the distribution of z is
     that of Louizos et al., Learning Sparse Neural Networks through L0 Regularization, ICLR 2018. MMLRec differs: it trains the random
@@ -28,14 +29,18 @@ class Snr(Trunk):
         input: (batch, in).
         output: {task: (batch, units[-1])}.
 
+    Example:
+        >>> Snr(["click", "like"], SnrTransTrunk(units=(8,)))(tf.ones((2, 3)))["like"].shape
+        TensorShape([2, 8])
+
     Paper: Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019.
     """
 
-    TRANSFORM: ClassVar[bool]
+    config: SnrTransTrunk | SnrAverTrunk
 
     def __init__(self, tasks: Sequence[str], config: SnrTransTrunk | SnrAverTrunk, **kwargs: Any) -> None:
         super().__init__(tasks, config, **kwargs)
-        self.l0, self.networks, policy = config.l0, config.networks, self.dtype_policy
+        policy = self.dtype_policy
         self.banks = [
             ExpertBank(config.networks, (units,), config.dropout, name=f"level_{i}", dtype=policy)
             for i, units in enumerate(config.units, 1)
@@ -43,7 +48,7 @@ class Snr(Trunk):
         distribution = {"beta": config.beta, "gamma": config.gamma, "zeta": config.zeta}
         targets = [config.networks] * (len(config.units) - 1) + [len(self.tasks)]
         self.routes = [
-            Routing(count, self.TRANSFORM, **distribution, name=f"routes_{i}", dtype=policy)
+            Routing(count, isinstance(config, SnrTransTrunk), **distribution, name=f"routes_{i}", dtype=policy)
             for i, count in enumerate(targets, 1)
         ]
 
@@ -52,9 +57,9 @@ class Snr(Trunk):
         hidden = inputs
         for bank, route in zip(self.banks, self.routes, strict=True):
             hidden = route(bank(hidden, training=training), training=training)
-        if training and self.l0:
+        if training and self.config.l0:
             chances = [tf.reduce_sum(route.connections.open_chance()) for route in self.routes]
-            self.add_loss(self.l0 * tf.add_n(chances))
+            self.add_loss(self.config.l0 * tf.add_n(chances))
         return self.by_task(hidden)
 
     def gate_weights(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -69,33 +74,7 @@ class Snr(Trunk):
 
     def expert_names(self) -> dict[str, tuple[str, ...]]:
         """{"level/sub-network j" and at the top "level/task": the sub-networks of the level}."""
-        networks = tuple(f"sub-network {i + 1}" for i in range(self.networks))
+        networks = tuple(f"sub-network {i + 1}" for i in range(self.config.networks))
         top = len(self.routes)
         between = {f"{i}/{network}": networks for i in range(1, top) for network in networks}
         return {**between, **{f"{top}/{task}": networks for task in self.tasks}}
-
-
-class SnrTrans(Snr):
-    """SNR-Trans: ``v_j = sum_i z_ij W_ij u_i``; see `Snr`.
-
-    Example:
-        >>> SnrTrans(["click", "like"], SnrTransTrunk(units=(8,)))(tf.ones((2, 3)))["like"].shape
-        TensorShape([2, 8])
-
-    Paper: Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019.
-    """
-
-    TRANSFORM = True
-
-
-class SnrAver(Snr):
-    """SNR-Aver: ``v_j = sum_i z_ij u_i``; see `Snr`.
-
-    Example:
-        >>> SnrAver(["click", "like"], SnrAverTrunk(units=(8,)))(tf.ones((2, 3)))["like"].shape
-        TensorShape([2, 8])
-
-    Paper: Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task Learning, AAAI 2019.
-    """
-
-    TRANSFORM = False

@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from models.config import SnrAverTrunk, SnrTransTrunk
-from models.trunks.snr import Snr, SnrAver, SnrTrans
+from models.trunks.snr import Snr
 from tests.models.layer_contract import check_layer
 from tests.models.trunks.loops import INPUT, INPUT64, TASKS, Outputs, built, check_parity, dense
 
 SIZES = {"units": (7, 6), "networks": 4}
-KINDS = [(SnrTrans, SnrTransTrunk(**SIZES)), (SnrAver, SnrAverTrunk(**SIZES))]
+KINDS = [SnrTransTrunk(**SIZES), SnrAverTrunk(**SIZES)]
 Gates = list[tf.Tensor]
 NEXT = tf.constant([0, 1], tf.int64)
 
@@ -32,11 +32,11 @@ def drawn_gates(trunk: Snr, states: list[tf.Tensor]) -> Gates:
 
 def naive(trunk: Snr, gates: Gates, x: tf.Tensor) -> Outputs:
     """Every sub-network and every connection by itself."""
-    networks = range(trunk.networks)
+    networks = range(trunk.config.networks)
     inputs = [x for _ in networks]
     for bank, route, z in zip(trunk.banks, trunk.routes, gates, strict=True):
         below = [dense(inputs[i], bank.kernels[0][i], bank.biases[0][i]) for i in networks]
-        if isinstance(trunk, SnrTrans):
+        if trunk.config.kind == "snr_trans":
             inputs = [
                 tf.add_n([z[i, j] * (below[i] @ route.kernel[i, j]) for i in networks]) for j in range(z.shape[1])
             ]
@@ -45,26 +45,26 @@ def naive(trunk: Snr, gates: Gates, x: tf.Tensor) -> Outputs:
     return dict(zip(TASKS, inputs, strict=True))
 
 
-@pytest.mark.parametrize(("kind", "config"), KINDS)
-def test_batched_equals_loop(kind: type[Snr], config):
-    trunk = built(kind, config)
+@pytest.mark.parametrize("config", KINDS)
+def test_batched_equals_loop(config: SnrTransTrunk | SnrAverTrunk):
+    trunk = built(Snr, config)
     check_parity(trunk, lambda x: naive(trunk, serving_gates(trunk), x))
 
 
-@pytest.mark.parametrize(("kind", "config"), KINDS)
-def test_training_equals_a_loop_with_the_drawn_connections(kind: type[Snr], config):
-    trunk = built(kind, config)
+@pytest.mark.parametrize("config", KINDS)
+def test_training_equals_a_loop_with_the_drawn_connections(config: SnrTransTrunk | SnrAverTrunk):
+    trunk = built(Snr, config)
     states = [tf.identity(route.connections.state) for route in trunk.routes]
     check_parity(trunk, lambda x: naive(trunk, drawn_gates(trunk, states), x), training=True)
 
 
-@pytest.mark.parametrize(("kind", "config"), KINDS)
-def test_contract(kind: type[Snr], config, tmp_path):
-    check_layer(kind, {"tasks": list(TASKS), "config": config}, INPUT, dict.fromkeys(TASKS, (9, 6)), tmp_path)
+@pytest.mark.parametrize("config", KINDS)
+def test_contract(config: SnrTransTrunk | SnrAverTrunk, tmp_path):
+    check_layer(Snr, {"tasks": list(TASKS), "config": config}, INPUT, dict.fromkeys(TASKS, (9, 6)), tmp_path)
 
 
 def test_the_penalty_is_the_expected_number_of_open_connections_and_in_training_only():
-    trunk = built(SnrTrans, SnrTransTrunk(**SIZES, l0=0.25))
+    trunk = built(Snr, SnrTransTrunk(**SIZES, l0=0.25))
     trunk(INPUT64, training=True)
     (penalty,) = trunk.losses
     log_alphas = np.concatenate([route.connections.log_alpha.numpy().ravel() for route in trunk.routes])
@@ -73,13 +73,13 @@ def test_the_penalty_is_the_expected_number_of_open_connections_and_in_training_
     assert float(penalty) == pytest.approx(0.25 * (1 - closed).sum(), rel=1e-9)
     trunk(INPUT64)
     assert trunk.losses == []
-    free = built(SnrAver, SnrAverTrunk(**SIZES, l0=0))
+    free = built(Snr, SnrAverTrunk(**SIZES, l0=0))
     free(INPUT64, training=True)
     assert free.losses == []
 
 
 def test_a_closed_connection_passes_nothing():
-    trunk = built(SnrAver, SnrAverTrunk(units=(6,), networks=2))
+    trunk = built(Snr, SnrAverTrunk(units=(6,), networks=2))
     trunk.routes[0].connections.log_alpha.assign([[9.0, 9.0, -9.0], [9.0, -9.0, -9.0]])
     first, second = (dense(INPUT64, trunk.banks[0].kernels[0][i], trunk.banks[0].biases[0][i]) for i in range(2))
     outputs = trunk(INPUT64)
@@ -89,7 +89,7 @@ def test_a_closed_connection_passes_nothing():
 
 
 def test_reports_see_the_connections():
-    trunk = SnrTrans(("a", "b"), SnrTransTrunk(units=(3, 2), networks=2))
+    trunk = Snr(("a", "b"), SnrTransTrunk(units=(3, 2), networks=2))
     trunk(INPUT)
     trunk.routes[0].connections.log_alpha.assign([[-9.0, 9.0], [0.0, np.log(3)]])
     trunk.routes[1].connections.log_alpha.assign([[9.0, -9.0], [9.0, 0.0]])
