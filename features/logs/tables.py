@@ -29,7 +29,7 @@ _KEYS = b"feedrank_keys"
 
 
 @dataclass(frozen=True)
-class Table:
+class KeyedTable:
     """One side table in memory.
 
     Attributes:
@@ -110,7 +110,7 @@ def _find(index: Any, values: Any) -> NDArray[Any]:
 class Tables:
     """All side tables of a dataset, by name, in the order in which they are joined."""
 
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, KeyedTable] = field(default_factory=dict)
 
     @property
     def rejects(self) -> list[Reject]:
@@ -171,7 +171,7 @@ def load_tables(dataset: Dataset, path: str) -> Tables:
         DataError: if a file or column is missing, a key stands twice, or a derived table is not as declared.
         ConfigError: if a derived table's function cannot be found.
     """
-    tables: dict[str, Table] = {}
+    tables: dict[str, KeyedTable] = {}
     for name, spec in dataset.tables.items():
         if isinstance(spec, SideTable):
             tables[name] = _read(name, spec, path)
@@ -180,7 +180,7 @@ def load_tables(dataset: Dataset, path: str) -> Tables:
     return Tables(tables)
 
 
-def _read(name: str, spec: SideTable, path: str) -> Table:
+def _read(name: str, spec: SideTable, path: str) -> KeyedTable:
     parts: list[pa.RecordBatch] = []
     rejects: list[Reject] = []
     rows = 0
@@ -213,8 +213,8 @@ def _table(parts: Sequence[pa.RecordBatch], columns: Columns) -> pa.Table:
     return pa.Table.from_batches(parts, schema=_schema(columns)).combine_chunks()
 
 
-def _checked(name: str, data: pa.Table, keys: tuple[str, ...], rows: int, rejects: Sequence[Reject] = ()) -> Table:
-    table = Table(data, keys, rows, tuple(rejects))
+def _checked(name: str, data: pa.Table, keys: tuple[str, ...], rows: int, rejects: Sequence[Reject] = ()) -> KeyedTable:
+    table = KeyedTable(data, keys, rows, tuple(rejects))
     if not table.index.is_unique:
         twice = table.index.duplicates()
         key = {k: data.column(k)[int(twice[0])].as_py() for k in keys}
@@ -241,7 +241,7 @@ def function_named(name: str) -> Callable[..., Any]:
     return function
 
 
-def _derive(name: str, spec: DerivedTable, inputs: dict[str, pa.Table]) -> Table:
+def _derive(name: str, spec: DerivedTable, inputs: dict[str, pa.Table]) -> KeyedTable:
     made = function_named(spec.function)(inputs)
     if not isinstance(made, pa.Table):
         raise DataError(
@@ -314,7 +314,7 @@ def load_saved_tables(folder: str) -> Tables:
     Raises:
         DataError: if the folder holds Parquet files that it did not write.
     """
-    found: list[tuple[int, str, Table]] = []
+    found: list[tuple[int, str, KeyedTable]] = []
     for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         if not file.endswith(".parquet"):
             continue
@@ -323,7 +323,6 @@ def load_saved_tables(folder: str) -> Tables:
         if note is None:
             raise DataError(f"{os.path.join(folder, file)} is no side table that ingest saved")
         kept = json.loads(note)
-        found.append(
-            (kept["order"], file.removesuffix(".parquet"), Table(data.replace_schema_metadata(), tuple(kept["keys"])))
-        )
+        table = KeyedTable(data.replace_schema_metadata(), tuple(kept["keys"]))
+        found.append((kept["order"], file.removesuffix(".parquet"), table))
     return Tables({name: table for _, name, table in sorted(found, key=lambda item: item[0])})

@@ -54,7 +54,7 @@ _LOG, _BEFORE = 10, 11
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
+class Impressions:
     """Consecutive impressions: the log's rows, and the truth about them in the same order."""
 
     log: pa.RecordBatch
@@ -74,7 +74,7 @@ class Feed:
         """Draws the world of this config."""
         return cls(config, make_users(config), make_items(config))
 
-    def blocks(self) -> Iterator[tuple[int, Block]]:
+    def blocks(self) -> Iterator[tuple[int, Impressions]]:
         """(day number, block), in the order of time; memory holds one block and the users' recent clicks."""
         clicks = self._clicks_before_the_log()
         row = 0
@@ -85,7 +85,7 @@ class Feed:
                 showing = self._show(day, block, taste)
                 outcome = self._outcome(showing)
                 rows = np.arange(row, row + len(showing.user), dtype=np.int64)
-                yield day, Block(self._log(rows, showing, outcome, seen), _truth(rows, outcome))
+                yield day, Impressions(self._log(rows, showing, outcome, seen), _truth(rows, outcome))
                 clicked = outcome.labels["click"]
                 clicks.add(showing.user[clicked], showing.item[clicked])
                 row += len(rows)

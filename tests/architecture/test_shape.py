@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+import pytest
+
 from tests.architecture import source
 
 MOST_PARAMETERS = 6
@@ -81,3 +83,14 @@ def test_nothing_is_silenced() -> None:
         and all(isinstance(statement, ast.Pass) for statement in node.body)
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("room", source.ROOMS)
+def test_a_name_is_one_class(room: str) -> None:
+    """Who greps for a class of a room finds one."""
+    places: dict[str, list[str]] = {}
+    for module in source.modules().values():
+        for node in ast.walk(module.tree) if module.room == room else ():
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(place(module, node))
+    assert not {name: found for name, found in places.items() if len(found) > 1}
