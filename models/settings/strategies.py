@@ -17,7 +17,7 @@ class NoStrategy(Frozen):
     kind: Literal["none"] = "none"
 
 
-class Mirrored(Frozen):
+class MirroredStrategy(Frozen):
     """All devices of this machine hold the model; each trains on its part of every batch."""
 
     kind: Literal["mirrored"] = "mirrored"
@@ -25,13 +25,13 @@ class Mirrored(Frozen):
     """As TensorFlow names them (``GPU:0``); empty: all GPUs, or the CPU where there is none."""
 
 
-class MultiWorkerMirrored(Frozen):
+class MultiWorkerMirroredStrategy(Frozen):
     """All devices of all machines of TF_CONFIG hold the model; each trains on its part of every batch."""
 
     kind: Literal["multi_worker_mirrored"] = "multi_worker_mirrored"
 
 
-class Tpu(Frozen):
+class TpuStrategy(Frozen):
     """Refused: no TPU was at hand to try anything on, and the training step is not made for one."""
 
     kind: Literal["tpu"] = "tpu"
@@ -47,7 +47,7 @@ class Tpu(Frozen):
         )
 
 
-class ParameterServer(Frozen):
+class ParameterServerStrategy(Frozen):
     """Variables live on TF_CONFIG's ``ps`` tasks; its workers train on whole batches without waiting for each other.
 
     Gradients are computed from variables that other workers may have changed since: two runs differ.
@@ -107,7 +107,7 @@ def _not_chief(jobs: tuple[str, ...], tf_config: str | None) -> str | None:
 
 
 StrategyConfig = Annotated[
-    NoStrategy | Mirrored | MultiWorkerMirrored | Tpu | ParameterServer,
+    NoStrategy | MirroredStrategy | MultiWorkerMirroredStrategy | TpuStrategy | ParameterServerStrategy,
     pydantic.Field(discriminator="kind"),
     BareKind(),
 ]

@@ -8,7 +8,7 @@ import pydantic
 
 from features.frozen import BareKind, Frozen, SpecError
 from models.settings.schedules import ConstantSchedule, ScheduleConfig
-from models.settings.strategies import Mirrored, NoStrategy, StrategyConfig
+from models.settings.strategies import MirroredStrategy, NoStrategy, StrategyConfig
 
 
 class _Adam(Frozen):
@@ -121,7 +121,7 @@ class TrainConfig(Frozen):
 
     @pydantic.model_validator(mode="after")
     def _devices_have_rows(self) -> TrainConfig:
-        if isinstance(self.strategy, Mirrored) and len(self.strategy.devices) > self.batch_size:
+        if isinstance(self.strategy, MirroredStrategy) and len(self.strategy.devices) > self.batch_size:
             raise SpecError(
                 f"batch_size: {self.batch_size} rows are shared by the {len(self.strategy.devices)} devices of strategy "
                 f"'mirrored', and each needs one; allowed: {len(self.strategy.devices)} or more"

@@ -15,7 +15,7 @@ import os
 import tensorflow as tf
 
 from features.errors import ConfigError
-from models.config import JOBS, Mirrored, MultiWorkerMirrored, ParameterServer, StrategyConfig
+from models.config import JOBS, MirroredStrategy, MultiWorkerMirroredStrategy, ParameterServerStrategy, StrategyConfig
 from models.ranker import Ranker
 
 
@@ -28,12 +28,12 @@ def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
     Raises:
         ConfigError: if a cluster is needed and TF_CONFIG describes none.
     """
-    if isinstance(config, Mirrored):
+    if isinstance(config, MirroredStrategy):
         return tf.distribute.MirroredStrategy(list(config.devices) or None)
-    if isinstance(config, MultiWorkerMirrored):
+    if isinstance(config, MultiWorkerMirroredStrategy):
         _check_cluster(config.kind)
         return tf.distribute.MultiWorkerMirroredStrategy()
-    if isinstance(config, ParameterServer):
+    if isinstance(config, ParameterServerStrategy):
         return _parameter_servers(_check_cluster(config.kind))
     return tf.distribute.get_strategy()
 

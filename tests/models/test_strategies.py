@@ -26,7 +26,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from features.errors import ConfigError
-from models.config import MultiWorkerMirrored, ParameterServer, StrategyConfig, TrainConfig
+from models.config import MultiWorkerMirroredStrategy, ParameterServerStrategy, StrategyConfig, TrainConfig
 from models.lookups import Lookups
 from models.ranker import build_ranker
 from models.training import build_strategy
@@ -87,8 +87,16 @@ def test_weighed_by_their_shares_the_losses_of_parts_sum_to_that_of_the_batch() 
 @pytest.mark.parametrize(
     ("config", "cluster", "message"),
     [
-        (MultiWorkerMirrored(), {}, r"'multi_worker_mirrored' needs .* types worker .* TF_CONFIG.* found none in None"),
-        (ParameterServer(), {"worker": ["a:1"], "ps": ["b:1"]}, r"types chief, ps, worker .* found ps, worker in "),
+        (
+            MultiWorkerMirroredStrategy(),
+            {},
+            r"'multi_worker_mirrored' needs .* types worker .* TF_CONFIG.* found none in None",
+        ),
+        (
+            ParameterServerStrategy(),
+            {"worker": ["a:1"], "ps": ["b:1"]},
+            r"types chief, ps, worker .* found ps, worker in ",
+        ),
     ],
 )
 def test_a_cluster_that_is_not_there_is_refused(
