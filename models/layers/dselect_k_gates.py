@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import DselectKGate
+from models.layers.configured import Configured
 from models.layers.gate_logits import gate_logits
 
 SMALL = 1e-6
@@ -16,7 +17,7 @@ LEAST_REACHED = 1e-3
 """Of a selector's weight on the experts there are, where it divides."""
 
 
-class DselectKGates(tf.keras.layers.Layer):
+class DselectKGates(Configured):
     """`gates` sparse gates over the same number of experts, computed together; all of each is differentiable.
 
     Experts are numbered in binary, by ``m = ceil(log2(experts))`` digits. A selector of one expert has a logit z_j for each
@@ -56,6 +57,8 @@ class DselectKGates(tf.keras.layers.Layer):
     Paper: Hazimeh et al., DSelect-k: Differentiable Selection in the Mixture of Experts with Applications to Multi-Task
     Learning, NeurIPS 2021.
     """
+
+    ARGUMENTS = {"gates": int, "experts": int, "config": DselectKGate}
 
     def __init__(self, gates: int, experts: int, config: DselectKGate, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -101,16 +104,6 @@ class DselectKGates(tf.keras.layers.Layer):
         weights = tf.squeeze(tf.matmul(shares[..., None, :], selectors), -2)
         every_row = (tf.shape(inputs)[0], self.gates, self.experts)
         return tf.cast(tf.broadcast_to(weights, every_row), self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, JSON values only."""
-        config = self.config.model_dump(mode="json")
-        return {**super().get_config(), "gates": self.gates, "experts": self.experts, "config": config}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> DselectKGates:
-        """The layer that `get_config` describes."""
-        return cls(**{**config, "config": DselectKGate.model_validate(config["config"])})
 
     def _logits(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """(batch or 1, gates, columns of the kernel), in full precision."""
