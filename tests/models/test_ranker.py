@@ -156,8 +156,10 @@ def test_inputs_side_by_side_in_the_layouts_order():
     for row in range(3):
         kept = [i for i in batch["history"].numpy()[row] if i > 0]
         np.testing.assert_allclose(embedded[row, 10:16], items[kept].mean(axis=0), rtol=1e-5)
-    numbers = np.stack([batch["age"], batch["popularity"], batch["age_missing"]], axis=1)
-    np.testing.assert_allclose(embedded[:, 16:], numbers)
+    standardised = 12**0.5 * (batch["popularity"].numpy() - 0.5)  # from 0 to 1 in the layout
+    np.testing.assert_allclose(embedded[:, 16], batch["age"])
+    np.testing.assert_allclose(embedded[:, 17], standardised, rtol=1e-5)
+    np.testing.assert_allclose(embedded[:, 18], batch["age_missing"])
 
 
 @pytest.mark.parametrize(("numbers", "width"), [("identity", 2), ("piecewise_linear", 32), ("periodic", 2 * 17)])

@@ -43,13 +43,20 @@ CGC = {"tasks": 2, "config": CgcTrunk(task_experts=2, shared_experts=3, units=(7
         (Dropout, {"rate": 0.5}, FLAT, (6, 5)),
         (EmbeddingTable, {"rows": 9, "dim": 4}, INDICES, (6, 4)),
         (EmbeddingTable, {"rows": 9, "dim": 4}, INDICES[:, 0], (6, 4)),
-        (Identity, {}, FLAT, (6, 5)),
+        (Identity, {"unit": [True, False, True, False, False]}, FLAT, (6, 5)),
         (PiecewiseLinear, {"edges": [[-1.0, 0.0, 2.0]] * 5}, FLAT, (6, 10)),
         (Periodic, {"frequencies": 2, "sigma": 0.3}, FLAT, (6, 25)),
     ],
 )
 def test_contract(layer, arguments, call, shape, tmp_path):
     check_layer(layer, arguments, call, shape, tmp_path, xla=layer is not EmbeddingTable)
+
+
+def test_numbers_spread_over_0_to_1_are_standardised():
+    evenly = (tf.range(1000.0) + 0.5) / 1000
+    numbers = Identity([False, True])(tf.stack([evenly, evenly], axis=1)).numpy()
+    np.testing.assert_array_equal(numbers[:, 0], evenly)
+    np.testing.assert_allclose([numbers[:, 1].mean(), numbers[:, 1].std()], [0, 1], atol=1e-5)
 
 
 def test_a_towers_output_layer_is_one_that_json_describes():
