@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.quality.problem import Array, Problem
 
-OWN_SETTINGS = {"batch_size": 512, "learning_rate": 0.001, "dropout": 0.2}
+OWN_SETTINGS: dict[str, Any] = {"batch_size": 512, "learning_rate": 0.001, "dropout": 0.2, "task_weights": {}}
 """Smaller and slower than feedrank's configurations, which were chosen for feedrank's models."""
 
 

@@ -42,7 +42,8 @@ def make_model(problem: Problem, name: str, seed: int) -> tf.keras.Model:
         seed=seed,
         **{layers: settings["units"]},
     )
-    model.compile(tf.keras.optimizers.Adam(settings["learning_rate"]), loss=["binary_crossentropy"] * len(tasks))
+    losses = {"loss": ["binary_crossentropy"] * len(tasks), "loss_weights": problem.loss_weights()}
+    model.compile(tf.keras.optimizers.Adam(settings["learning_rate"]), **losses)
     return model
 
 

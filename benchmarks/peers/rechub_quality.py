@@ -54,13 +54,14 @@ def run(problem: Problem, seed: int, name: str) -> Competitor:
     optimizer = torch.optim.Adam(model.parameters(), problem.settings["learning_rate"])
     inputs = {split: _tensors(problem.inputs(split)) for split in ("train", "validation", "test")}
     labels, masks = (torch.tensor(arrays(getattr(problem, what)("train"))) for what in ("labels", "masks"))
+    weights = torch.tensor(problem.loss_weights())
 
     def train_epoch() -> None:
         model.train()
         for rows in torch.tensor(draw.permutation(len(labels))).split(problem.settings["batch_size"]):
             predicted = model({name: values[rows] for name, values in inputs["train"].items()})
             losses = torch.nn.functional.binary_cross_entropy(predicted, labels[rows], reduction="none")
-            loss = ((losses * masks[rows]).sum(dim=0) / masks[rows].sum(dim=0).clamp(min=1)).sum()
+            loss = (weights * (losses * masks[rows]).sum(dim=0) / masks[rows].sum(dim=0).clamp(min=1)).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

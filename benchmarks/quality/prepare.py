@@ -78,6 +78,7 @@ def _spec(record: RunRecord, config: RunConfig) -> dict[str, Any]:
             "learning_rate": train.dense_optimizer.learning_rate,
             "epochs": train.epochs,
             "patience": train.patience,
+            "task_weights": {n: task.weight for n, task in config.dataset.tasks.items() if task.kind == "binary"},
         },
     }
 

@@ -47,7 +47,8 @@ class Problem:
         self.tasks: dict[str, bool] = spec["tasks"]
         """Binary tasks, and whether each has a mask."""
         self.settings: dict[str, Any] = spec["settings"]
-        """What all competitors share: embedding_dim, units, tower_units, dropout, batch_size, learning_rate, epochs, patience."""
+        """What all competitors share: embedding_dim, units, tower_units, dropout, batch_size, learning_rate, epochs, patience,
+        task_weights."""
 
     def inputs(self, split: str) -> dict[str, Array]:
         """{feature: values} of a split's rows, in the files' order."""
@@ -65,6 +66,10 @@ class Problem:
         table = self._read(split, [f"mask_{task}" for task in masked])
         masks = {task: table.column(f"mask_{task}").to_numpy() for task in masked}
         return {task: masks.get(task, np.ones_like(labels)) for task, labels in self.labels(split).items()}
+
+    def loss_weights(self) -> list[float]:
+        """Of each task in the loss; 1 where the settings give none."""
+        return [float(self.settings["task_weights"].get(task, 1)) for task in self.tasks]
 
     def mean_auc(self, split: str, predictions: dict[str, Array]) -> float:
         """What selects an epoch, ours or a peer's."""
