@@ -20,6 +20,8 @@ class Table(Frozen):
     rows: int = pydantic.Field(ge=1)
     dim: int | None = None
     """Width; None takes the model's ``embedding_dim``."""
+    boundaries: tuple[float, ...] | None = None
+    """Of a bucketized number whose boundaries are given; quantiles move from day to day and mean the same."""
 
 
 class Input(Frozen):
@@ -41,8 +43,8 @@ class Input(Frozen):
     """Whether the order of ``indices`` means something: a sequence, and no bag."""
     keep: Literal["first", "last"] = "last"
     """Of an ordered list: which end is whole where a list was too long. There lists of different lengths are aligned."""
-    scale: Literal["standard", "unit", "raw", "flag"] = "standard"
-    """Of a number: about mean 0 and deviation 1, spread over [0, 1], as in the log, or 0/1."""
+    scale: Literal["standard", "log_standard", "unit", "raw", "flag"] = "standard"
+    """Of a number: about mean 0 and deviation 1, its logarithm so, spread over [0, 1], as in the log, or 0/1."""
 
 
 class Layout(Frozen):

@@ -225,7 +225,12 @@ def _treat(treatment: _Treatment, numbers: tf.Tensor) -> tf.Tensor:
     return quantile_buckets(numbers, treatment.buckets)
 
 
-_SCALES: Mapping[str, Literal["unit", "raw"]] = {"quantile": "unit", "none": "raw"}
+_SCALES: Mapping[str, Literal["standard", "log_standard", "unit", "raw"]] = {
+    "zscore": "standard",
+    "log_zscore": "log_standard",
+    "quantile": "unit",
+    "none": "raw",
+}
 
 
 # -- layout ---------------------------------------------------------------------------------------------------
@@ -244,7 +249,7 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         inputs += _inputs(dataset, name)
         if isinstance(feature, Bucketized):
             buckets = feature.buckets if feature.boundaries is None else len(feature.boundaries) + 1
-            tables.append(Table(name=name, rows=1 + buckets, dim=feature.dim))
+            tables.append(Table(name=name, rows=1 + buckets, dim=feature.dim, boundaries=feature.boundaries))
         elif not isinstance(feature, Numeric) and dataset.vocabulary_owner(name) == name:
             rows = 1 + transform_output.vocabulary_size_by_name(name) + feature.vocabulary.oov_buckets
             tables.append(Table(name=name, rows=rows, dim=feature.dim))
@@ -255,7 +260,7 @@ def _inputs(dataset: Dataset, name: str) -> list[Input]:
     feature = dataset.features[name]
     table = dataset.vocabulary_owner(name)
     if isinstance(feature, Numeric):
-        number = Input(name=name, kind="number", scale=_SCALES.get(feature.scaling, "standard"))
+        number = Input(name=name, kind="number", scale=_SCALES[feature.scaling])
         flag = Input(name=missing_input(name), kind="number", scale="flag")
         return [number, flag] if feature.missing_indicator else [number]
     if isinstance(feature, Bag | Sequence):

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from features.errors import ModelError
 from features.frozen import Frozen
-from features.layout import Layout
+from features.layout import Layout, Table
 from features.spec import Task
 from models.config import (
     CgcTrunk,
@@ -207,9 +207,16 @@ def _no_table(
     why = _unlike(ranker.lookups.tables[name].table, earlier, rows=was is None or now is None)
     if why is None and (was is None) != (now is None):
         why = "its rows were buckets" if was is None else "its rows were tokens"
+    if why is None:
+        ends = [_boundaries(layout.table(name)) for layout in (ranker.layout, earlier.layout)]
+        why = f"its buckets' boundaries are {ends[0]}, were {ends[1]}" if ends[0] != ends[1] else None
     if why is None and ranker.lookups.groups is not None:  # a row holds a vector a task
         why = _other_tasks(ranker, earlier)
     return why
+
+
+def _boundaries(table: Table) -> str:
+    return "quantiles" if table.boundaries is None else ", ".join(f"{boundary:g}" for boundary in table.boundaries)
 
 
 def _unlike(variable: tf.Variable, earlier: Earlier, rows: bool = True) -> str | None:

@@ -331,6 +331,10 @@ def test_table_sizes(toy: Toy) -> None:
     # An empty vocabulary holds one token of TFT's own, so that its file is not empty.
     assert rows == sizes | {"price_bucket": 6, "when_bucket": 4, "nothing_bucket": 5, "never": 3, "nobody": 10}
     assert toy.layout.table("seen_first").dim == 5
+    boundaries = {table.name: table.boundaries for table in toy.layout.tables if table.boundaries is not None}
+    assert boundaries == {"when_bucket": (1.65e12 + 4e8, 1.65e12 + 6e8)}
+    scales = {i.name: i.scale for i in toy.layout.inputs if i.name.startswith("price_") and i.kind == "number"}
+    assert scales == {"price_missing": "flag", "price_log": "log_standard", "price_rank": "unit", "price_raw": "raw"}
     assert next(i for i in toy.layout.inputs if i.name == "seen").table == "user"
     assert Layout.model_validate_json(toy.layout.model_dump_json()) == toy.layout
 

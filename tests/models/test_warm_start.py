@@ -161,6 +161,28 @@ def test_other_tasks_leave_the_dense_part_fresh(earlier: Earlier) -> None:
     assert reasons(take_over(ranker_of(NEW, 2, tasks=other), NEW, earlier)) == {"the tasks differ: like"}
 
 
+def test_numbers_scaled_otherwise_and_buckets_of_other_boundaries_are_fresh() -> None:
+    def of(scale: str, boundaries: tuple[float, ...] | None, seed: int) -> Ranker:
+        tf.keras.utils.set_random_seed(seed)
+        was = layout(OLD)
+        inputs = tuple(i.model_copy(update={"scale": scale}) if i.name == "age" else i for i in was.inputs)
+        hour = was.table("hour").model_copy(update={"boundaries": boundaries})
+        made = Layout(inputs=inputs, tables=(*was.tables[:-1], hour))
+        return build_ranker(made, TASKS, model_config("mmoe"), RATES)
+
+    old = earlier_of(of("standard", (1.0, 2.0, 3.0), seed=1), OLD)
+    tokens = {name: OLD[name] for name in OLD}
+    assert take_over(of("standard", (1.0, 2.0, 3.0), seed=2), tokens, old).fresh == {}
+    moved = take_over(of("standard", (10.0, 200.0, 3000.0), seed=2), tokens, old)
+    assert moved.fresh == {"ranker/lookups/table_hour/table": "its buckets' boundaries are 10, 200, 3000, were 1, 2, 3"}
+    quantiles = take_over(of("standard", None, seed=2), tokens, old)
+    assert quantiles.fresh == {"ranker/lookups/table_hour/table": "its buckets' boundaries are quantiles, were 1, 2, 3"}
+    new = of("log_standard", (1.0, 2.0, 3.0), seed=2)
+    assert {take_over(new, tokens, old).fresh[v.name.removesuffix(":0")] for v in new.dense_variables} == {
+        "the inputs differ: age"
+    }
+
+
 def test_tables_of_other_widths_and_buckets_are_fresh(earlier: Earlier) -> None:
     found = take_over(ranker_of(NEW, 2, hours=7), NEW, earlier)
     assert found.fresh == {"ranker/lookups/table_hour/table": "its shape is (7, 4), was (5, 4)"}
