@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,15 @@ class MirroredStrategy(Frozen):
     kind: Literal["mirrored"] = "mirrored"
     devices: tuple[str, ...] = ()
     """As TensorFlow names them (``GPU:0``); empty: all GPUs, or the CPU where there is none."""
+
+    @pydantic.field_validator("devices")
+    @classmethod
+    def _check_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        if strange := [device for device in devices if not re.fullmatch(r"(CPU|GPU):\d+", device)]:
+            raise SpecError(f"device '{strange[0]}' of mirrored; allowed: such as GPU:0, GPU:1")
+        if len(set(devices)) < len(devices):
+            raise SpecError(f"devices of mirrored must differ; got {', '.join(devices)}")
+        return devices
 
 
 class MultiWorkerMirroredStrategy(Frozen):

@@ -4,7 +4,7 @@ from models.training.checkpoint import fingerprint
 from models.training.curves import Curves
 from models.training.loop import TrainingData, TrainResult, fit
 from models.training.step import compiled
-from models.training.strategies import build_strategy, for_serving
+from models.training.strategies import build_strategy, check_devices, for_serving
 from models.training.validation import predict_all
 from models.training.warm_start import Earlier, WarmStart, take_over
 
@@ -15,6 +15,7 @@ __all__ = [
     "TrainingData",
     "WarmStart",
     "build_strategy",
+    "check_devices",
     "compiled",
     "fingerprint",
     "fit",

@@ -26,9 +26,10 @@ def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
     process a server of ``parameter_server`` (a worker or ps), it serves and does not return.
 
     Raises:
-        ConfigError: if a cluster is needed and TF_CONFIG describes none.
+        ConfigError: if a cluster is needed and TF_CONFIG describes none, or a device is named that is not there.
     """
     if isinstance(config, MirroredStrategy):
+        check_devices(config)
         return tf.distribute.MirroredStrategy(list(config.devices) or None)
     if isinstance(config, MultiWorkerMirroredStrategy):
         _check_cluster(config.kind)
@@ -36,6 +37,21 @@ def build_strategy(config: StrategyConfig) -> tf.distribute.Strategy:
     if isinstance(config, ParameterServerStrategy):
         return _parameter_servers(_check_cluster(config.kind))
     return tf.distribute.get_strategy()
+
+
+def check_devices(config: StrategyConfig) -> None:
+    """Refuses devices that this process does not see: TensorFlow would put two copies on one CPU, where they wait for each other.
+
+    Raises:
+        ConfigError: if a device of ``mirrored`` is none of those that there are.
+    """
+    if not isinstance(config, MirroredStrategy) or not config.devices:
+        return
+    found = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    if absent := [device for device in config.devices if device not in found]:
+        raise ConfigError(
+            f"train.strategy: mirrored over {', '.join(config.devices)}, but there is no {', '.join(absent)}; allowed: {', '.join(found)}"
+        )
 
 
 def _check_cluster(kind: str) -> tf.distribute.cluster_resolver.ClusterResolver:

@@ -23,6 +23,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from features import progress
 from features.errors import FeedrankError
+from models.training import check_devices
 from pipeline import failures, graph
 from pipeline.components.report import refresh
 from pipeline.config import RunConfig, dump
@@ -148,6 +149,7 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
 
     compiled = None
     try:
+        check_devices(config.train.strategy)  # before an hour of other stages
         compiled = compile_local(config, folder.run_id)
         _launch_all(compiled, counter, listener, stages)
     except BaseException as error:

@@ -29,7 +29,7 @@ from features.errors import ConfigError
 from models.config import MultiWorkerMirroredStrategy, ParameterServerStrategy, StrategyConfig, TrainConfig
 from models.lookups import Lookups
 from models.ranker import build_ranker
-from models.training import build_strategy
+from models.training import build_strategy, check_devices
 from models.training.replicas import Replicas, part_of
 from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
 from tests.models.transformed import write_split
@@ -108,6 +108,26 @@ def test_a_cluster_that_is_not_there_is_refused(
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     with pytest.raises(ConfigError, match=message):
         build_strategy(config)
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    strategy = TrainConfig.model_validate({"strategy": {"kind": "mirrored", "devices": ["CPU:0", "GPU:7"]}}).strategy
+    for refused in (check_devices, build_strategy):
+        with pytest.raises(ConfigError, match=r"mirrored over CPU:0, GPU:7, but there is no GPU:7; allowed: CPU:0"):
+            refused(strategy)
+    check_devices(TrainConfig.model_validate({"strategy": {"kind": "mirrored", "devices": ["CPU:0"]}}).strategy)
+
+
+@pytest.mark.parametrize(
+    ("devices", "said"),
+    [
+        (["banana"], "device 'banana' of mirrored; allowed: such as GPU:0"),
+        (["GPU:0", "GPU:0"], "must differ; got GPU:0, GPU:0"),
+    ],
+)
+def test_devices_that_cannot_be_are_refused_by_the_configuration(devices: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainConfig.model_validate({"strategy": {"kind": "mirrored", "devices": devices}})
 
 
 def test_without_a_strategy_there_is_none() -> None:
