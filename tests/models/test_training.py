@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import math
@@ -336,6 +337,27 @@ def test_a_loss_that_is_no_number_names_step_and_task(tmp_path: pathlib.Path) ->
     with pytest.raises(ModelError, match=r"epoch 1, step 3: the loss of buy is not a finite number"):
         fit(small_ranker(), data, config, tmp_path / "checkpoints", tmp_path / "log")
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_each_epoch_has_an_order_of_its_own(
+    data: TrainingData, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, epochs = TransformedRows.batches, []
+
+    def noted(self: TransformedRows, *args: Any) -> Iterator[pa.RecordBatch]:
+        rows: list[dict[str, Any]] = []
+        if len(args) > 1:  # of training, which names an order
+            epochs.append(rows)
+        for batch in original(self, *args):
+            rows += batch.to_pylist()
+            yield batch
+
+    monkeypatch.setattr(TransformedRows, "batches", noted)
+    fit(small_ranker(), data, TRAIN, tmp_path / "checkpoints", tmp_path / "log")
+    assert len(epochs) == TRAIN.epochs > 1
+    for one, other in itertools.pairwise(epochs):
+        assert one != other
+        assert sorted(map(str, one)) == sorted(map(str, other))
 
 
 def test_a_reader_that_fails_in_the_middle_fails_the_training(

@@ -21,7 +21,7 @@ import tensorflow as tf
 from features.layout import Layout
 from models.config import PRESETS, TrainConfig
 from models.ranker import Ranker, build_ranker
-from models.training.step import TrainStep
+from models.training.step import TrainStep, use_xla
 from tests.models.rankers import LAYOUT, RATES, TASKS, batch_of, model_config
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -101,6 +101,17 @@ def test_what_xla_cannot_compile_fails_loudly() -> None:
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="AsString"):
         tf.function(with_a_string, jit_compile=True)(tf.constant(1.0))
+
+
+@pytest.mark.parametrize(
+    ("xla", "there", "used"),
+    [("auto", [], False), ("auto", ["GPU"], True), ("auto", ["TPU"], True), ("on", [], True), ("off", ["GPU"], False)],
+)
+def test_auto_compiles_where_there_is_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch, xla: str, there: list[str], used: bool
+) -> None:
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind] if kind in there else [])
+    assert use_xla(TrainConfig.model_validate({"xla": xla})) is used
 
 
 @pytest.mark.parametrize("xla", ["on", "off"])
