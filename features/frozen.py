@@ -11,6 +11,8 @@ import pydantic
 import pydantic_core
 from pydantic import json_schema
 
+from features.docstrings import attribute_docstrings
+
 
 class SpecError(ValueError):
     """A spec that contradicts itself. The message says what it got and what is allowed."""
@@ -51,8 +53,9 @@ class Frozen(pydantic.BaseModel):
     def __get_pydantic_json_schema__(
         cls, core_schema: pydantic_core.CoreSchema, handler: pydantic.GetJsonSchemaHandler
     ) -> json_schema.JsonSchemaValue:
-        """The JSON Schema, in which the bare value is allowed too."""
+        """The JSON Schema: each key with its docstring, and the bare value allowed too."""
         schema = handler(core_schema)
+        _describe(cls, handler.resolve_ref_schema(schema)["properties"])
         if cls.SHORTHAND is None or handler.mode != "validation":
             return schema
         whole = handler.resolve_ref_schema(schema)
@@ -60,6 +63,14 @@ class Frozen(pydantic.BaseModel):
         whole.clear()
         whole.update({"title": mapping["title"], "anyOf": [dict(mapping["properties"][cls.SHORTHAND]), mapping]})
         return schema
+
+
+def _describe(cls: type[Frozen], properties: dict[str, json_schema.JsonSchemaValue]) -> None:
+    """Not by pydantic's `use_attribute_docstrings`: that reads all sources as the classes are made, half a second a start."""
+    texts = attribute_docstrings(cls)
+    for name, field in cls.model_fields.items():
+        if name in texts:
+            properties[field.alias or name]["description"] = texts[name]
 
 
 class BareKind:

@@ -50,6 +50,7 @@ class Tokens(Embedded):
     """A feature whose values are tokens of a vocabulary."""
 
     vocabulary: Vocabulary = Vocabulary()
+    """Which tokens get rows of their own."""
     vocabulary_of: str | None = None
     """Another feature whose vocabulary and embedding table this one shares."""
 
@@ -70,6 +71,7 @@ class Id(Tokens):
 
     kind: Literal["id"] = "id"
     vocabulary: IdVocabulary = IdVocabulary()
+    """Which tokens get rows of their own."""
     frequency_rank: bool = False
     """Adds a second input that says how frequent the token is: ``1 - log(r) / log(1 + V)`` for the r-th most frequent of the
     vocabulary's V tokens (1 for the first), 0 for rarer and unknown ones and where the value is missing. An embedding learns
@@ -86,6 +88,7 @@ class Categorical(Tokens):
 
     kind: Literal["categorical"] = "categorical"
     values: tuple[str, ...] | tuple[int, ...] | None = None
+    """All that may occur; null: any."""
 
 
 class Bag(Tokens):
@@ -93,7 +96,9 @@ class Bag(Tokens):
 
     kind: Literal["bag"] = "bag"
     max_length: int = pydantic.Field(default=8, ge=1)
+    """Tokens of a row that count: the first ones."""
     pooling: Literal["mean", "sum", "sqrtn"] = "mean"
+    """How the tokens' vectors become one; ``sqrtn``: their sum over the root of their number."""
 
 
 class Sequence(Tokens):
@@ -101,7 +106,9 @@ class Sequence(Tokens):
 
     kind: Literal["sequence"] = "sequence"
     max_length: int = pydantic.Field(default=50, ge=1)
+    """Tokens of a row that count."""
     keep: Literal["first", "last"] = "last"
+    """Which end of a longer list stays."""
     pooling: Literal["mean", "sum", "sqrtn", "din_attention"] = "mean"
     """``din_attention``: a sum in which each token weighs as much as it says about the candidate (Zhou et al., Deep
     Interest Network, KDD 2018)."""
@@ -150,6 +157,7 @@ class Bucketized(Embedded):
     buckets: int = pydantic.Field(default=16, ge=2)
     """Quantile buckets of the training split, unless `boundaries` are given."""
     boundaries: tuple[float, ...] | None = None
+    """Where buckets meet, increasing; null: at quantiles."""
 
     @pydantic.model_validator(mode="after")
     def _check_boundaries(self) -> Bucketized:

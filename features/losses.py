@@ -53,6 +53,7 @@ class HuberLoss(_Transformed):
 
     kind: Literal["huber"] = "huber"
     delta: float = pydantic.Field(default=1.0, gt=0)
+    """Error from which on the loss grows no faster than evenly."""
 
 
 class WeightedLogistic(Frozen):

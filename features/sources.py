@@ -25,6 +25,7 @@ class Column(Frozen):
     SHORTHAND: ClassVar[str | None] = "type"
 
     type: ColumnType
+    """Of a value, or of a list of values."""
     required: bool = False
     """A row in which this column is missing is quarantined."""
     outcome: bool = False
@@ -32,6 +33,7 @@ class Column(Frozen):
     separator: str = ","
     """Between the elements of a list that is written as text."""
     minimum: float | None = None
+    """A value below it quarantines its row; null: any may be."""
     maximum: float | None = None
     """A value outside [minimum, maximum] quarantines its row."""
 
@@ -67,11 +69,15 @@ class Source(Frozen):
     header: bool = True
     """CSV: the first line of each file names the columns. Without it, `columns` gives names and order."""
     delimiter: str = ","
+    """CSV: between the values of a row."""
     quote: str = '"'
+    """CSV: around a value that holds a delimiter."""
     null_values: tuple[str, ...] = ("",)
+    """CSV: texts that mean a value is missing."""
     strip_spaces: bool = False
     """CSV: blanks around a value do not belong to it."""
     newlines_in_values: bool = False
+    """CSV: a quoted value may go over several lines."""
     max_field_bytes: int = 1_000_000
     """CSV: a row with a longer field is quarantined."""
 
@@ -108,6 +114,7 @@ class SideTable(JoinedTable):
     """A table joined to the log by key: each row of the log finds at most one row of the table."""
 
     source: Source
+    """The table's files."""
     columns: Columns
     """All columns that are read, the key among them."""
 
@@ -120,8 +127,11 @@ class DerivedTable(JoinedTable):
     """
 
     function: str
+    """``package.module:function``, from ``{table name: pyarrow.Table}`` to a ``pyarrow.Table``."""
     inputs: tuple[str, ...]
+    """The side tables that it reads."""
     columns: Columns
+    """All columns that it gives, the key among them."""
 
 
 def _kind_of_table(table: Any) -> str:
@@ -144,8 +154,11 @@ class Derived(Frozen):
     """
 
     function: str
+    """``package.module:function``, from a ``pyarrow.RecordBatch`` to ``{output name: pyarrow.Array}``."""
     inputs: tuple[str, ...]
+    """The columns that it reads."""
     outputs: Columns
+    """The columns that it gives."""
 
 
 class TimeColumn(Frozen):
@@ -154,6 +167,7 @@ class TimeColumn(Frozen):
     SHORTHAND: ClassVar[str | None] = "column"
 
     column: str
+    """The column that holds it."""
     unit: Literal["s", "ms", "us", "yyyymmdd", "iso8601"] = "ms"
     """``s``/``ms``/``us`` since 1970-01-01 UTC, an integer like 20220425, or ISO 8601 text. Parquet: a
     timestamp is read by ``s``, ``ms``, ``us`` and ``iso8601``, a date by ``yyyymmdd`` and ``iso8601``."""

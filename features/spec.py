@@ -92,14 +92,19 @@ class Dataset(Frozen):
     """
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    """Of the log; by default it lies in ``data/<name>``."""
     description: str = ""
+    """What the log is, for ``feedrank datasets``."""
     source: Source
+    """The log's files."""
     columns: Columns
     """The log's own columns. Those not named here are not read (CSV without header: all, in order)."""
     time: TimeColumn | None = None
+    """When the impression happened; a split by time needs it."""
     group: str | None = None
     """The user: GAUC averages over its values."""
     item: str | None = None
+    """The item: scores are written, and best items listed, by it."""
     position: str | None = None
     """Where in the feed the item was shown, counted from 0 or 1; known after ranking, so never an ordinary feature. A
     `position_tower` reads it in training. Those below 0 count as missing."""
@@ -108,8 +113,11 @@ class Dataset(Frozen):
     derived: tuple[Derived, ...] = ()
     """Computed in this order, after all joins."""
     features: dict[str, Feature]
+    """What the model reads, by name; each reads the column of its name unless it says another."""
     tasks: dict[str, Task]
+    """What is predicted, by name."""
     split: AnySplit
+    """Which rows are trained on, chosen by and tested on."""
 
     # -- what the rest of the house asks ---------------------------------------------------------------------
 

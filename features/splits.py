@@ -28,19 +28,28 @@ class TimeSplit(Frozen):
     """Parts of the log by day."""
 
     by: Literal["time"] = "time"
+    """Says which split it is."""
     train: Days
+    """Days that weights are learned from."""
     validation: Days
+    """Days by which the best epoch is chosen."""
     test: Days
+    """Days on which the model is evaluated."""
 
 
 class RandomSplit(Frozen):
     """Parts of the log by a hash of each row's file and number: for data without time."""
 
     by: Literal["random"] = "random"
+    """Says which split it is."""
     train: float = pydantic.Field(default=0.8, gt=0, lt=1)
+    """Share of rows that weights are learned from."""
     validation: float = pydantic.Field(default=0.1, gt=0, lt=1)
+    """Share of rows by which the best epoch is chosen."""
     test: float = pydantic.Field(default=0.1, gt=0, lt=1)
+    """Share of rows on which the model is evaluated."""
     seed: int = 0
+    """Another one cuts elsewhere."""
 
 
 def _by_time_unless_said(value: Any) -> Any:

@@ -49,6 +49,7 @@ class Budget(Frozen):
     max_share: Share = 0.01
     """Of all rows read."""
     max_rows: pydantic.NonNegativeInt | None = None
+    """Rows, whatever their share; null: any number."""
     max_damaged_files: pydantic.NonNegativeInt = 0
     """Truncated, corrupt or unreadable ones: a share of rows says nothing about them, for their lost rows are uncounted."""
 
@@ -59,6 +60,7 @@ class DataConfig(Frozen):
     path: str = ""
     """Folder that the dataset's files are relative to; by default ``data/<dataset>``."""
     budget: Budget = Budget()
+    """What may be lost on the way before the run stops."""
     synthesize: SynthesisConfig | None = None
     """Makes a synthetic log at `path` before the run, unless the same one is there already."""
 
@@ -82,7 +84,9 @@ class Bound(Frozen):
     """A metric's allowed range."""
 
     minimum: float | None = None
+    """Lowest value allowed; null: any."""
     maximum: float | None = None
+    """Highest value allowed; null: any."""
 
     @pydantic.model_validator(mode="after")
     def _check_range(self) -> Bound:
@@ -128,6 +132,7 @@ class CheckServingConfig(Frozen):
     """How the export is compared with the trainer."""
 
     rows: int = pydantic.Field(default=256, ge=1, le=WITNESS_ROWS)
+    """Validation rows that the export and the trainer both score."""
     tolerance: float = pydantic.Field(default=1e-5, gt=0)
     """Largest difference of a prediction; of values beyond 1, as a share of the trainer's."""
 
@@ -165,7 +170,8 @@ def _from_catalog(value: Any) -> Any:
 
 
 _NAME = {"enum": list(catalog.names())}
-_EXTENSION = {"type": "object", "required": ["extends"], "properties": {"extends": _NAME}}
+_EXTENDED = {**_NAME, "description": "A dataset of the catalog's, over which the keys beside this one are laid."}
+_EXTENSION = {"type": "object", "required": ["extends"], "properties": {"extends": _EXTENDED}}
 
 AnyDataset = Annotated[
     Dataset,
@@ -189,15 +195,25 @@ class RunConfig(Frozen):
     name: str = pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
     """Of the pipeline: runs of one name share their history, cache and pushed models."""
     output: str = "runs"
+    """Folder of all pipelines; this one's is ``<output>/<name>``."""
     dataset: AnyDataset
+    """The log to learn from: a name of the catalog's (``feedrank datasets``), one with changes (``extends``), or a whole one."""
     data: DataConfig = pydantic.Field(default=DataConfig(), validate_default=True)
+    """Where the log is, and how much of it may be bad."""
     validate_: ValidateConfig = pydantic.Field(default=ValidateConfig(), alias="validate")
+    """When data is too strange to train on."""
     model: ModelConfig = ModelConfig()
+    """The network: a preset (``feedrank models``), or its parts."""
     train: TrainConfig = TrainConfig()
+    """How the network is trained."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """When a model is good enough to be pushed."""
     check_serving: CheckServingConfig = CheckServingConfig()
+    """How closely the export must answer as the trainer did."""
     push: PushConfig = PushConfig()
+    """Where blessed models go."""
     beam: BeamConfig = BeamConfig()
+    """Who runs the Beam pipelines."""
 
     @property
     def directory(self) -> Path:

@@ -28,11 +28,15 @@ class SynthesisConfig(Frozen):
     rows: int = pydantic.Field(default=300_000, ge=100)
     """Impressions, spread evenly over the days."""
     users: int = pydantic.Field(default=5_000, ge=10)
+    """Users that the log may show."""
     items: int = pydantic.Field(default=2_000, ge=20)
+    """Items that the log may show."""
     days: int = pydantic.Field(default=7, ge=3)
     """The last day is the test part, the one before it the validation part (`features.catalog.synthetic`)."""
     start: datetime.date = datetime.date(2026, 1, 5)
+    """The log's first day."""
     seed: int = pydantic.Field(default=0, ge=0)
+    """Of all that is drawn."""
     positions: int = pydantic.Field(default=10, ge=1, le=100)
     """Items shown in one request, at positions 1..positions."""
     position_decay: float = pydantic.Field(default=0.25, ge=0)

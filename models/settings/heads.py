@@ -20,6 +20,7 @@ class IndependentHead(Frozen):
     tower_units: tuple[pydantic.PositiveInt, ...] = (64,)
     """Hidden layers of each tower; may be empty."""
     dropout: Rate = 0.0
+    """Share of each hidden layer's outputs dropped in training."""
 
 
 class DlenHead(Frozen):
@@ -27,6 +28,7 @@ class DlenHead(Frozen):
 
     kind: Literal["dlen"] = "dlen"
     tower_units: tuple[pydantic.PositiveInt, ...] = (64,)
+    """Hidden layers of each tower; may be empty."""
     state_units: Units = PAPER_UNITS
     """Layers of the hidden-state network that gives P(UP)."""
     ratio: float = pydantic.Field(default=0.3, gt=0, lt=1)
@@ -36,6 +38,7 @@ class DlenHead(Frozen):
     prior: float | None = pydantic.Field(default=None, gt=0, lt=1)
     """P(UP) before training; by default the chance of any interaction if tasks were independent."""
     dropout: Rate = 0.0
+    """Share of each hidden layer's outputs dropped in training."""
 
 
 def dlen_problem(head: DlenHead, tasks: Mapping[str, Task]) -> str | None:
@@ -57,6 +60,7 @@ class ChainHead(Frozen):
     tower_units: tuple[pydantic.PositiveInt, ...] = (64,)
     """Hidden layers of each tower; may be empty."""
     dropout: Rate = 0.0
+    """Share of each hidden layer's outputs dropped in training."""
 
 
 class EsmmHead(ChainHead):

@@ -36,6 +36,7 @@ class DcnV2Interactions(Frozen):
 
     kind: Literal["dcn_v2"] = "dcn_v2"
     layers: int = pydantic.Field(default=2, ge=1)
+    """Cross layers: n of them make interactions of up to n + 1 features."""
     rank: int | None = pydantic.Field(default=None, ge=1)
     """Of each layer's low-rank kernel; null: full rank."""
 

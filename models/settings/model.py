@@ -114,12 +114,19 @@ class ModelConfig(Frozen):
     input_dropout: Rate = 0.0
     """Share of the trunk's inputs dropped in training."""
     numbers: NumbersConfig = IdentityNumbers()
+    """How numbers are encoded."""
     interactions: InteractionsConfig = NoInteractions()
+    """What is computed between features before the trunk."""
     embeddings: EmbeddingsConfig = SharedEmbeddings()
+    """Which tasks share which embedding tables."""
     trunk: TrunkConfig = MmoeTrunk()
+    """The network from one representation of a row to one for each task."""
     gate: GateConfig = SoftmaxGate()
+    """How experts are weighed, of a trunk that has gates."""
     head: HeadConfig = IndependentHead()
+    """What is predicted from the tasks' representations."""
     beside: BesideConfig = NoBeside()
+    """What stands beside trunk and head."""
 
     def chosen(self) -> dict[str, Any]:
         """The parts that a preset chooses, with all their settings: as JSON."""

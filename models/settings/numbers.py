@@ -24,6 +24,7 @@ class PiecewiseLinearNumbers(Frozen):
 
     kind: Literal["piecewise_linear"] = "piecewise_linear"
     bins: int = pydantic.Field(default=16, ge=2)
+    """Inputs that each number becomes."""
 
 
 class PeriodicNumbers(Frozen):
@@ -31,6 +32,7 @@ class PeriodicNumbers(Frozen):
 
     kind: Literal["periodic"] = "periodic"
     frequencies: int = pydantic.Field(default=8, ge=1)
+    """Trained multiples of each number, each with a sine and a cosine."""
     sigma: float = pydantic.Field(default=0.3, gt=0)
     """Standard deviation of the initial frequencies, in cycles per unit."""
 

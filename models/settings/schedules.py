@@ -13,7 +13,9 @@ class Duration(Frozen):
     """A length of training, in steps or in epochs: ``{steps: 500}``, ``{epochs: 0.5}``."""
 
     steps: int | None = pydantic.Field(default=None, ge=0)
+    """Batches; either this or `epochs`."""
     epochs: float | None = pydantic.Field(default=None, ge=0)
+    """Passes over the training rows, also parts of one; either this or `steps`."""
 
     @pydantic.model_validator(mode="after")
     def _check_one(self) -> Duration:
@@ -63,7 +65,9 @@ class ExponentialSchedule(_Schedule):
 
     kind: Literal["exponential"] = "exponential"
     factor: float = pydantic.Field(default=0.5, gt=0, lt=1)
+    """What is left of the rates after each `every`."""
     every: Stretch = Duration(epochs=1)
+    """How long it takes until the rates have been multiplied by `factor` once."""
     floor: Floor = 0.0
     """Share of the rates below which they never fall."""
 

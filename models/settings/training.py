@@ -14,9 +14,13 @@ from models.settings.strategies import MirroredStrategy, NoStrategy, StrategyCon
 class _Adam(Frozen):
     kind: str
     learning_rate: float = pydantic.Field(default=0.001, gt=0)
+    """Before `train.schedule` scales it."""
     beta_1: float = pydantic.Field(default=0.9, ge=0, lt=1)
+    """Share of the mean gradient that a step keeps."""
     beta_2: float = pydantic.Field(default=0.999, ge=0, lt=1)
+    """Share of the mean squared gradient that a step keeps."""
     epsilon: float = pydantic.Field(default=1e-7, gt=0)
+    """Added to the root that gradients are divided by."""
 
 
 class AdamOptimizer(_Adam):
@@ -37,8 +41,11 @@ class LazyAdamOptimizer(_Adam):
 class _Adagrad(Frozen):
     kind: str
     learning_rate: float = pydantic.Field(default=0.05, gt=0)
+    """Before `train.schedule` scales it."""
     initial_accumulator: float = pydantic.Field(default=0.1, ge=0)
+    """Sum of squared gradients to begin with: the larger, the shorter the first steps."""
     epsilon: float = pydantic.Field(default=1e-7, gt=0)
+    """Added to the root that gradients are divided by."""
 
 
 class AdagradOptimizer(_Adagrad):
@@ -64,14 +71,18 @@ class TrainConfig(Frozen):
     """How a ranker is trained."""
 
     batch_size: int = pydantic.Field(default=2048, ge=1)
+    """Rows of a step."""
     epochs: int = pydantic.Field(default=10, ge=1)
     """At most; early stopping may end sooner."""
     patience: int = pydantic.Field(default=2, ge=0)
     """Epochs in a row without a better validation mean AUC after which training stops, as Keras counts: 0 and 1 both stop
     at the first. The best epoch's weights are kept. In the mean a task weighs as much as its positives make its AUC sure."""
     seed: int = pydantic.Field(default=1, ge=0, lt=2**32)
+    """Of first weights, dropout and the order of rows."""
     dense_optimizer: DenseOptimizer = AdamOptimizer()
+    """Of all variables but embedding tables."""
     embedding_optimizer: EmbeddingOptimizer = AdagradOptimizer()
+    """Of embedding tables."""
     decay_task_weights: Literal["epoch", "step"] = "epoch"
     """What t counts in the tasks' ``weight * weight_gamma^t``: finished epochs or steps."""
     schedule: ScheduleConfig = ConstantSchedule()
@@ -99,7 +110,9 @@ class TrainConfig(Frozen):
     numbered versions (the highest). Rows of tables are matched by token; the report tells what was matched. The optimisers'
     moments and the schedule start anew."""
     checkpoint_every_steps: int = pydantic.Field(default=1000, ge=1)
+    """Steps between two checkpoints, from which a killed run goes on."""
     keep_checkpoints: int = pydantic.Field(default=2, ge=1)
+    """The newest ones that stay on disk while training goes on."""
 
     @pydantic.model_validator(mode="after")
     def _averages_need_steps_in_order(self) -> TrainConfig:

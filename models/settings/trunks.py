@@ -47,6 +47,7 @@ class _SharedExperts(TrunkSettings):
     GATED: ClassVar[bool] = True
 
     experts: int = pydantic.Field(default=5, ge=1)
+    """Experts that all tasks share."""
 
     def fewest_experts(self) -> int:
         """Of those that a gate chooses from."""
@@ -78,6 +79,7 @@ class _TaskExperts(TrunkSettings):
     OWN_EXPERTS: ClassVar[bool] = True
 
     shared_experts: int = pydantic.Field(default=5, ge=1)
+    """Experts that all tasks share, in each layer."""
     task_experts: int = pydantic.Field(default=2, ge=1)
     """Experts that each task has for itself, in each layer."""
 
@@ -100,8 +102,11 @@ class PleLayer(Frozen):
     """Sizes of one layer of `PleTrunk`; what it does not say is the trunk's."""
 
     units: Units | None = None
+    """Hidden layers of each expert; null: the trunk's."""
     shared_experts: int | None = pydantic.Field(default=None, ge=1)
+    """Experts that all tasks share; null: as many as the trunk says."""
     task_experts: int | None = pydantic.Field(default=None, ge=1)
+    """Experts that each task has for itself; null: as many as the trunk says."""
 
 
 def _number_or_list(value: Any) -> str | None:

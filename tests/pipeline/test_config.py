@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +396,21 @@ def test_any_setting_is_taken_or_refused_in_words(keys: list[str], value: str) -
         load(CONFIGS / "demo.yaml", [f"{'.'.join(keys)}={value}"])
     except ConfigError as error:
         assert str(error)  # noqa: PT017
+
+
+def keys_of_schema(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each key that a schema allows, and what it says of it."""
+    if isinstance(node, dict):
+        yield from node.get("properties", {}).items()
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from keys_of_schema(part)
+
+
+def test_the_schema_describes_every_key() -> None:
+    keys = list(keys_of_schema(json.loads(loading.json_schema())))
+    assert {"warm_start", "max_drift", "validate", "extends", "label"} <= {key for key, _ in keys}
+    assert [key for key, schema in keys if key != "kind" and not schema.get("description")] == []
+    assert dict(keys)["max_share"]["description"] == "Of all rows read."
 
 
 def complaints(content: dict[str, Any]) -> list[str]:
