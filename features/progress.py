@@ -18,7 +18,8 @@ def report(stage: str, **numbers: Number | str) -> None:
     Args:
         stage: the stage's name as in the flow (``ingest``, ``train``, ...).
         **numbers: what is known now. ``rows`` (rows done so far in this stage) is understood everywhere; ``train`` adds
-            ``epoch``, ``epochs``, ``step``, ``steps``, ``loss``, ``auc_<task>`` and ``mse_<task>``; ``note`` is a short text.
+            ``epoch``, ``epochs``, ``step``, ``steps``, ``loss``, ``auc_<task>`` and ``mse_<task>``; ``note`` is a short text,
+            ``said`` one that keeps a line of its own.
     """
     text = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in numbers.items())
     LOGGER.info("%s %s", stage, text, extra={"stage": stage, "numbers": numbers})

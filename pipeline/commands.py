@@ -50,7 +50,7 @@ def run(file: Path, overrides: Sequence[str]) -> None:
     named_beginning(config)
     with RunFolder.create(config) as folder:
         record = _logged_run(config, folder)
-    tables.show_outcome(tables.screen(), history.outcome(folder, record, config.push_directory))
+    tables.show_outcome(tables.screen(), history.outcome(folder, record, config))
 
 
 def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
@@ -118,8 +118,8 @@ def show(run_name: str, output: Path) -> None:
     folder = history.find(output, run_name)
     record = folder.read_record()
     tables.show_stages(tables.screen(), folder, record)
-    push_directory = loading.load(folder.config).push_directory
-    tables.show_outcome(tables.screen(), history.outcome(folder, record, push_directory))
+    config = loading.load(folder.config)
+    tables.show_outcome(tables.screen(), history.outcome(folder, record, config))
 
 
 def report(run_name: str, output: Path, browser: bool) -> None:

@@ -126,6 +126,8 @@ class RunConsole(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """A stage tells how far it is."""
         numbers: Mapping[str, Any] = getattr(record, "numbers", {})
+        if said := numbers.get("said"):
+            self._console.print(f"  {self._stage:<20}{said}", markup=False, soft_wrap=True)
         before = _validation(self._numbers)
         self._numbers |= numbers
         is_validated = _validation(self._numbers) != before

@@ -9,6 +9,8 @@ from typing import Any
 
 from features.errors import ConfigError
 from features.frozen import Frozen
+from pipeline.beginnings import told_beginning
+from pipeline.config import RunConfig
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord
 
 _SAVED_MODEL = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
@@ -31,6 +33,8 @@ class Outcome(Frozen):
     """Why the check of the export refused."""
     pushed: Path | None = None
     """Version folder that TF Serving loads."""
+    beginning: str | None = None
+    """Where a warm start took the weights from."""
     report: Path | None = None
 
 
@@ -69,16 +73,17 @@ def find(output: str | Path, run: str, option: str = "--output") -> RunFolder:
     return matching[0]
 
 
-def outcome(folder: RunFolder, record: RunRecord, push_directory: str) -> Outcome:
+def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:
     """Reads what a run's stages left behind.
 
     Args:
         folder: the run.
         record: its record.
-        push_directory: where models are pushed to.
+        config: its configuration.
     """
     evaluation = read_json(record.output("evaluate", "evaluation"), "evaluation.json")
     check = read_json(record.output("check_serving", "blessing"), "check.json")
+    curves = read_json(record.output("train", "model_run"), "curves.json")
     tasks = evaluation.get("tasks", {})
     return Outcome(
         aucs={name: numbers.get("auc") for name, numbers in tasks.items() if numbers.get("kind") != "regression"},
@@ -87,7 +92,8 @@ def outcome(folder: RunFolder, record: RunRecord, push_directory: str) -> Outcom
         serves=check.get("verdict", {}).get("blessed"),
         reasons=tuple(evaluation.get("verdict", {}).get("reasons", ())),
         serving_reasons=tuple(check.get("verdict", {}).get("reasons", ())),
-        pushed=_pushed_version(record.output("push", "pushed_model"), Path(push_directory)),
+        pushed=_pushed_version(record.output("push", "pushed_model"), Path(config.push_directory)),
+        beginning=told_beginning(config.train.warm_start, curves.get("warm_start")) if curves else None,
         report=folder.report if folder.report.exists() else None,
     )
 

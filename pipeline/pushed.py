@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import pydantic
@@ -12,6 +13,9 @@ from pipeline import history
 from pipeline.config import RunConfig
 from serving.bundle import Bundle
 
+_WORDS = ("none", "last_pushed")
+"""Values of `train.warm_start` that name no model."""
+
 
 def named_beginning(config: RunConfig) -> Path | None:
     """The folder of the model that `train.warm_start` names; None if it names none, or the last pushed one.
@@ -19,12 +23,14 @@ def named_beginning(config: RunConfig) -> Path | None:
     Raises:
         ModelError: if it names no model, or one of another architecture.
     """
-    if config.train.warm_start in ("none", "last_pushed"):
+    if config.train.warm_start in _WORDS:
         return None
     try:
         path = find_model(config.train.warm_start, config.output)
     except ModelError as error:
-        raise ModelError(f"train.warm_start: {error}") from error
+        near = difflib.get_close_matches(config.train.warm_start, _WORDS, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ModelError(f"train.warm_start: {error}; or one of the words {', '.join(_WORDS)}.{hint}") from error
     check_beginning(config.model, path)
     return path
 

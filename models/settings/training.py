@@ -106,8 +106,8 @@ class TrainConfig(Frozen):
     """Rows held in memory to draw batches from; 0 keeps the files' order."""
     warm_start: str = pydantic.Field(default="none", min_length=1)
     """Where the weights come from at the start. ``none``: drawn at random. ``last_pushed``: the last model that this pipeline pushed
-    before it had these rows (none of its own in a repeated run); at random in a first run. Else the folder of a model, or of
-    numbered versions (the highest). Rows of tables are matched by token; the report tells what was matched. The optimisers'
+    before it had these rows (none of its own in a repeated run, nor one of another configuration of the same rows); at random where there is none.
+    Else a model: its folder, one of numbered versions (the highest), a pipeline's name, a run's id. Rows of tables are matched by token; the report tells what was matched. The optimisers'
     moments and the schedule start anew."""
     checkpoint_every_steps: int = pydantic.Field(default=1000, ge=1)
     """Steps between two checkpoints, from which a killed run goes on."""

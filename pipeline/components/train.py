@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow_transform.output_wrapper import TFTransformOutput
 from tfx import v1 as tfx
 
+from features import progress
 from features.errors import DataError
 from features.layout import Layout
 from features.losses import WeightedLogistic, needs_nonnegative
@@ -35,6 +36,7 @@ from models.training import (
     for_serving,
     predict_all,
 )
+from pipeline.beginnings import told_beginning
 from pipeline.components import warm_start
 from pipeline.components.train_workers import train_as_chief
 from pipeline.components.transform import LAYOUT_FILE
@@ -70,6 +72,8 @@ def train(fn_args: tfx.components.FnArgs) -> None:
     with strategy.scope():
         ranker = build_ranker(layout, dataset.tasks, model, training_rates(data, config), config.precision)
     started = warm_start.begin(ranker, fn_args)
+    if told := told_beginning(config.warm_start, started.model_dump() if started else None):
+        progress.report("train", said=told)
     checkpoints = pathlib.Path(custom["checkpoints"]) / training_name(ranker, data, config, started)
     result = fit(ranker, data, config, checkpoints, pathlib.Path(fn_args.model_run_dir), started)
     if not result.chief:

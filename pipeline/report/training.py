@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.beginnings import told_beginning
 from pipeline.report.data import Json, ReportData
 from pipeline.report.html import NOTHING, Markup, compact, count, duration, el, number, table
 from pipeline.report.svg import Series, lines
@@ -49,7 +50,8 @@ def _warm_start(data: ReportData) -> Markup | None:
     """What was taken from an earlier model."""
     start = data.training.get("warm_start")
     if not start:
-        return None
+        told = told_beginning((data.config.get("train") or {}).get("warm_start", "none"), None)
+        return el("div", el("h3", "Warm start", el("small", told)), class_="card") if told else None
     tables = [
         [name, count(tokens.get("matched")), count(tokens.get("new")), count(tokens.get("gone"))]
         for name, tokens in start.get("tables", {}).items()

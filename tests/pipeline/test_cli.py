@@ -19,7 +19,7 @@ from models.config import PRESETS
 from pipeline import cli, commands, failures, history
 from pipeline.config import RunConfig
 from pipeline.console import RunConsole, captured_output
-from pipeline.loading import CONFIGS
+from pipeline.loading import CONFIGS, load
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
 
 Feedrank = Callable[..., int]
@@ -345,7 +345,7 @@ def judged(tmp_path: Path) -> tuple[RunFolder, Path]:
 
 def test_the_outcome_is_read_from_what_stages_left(tmp_path: Path) -> None:
     folder, serving = judged(tmp_path)
-    outcome = history.outcome(folder, folder.read_record(), str(serving))
+    outcome = history.outcome(folder, folder.read_record(), load(folder.config))
     assert outcome == history.Outcome(
         aucs={"click": 0.75},
         errors={"watch": 2.0},
@@ -370,6 +370,25 @@ def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytes
     assert "left no report" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("warm_start", "taken", "said"),
+    [
+        ("none", None, None),
+        ("last_pushed", None, "no pushed model from before these rows: begins at random"),
+        ("m", {"model": "m/1", "copied": 3, "fresh": {"a": "new"}}, "begins with 3 of 4 variables of m/1"),
+    ],
+)
+def test_show_tells_where_a_training_began(
+    warm_start: str, taken: Any, said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "curves.json").write_text(json.dumps({"warm_start": taken}))
+    folder = write_run(tmp_path, "demo", "1", stage("train", outputs={"model_run": (str(tmp_path),)}))
+    folder.config.write_text(folder.config.read_text() + f"train: {{warm_start: {warm_start}}}\n")
+    commands.show("demo", tmp_path)
+    found = re.search(r"^warm start +(.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert (found and found[1]) == said
+
+
 # -- the console -----------------------------------------------------------------------------------------------------
 
 
@@ -384,6 +403,14 @@ def test_plain_lines_tell_each_epoch(tmp_path: Path) -> None:
     assert len(lines) == 2
     assert re.search(r"train .*epoch 1/3 +loss 0\.2500 +AUC +click 0\.7500", lines[0])
     assert re.search(r"✓ train +1 min 01 s +epoch 2/3 +loss 0\.1250 +AUC +click 0\.7500", lines[1])
+
+
+def test_what_a_stage_says_keeps_a_line(tmp_path: Path) -> None:
+    with (tmp_path / "screen").open("w") as screen, RunConsole(screen) as console:
+        console.stage_started("train")
+        progress.report("train", said="begins with [m]")
+        progress.report("train", loss=0.5)
+    assert (tmp_path / "screen").read_text().splitlines() == [f"  {'train':<20}begins with [m]"]
 
 
 def test_output_is_captured_below_python_and_given_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

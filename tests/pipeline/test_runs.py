@@ -128,8 +128,13 @@ def test_a_model_to_begin_with_that_is_none_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=r"^train.warm_start: '/nowhere' names no model; allowed: a folder with"):
+    with pytest.raises(
+        ModelError,
+        match=r"^train.warm_start: '/nowhere' names no model; allowed: a folder with.*; or .* none, last_pushed\.$",
+    ):
         commands.run(CONFIGS / "demo.yaml", ["train.warm_start=/nowhere"])
+    with pytest.raises(ModelError, match=r"Did you mean 'last_pushed'\?$"):
+        commands.run(CONFIGS / "demo.yaml", ["train.warm_start=last-pushed"])
     assert not list(tmp_path.iterdir())
 
 

@@ -211,6 +211,14 @@ def test_a_slices_cell_is_tinted_by_what_is_better(metric, value, whole, tint, h
     assert f'style="--tint:var(--{tint});--heat:{heat * 0.45:.3f}"' in shown
 
 
+@pytest.mark.parametrize(("warm_start", "told"), [("none", False), ("last_pushed", True)])
+def test_a_warm_start_that_found_no_model_is_told(warm_start, told):
+    data = sample()
+    config, training = {**data.config, "train": {"warm_start": warm_start}}, {**data.training, "warm_start": None}
+    page = render(data.model_copy(update={"config": config, "training": training}))
+    assert ("no pushed model from before these rows: begins at random" in page) == told
+
+
 def test_a_refused_model_says_why_at_the_top():
     text = read(render(sample(blessed=False))).text[""]
     assert "Not pushed" in text
