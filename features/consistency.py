@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from features.frozen import SpecError
+from features.frozen import SpecError, did_you_mean
 from features.kinds import Categorical, Id, Numeric, Sequence, Tokens, frequency_input, missing_input
 from features.outputs import other_outputs
 from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable
@@ -119,7 +119,9 @@ def _check_output_names(dataset: Dataset) -> None:
 def _require(what: str, name: str, known: Iterable[str], kind: str = "column") -> None:
     known = list(known)
     if name not in known:
-        raise SpecError(f"{what} names {kind} '{name}', which does not exist; {kind}s: {_names(known)}")
+        raise SpecError(
+            f"{what} names {kind} '{name}', which does not exist{did_you_mean(name, known)} {kind}s: {_names(known)}"
+        )
 
 
 def _require_type(what: str, name: str, column: Column, allowed: tuple[str, ...]) -> None:
@@ -297,6 +299,10 @@ def _check_tasks(dataset: Dataset, columns: Columns) -> None:
             if named is not None:
                 _require(f"task '{name}': {what}", named, columns)
                 _require_type(f"task '{name}': {what}", named, columns[named], NUMBERS)
+        if task.parent == name:
+            raise SpecError(
+                f"task '{name}' is its own parent; allowed: no parent, or another task: {_names(set(dataset.tasks) - {name})}"
+            )
         if task.parent is not None:
             _require(f"task '{name}': parent", task.parent, set(dataset.tasks) - {name}, "other task")
         if task.positive is None and column.type not in NUMBERS:

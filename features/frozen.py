@@ -18,12 +18,33 @@ class SpecError(ValueError):
     """A spec that contradicts itself. The message says what it got and what is allowed."""
 
 
+class UnknownKeyError(SpecError):
+    """Keys that a part of a spec does not have.
+
+    Args:
+        keys: these.
+        known: those that it has.
+    """
+
+    def __init__(self, keys: list[str], known: list[str]) -> None:
+        super().__init__("; ".join(unknown("key", key, known) for key in keys))
+        self.keys = keys
+
+
+class NoKindError(SpecError):
+    """A part of a spec that does not say of which kind it is."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """What to say of a `name` that is none of the `known` ones: the nearest of them, then all."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
-    return f"unknown {kind} '{name}'{hint} {kind}s: {', '.join(known) or '(none)'}"
+    return f"unknown {kind} '{name}'{did_you_mean(name, known)} {kind}s: {', '.join(known) or '(none)'}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What stands between a wrong name and the allowed ones: a semicolon, and the nearest of them if one is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ";"
 
 
 class Frozen(pydantic.BaseModel):
@@ -46,7 +67,7 @@ class Frozen(pydantic.BaseModel):
         if isinstance(value, Mapping):
             known = [field.alias or name for name, field in cls.model_fields.items()]
             if strange := [str(key) for key in value if key not in known and key not in cls.model_fields]:
-                raise SpecError("; ".join(unknown("key", key, known) for key in strange))
+                raise UnknownKeyError(strange, known)
         return value
 
     @classmethod
@@ -87,17 +108,22 @@ class BareKind:
     def __init__(self, key: str = "kind") -> None:
         self._key = key
 
-    def _expand(self, value: Any, kinds: Iterable[str]) -> Any:
+    def _expand(self, value: Any, kinds: Mapping[str, Iterable[str]]) -> Any:
+        """A string as a mapping. `kinds` holds each kind's keys."""
         value = {self._key: value} if isinstance(value, str) else value
         if isinstance(value, Mapping) and self._key not in value:
-            raise SpecError(f"no {self._key}; {self._key}s: {', '.join(kinds)}")
+            told, given = f"no {self._key}; {self._key}s: {', '.join(kinds)}", set(map(str, value))
+            fitting = [kind for kind, keys in kinds.items() if given <= set(keys)]
+            if given and fitting:
+                told += f"; set `{self._key}`, too: {', '.join(sorted(given))} may stand beside {', '.join(fitting)}"
+            raise NoKindError(told)
         return value
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: pydantic.GetCoreSchemaHandler
     ) -> pydantic_core.CoreSchema:
         """Expands a string before the union sees it."""
-        kinds = [variant.model_fields[self._key].default for variant in get_args(source)]
+        kinds = {variant.model_fields[self._key].default: tuple(variant.model_fields) for variant in get_args(source)}
         expand = functools.partial(self._expand, kinds=kinds)
         return pydantic_core.core_schema.no_info_before_validator_function(expand, handler(source))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import ConfigError
-from features.frozen import Frozen
+from features.frozen import Frozen, did_you_mean
 from pipeline.beginnings import told_beginning
 from pipeline.config import RunConfig
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord
@@ -68,8 +68,9 @@ def find(output: str | Path, run: str, option: str = "--output") -> RunFolder:
     matching = [folder for folder in known if folder.run_id.startswith(run)]
     if len(matching) != 1:
         ids = ", ".join(folder.run_id for folder in known[-10:])
-        what = "no run" if not matching else f"{len(matching)} runs"
-        raise ConfigError(f"{what} in '{output}' match '{run}'; use 'latest', a pipeline's name, or one of: {ids}")
+        what = f"no run in '{output}' matches" if not matching else f"{len(matching)} runs in '{output}' match"
+        hint = did_you_mean(run, {folder.directory.parents[1].name for folder in known})
+        raise ConfigError(f"{what} '{run}'{hint} use 'latest', a pipeline's name, or one of: {ids}")
     return matching[0]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_origin
 
 import pydantic
 import pydantic_core
@@ -17,10 +16,11 @@ from pydantic.fields import FieldInfo
 from features import catalog
 from features.catalog import synthetic
 from features.errors import ConfigError
-from features.frozen import Frozen, unknown
+from features.frozen import Frozen, NoKindError, UnknownKeyError, did_you_mean, unknown
 from features.spec import Dataset
 from features.synthesis.config import SynthesisConfig
 from models.config import ALIASES, MODEL_PARTS, PRESETS, change_kind, change_preset
+from pipeline import keys
 from pipeline.config import RunConfig
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -75,20 +75,55 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(merged)
     except pydantic.ValidationError as error:
-        raise ConfigError(f"{path}:\n  {explain(error, merged)}") from error
+        raise ConfigError(f"{_at_fault(path, overrides)}:\n  {explain(error, merged, _hint)}") from error
 
 
-def explain(error: pydantic.ValidationError, data: Any = None) -> str:
+def _at_fault(path: str | Path, overrides: Sequence[str]) -> str:
+    """What has the mistake: the file, or else each override without which there is none."""
+    if not overrides or not _loads(path, ()):
+        return str(path)
+    kept = [[*overrides[:place], *overrides[place + 1 :]] for place in range(len(overrides))]
+    wrong = [override for override, others in zip(overrides, kept, strict=True) if _loads(path, others)]
+    return " ".join(f"--set {override}" for override in wrong or overrides)
+
+
+def _loads(path: str | Path, overrides: Sequence[str]) -> bool:
+    try:
+        load(path, overrides)
+    except ConfigError:
+        return False
+    return True
+
+
+def _hint(error: Exception | None, path: keys.Path, data: Any) -> str:
+    """What more can be said of a mistake at `path` of a run's configuration."""
+    if isinstance(error, UnknownKeyError):
+        found = {key: places for key in error.keys if (places := keys.elsewhere(key, path))}
+        return "".join(f"; '{key}' is known as {' and '.join(places)}" for key, places in found.items())
+    if isinstance(error, NoKindError) and path and keys.names_its_own(path[:-1]):
+        for key in path[:-1]:
+            data = data[key]
+        return did_you_mean(path[-1], [name for name in data if name != path[-1]]).rstrip(";")
+    return ""
+
+
+def explain(
+    error: pydantic.ValidationError,
+    data: Any = None,
+    hint: Callable[[Exception | None, keys.Path, Any], str] = lambda *_: "",
+) -> str:
     """What is wrong and where, a line each.
 
     Args:
         error: what pydantic found.
         data: what was validated; with it, places are named as in the file, without pydantic's names of variants.
+        hint: what more to say, of the error that was raised, its place and `data`.
     """
     problems = []
     for problem in error.errors(include_url=False):
-        where = ".".join(_place(problem, data))
-        problems.append(f"{where}: {_what(problem)}" if where else _what(problem))
+        place = tuple(_place(problem, data))
+        what = _what(problem) + hint(problem.get("ctx", {}).get("error"), place, data)
+        problems.append(f"{'.'.join(place)}: {what}" if place else what)
     return "\n  ".join(problems)
 
 
@@ -130,14 +165,14 @@ def _read(path: Path) -> dict[str, Any]:
 def _parse_override(text: str) -> dict[str, Any]:
     """``a.b=c`` as ``{a: {b: c}}``."""
     path, equals, value = text.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
+    place = path.strip().split(".")
+    if not equals or not all(place):
         raise ConfigError(f"--set wants KEY=VALUE, such as train.epochs=3 or dataset.features.x.dim=8; got '{text}'")
     try:
         nested = yaml.load(value, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text}: the value is no valid YAML: {error}") from error
-    for key in reversed(keys):
+    for key in reversed(place):
         nested = {key: nested}
     return nested
 
@@ -185,7 +220,7 @@ def _as_mapping(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
         return {}
     if key := _shorthand(path):
         return {key: value}
-    if {dict, float} <= {get_origin(part) or part for part in _at(path)}:
+    if {dict, float} <= {get_origin(part) or part for part in keys.at(path)}:
         return {}  # one number for all names gives way to numbers by name
     raise ConfigError(f"{'.'.join(path)} holds {value!r}, which has no keys; give the whole value")
 
@@ -194,38 +229,11 @@ def _shorthand(path: tuple[str, ...]) -> str | None:
     """The key that a bare value at `path` stands for, as the configuration's classes declare it."""
     if path == ("dataset",):
         return "extends"
-    keys = (
-        part.discriminator if isinstance(part, FieldInfo) else getattr(part, "SHORTHAND", None) for part in _at(path)
+    names = (
+        part.discriminator if isinstance(part, FieldInfo) else getattr(part, "SHORTHAND", None)
+        for part in keys.at(path)
     )
-    return next((key for key in keys if isinstance(key, str)), None)
-
-
-def _at(path: tuple[str, ...]) -> list[Any]:
-    """What the configuration's classes allow at `path`."""
-    parts: list[Any] = [RunConfig]
-    for key in path:
-        parts = [part for above in parts for part in _below(above, key)]
-    return parts
-
-
-def _below(part: Any, key: str) -> Iterator[Any]:
-    """What the class or mapping `part` allows at `key`."""
-    if get_origin(part) is dict:
-        yield from _parts(get_args(part)[1])
-    elif isinstance(part, type) and issubclass(part, Frozen):
-        for name, field in part.model_fields.items():
-            if key == (field.alias or name):
-                yield field
-                yield from _parts(field.annotation)
-
-
-def _parts(annotation: Any) -> Iterator[Any]:
-    """The classes of an annotation, and what it tells pydantic."""
-    if get_origin(annotation) in (Annotated, Union, UnionType):
-        for part in get_args(annotation):
-            yield from _parts(part)
-    else:
-        yield annotation
+    return next((name for name in names if isinstance(name, str)), None)
 
 
 def _is_other_variant(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:

@@ -316,8 +316,11 @@ def test_runs_are_found_by_id_beginning_pipeline_and_latest(tmp_path: Path) -> N
     assert found == {"20260102": "20260102T1", "a": "20260103T1", "latest": "20260103T2", "20260103T1": "20260103T1"}
     with pytest.raises(history.ConfigError, match=r"2 runs in .* match '20260103'"):
         history.find(tmp_path, "20260103")
-    with pytest.raises(history.ConfigError, match=r"no run in .* match 'c'; use 'latest'"):
+    with pytest.raises(history.ConfigError, match=r"no run in .* matches 'c'; use 'latest'"):
         history.find(tmp_path, "c")
+    write_run(tmp_path, "demo", "20260104T1")
+    with pytest.raises(history.ConfigError, match=r"no run in .* matches 'dmo'; did you mean 'demo'\? use 'latest'"):
+        history.find(tmp_path, "dmo")
 
 
 def judged(tmp_path: Path) -> tuple[RunFolder, Path]:

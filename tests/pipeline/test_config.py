@@ -348,6 +348,23 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["train.epochs.x=3"], "train.epochs holds 10, which has no keys"),
         (["evaluate.slices.x=3"], "evaluate.slices holds [], which has no keys"),
         (["model.numbers.bins=8"], "model.numbers: no kind; kinds: identity, piecewise_linear, periodic"),
+        (
+            ["model.gate.k=2"],
+            "model.gate: no kind; kinds: softmax, top_k, dselect_k; set `kind`, too: k may stand beside top_k, d",
+        ),
+        (["dataset.features.usr_id.dim=8"], "id, categorical, bag, sequence, bucketized; did you mean 'user_id'?"),
+        (
+            ["dataset.features.usr_id=id"],
+            "'usr_id', which does not exist; did you mean 'user_id'? columns: activity, age",
+        ),
+        (
+            ["train.learning_rate=1"],
+            "as train.dense_optimizer.learning_rate and train.embedding_optimizer.learning_rate",
+        ),
+        (["data.seed=1"], "; 'seed' is known as data.synthesize.seed"),
+        (["epochs=1"], "; 'epochs' is known as train.epochs"),
+        (["dim=1"], "; 'dim' is known as dataset.features.NAME.dim"),
+        (["dataset.tasks.like.parent=like"], "task 'like' is its own parent; allowed: no parent, or another task: cl"),
         (["train.epochs"], "--set wants KEY=VALUE"),
         (["=3"], "--set wants KEY=VALUE"),
         (["train.epochs=[1"], "the value is no valid YAML"),
@@ -357,6 +374,19 @@ def test_mistakes_are_named_with_their_place(overrides: list[str], said: str, wr
     with pytest.raises(ConfigError) as caught:
         load(write(), overrides)
     assert said in str(caught.value)
+
+
+def test_the_override_or_the_file_that_has_the_mistake_is_named(write: Write, tmp_path: Path) -> None:
+    def said(path: Path, *overrides: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load(path, overrides)
+        return str(caught.value).partition(":\n")[0]
+
+    right, wrong = write(), tmp_path / "wrong.yaml"
+    assert said(right, "model=ple", "train.epochs=x") == "--set train.epochs=x"
+    assert said(right, "train.epochs=x", "train.seed=x") == "--set train.epochs=x --set train.seed=x"
+    wrong.write_text("name: x\ndataset: synthetic\ntrain: {epochs: x}\n")
+    assert said(wrong) == said(wrong, "model=ple") == str(wrong)
 
 
 @pytest.mark.parametrize(
