@@ -61,12 +61,12 @@ class ModelServer(http.server.ThreadingHTTPServer):
         definition = self.signatures[name].inputs
         if set(body["inputs"]) != set(definition):
             raise ValueError(f"inputs {sorted(body['inputs'])} do not match {sorted(definition)}")
-        inputs = {key: _tensor(values, definition[key].dtype) for key, values in body["inputs"].items()}
+        inputs = {key: tensor_of(values, definition[key].dtype) for key, values in body["inputs"].items()}
         outputs = {key: value.numpy().tolist() for key, value in self.loaded.signatures[name](**inputs).items()}
         return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
 
 
-def _tensor(values: list[Any], dtype: int) -> tf.Tensor:
+def tensor_of(values: list[Any], dtype: int) -> tf.Tensor:
     kinds = {"int64": int, "float32": int | float, "string": str}
     kind = tf.as_dtype(dtype)
     for value in np.array(values, dtype=object).reshape(-1):
