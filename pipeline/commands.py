@@ -110,7 +110,8 @@ def _synthesize(config: RunConfig, listener: RunConsole) -> None:
 
 def runs(output: Path) -> None:
     """Lists earlier runs."""
-    tables.show_runs(tables.screen(), [(folder, folder.read_record()) for folder in history.folders(output)])
+    ended = [(folder, folder.read_record()) for folder in history.folders(output)]
+    tables.show_runs(tables.screen(), [*ended, *((folder, None) for folder in history.endless(output))])
 
 
 def show(run_name: str, output: Path) -> None:

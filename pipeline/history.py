@@ -40,8 +40,17 @@ class Outcome(Frozen):
 
 def folders(output: str | Path) -> list[RunFolder]:
     """Runs of all pipelines below an output folder that wrote a record, oldest first."""
-    records = Path(output).glob("*/history/*/run.json")
-    found = [RunFolder(PipelinePaths(root=record.parents[2]), record.parent.name) for record in records]
+    return [folder for folder in _all_folders(output) if folder.record_file.exists()]
+
+
+def endless(output: str | Path) -> list[RunFolder]:
+    """Runs of all pipelines below an output folder that wrote no record, oldest first: killed ones and those that go on."""
+    return [folder for folder in _all_folders(output) if not folder.record_file.exists() and folder.is_named_by_time()]
+
+
+def _all_folders(output: str | Path) -> list[RunFolder]:
+    logs = Path(output).glob("*/history/*/")
+    found = [RunFolder(PipelinePaths(root=log.parents[1]), log.name) for log in logs if log.is_dir()]
     return sorted(found, key=lambda folder: folder.run_id)
 
 
@@ -57,21 +66,32 @@ def find(output: str | Path, run: str, option: str = "--output") -> RunFolder:
         ConfigError: if there is no such run, or several.
     """
     known = folders(output)
+    matching = _named(known, run)
+    if len(matching) == 1:
+        return matching[0]
+    if not matching and (without_end := _named(endless(output), run)):
+        last = without_end[-1]
+        raise ConfigError(f"run '{last.run_id}' was killed, or goes on: it wrote no record; its log: {last.log}")
     if not known:
         raise ConfigError(
             f"no runs in '{output}'; make one with: feedrank run CONFIG (or name the folder with {option})"
         )
+    ids = ", ".join(folder.run_id for folder in known[-10:])
+    what = f"no run in '{output}' matches" if not matching else f"{len(matching)} runs in '{output}' match"
+    hint = did_you_mean(run, {_pipeline(folder) for folder in known})
+    raise ConfigError(f"{what} '{run}'{hint} use 'latest', a pipeline's name, or one of: {ids}")
+
+
+def _named(known: list[RunFolder], run: str) -> list[RunFolder]:
+    """Those that `run` may mean."""
     if run == "latest":
-        return known[-1]
-    if of_pipeline := [folder for folder in known if folder.directory.parents[1].name == run]:
-        return of_pipeline[-1]
-    matching = [folder for folder in known if folder.run_id.startswith(run)]
-    if len(matching) != 1:
-        ids = ", ".join(folder.run_id for folder in known[-10:])
-        what = f"no run in '{output}' matches" if not matching else f"{len(matching)} runs in '{output}' match"
-        hint = did_you_mean(run, {folder.directory.parents[1].name for folder in known})
-        raise ConfigError(f"{what} '{run}'{hint} use 'latest', a pipeline's name, or one of: {ids}")
-    return matching[0]
+        return known[-1:]
+    of_pipeline = [folder for folder in known if _pipeline(folder) == run]
+    return of_pipeline[-1:] or [folder for folder in known if folder.run_id.startswith(run)]
+
+
+def _pipeline(folder: RunFolder) -> str:
+    return folder.directory.parents[1].name
 
 
 def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,6 +18,8 @@ from pipeline.config import RunConfig
 StageState = Literal["done", "cached", "failed"]
 
 STOPPED = "stopped"
+_RUN_ID = "%Y%m%dT%H%M%S%f"
+"""Of the time when a run starts, in UTC."""
 
 
 def stopped_folder(output: str) -> str:
@@ -127,10 +130,19 @@ class RunFolder:
         config.check_cluster(os.environ.get("TF_CONFIG"))
         paths = PipelinePaths(root=config.directory)
         now = datetime.datetime.now(datetime.timezone.utc)
-        folder = cls(paths, now.strftime("%Y%m%dT%H%M%S%f"))
+        folder = cls(paths, now.strftime(_RUN_ID))
         with _only_run(paths, f"run {folder.run_id}, since {now:%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}"):
             folder.directory.mkdir(parents=True)
             yield folder
+
+    def is_named_by_time(self) -> bool:
+        """Whether it is a run's, and not another folder that someone put there."""
+        return re.fullmatch(r"\d{8}T\d{12}", self.run_id) is not None
+
+    @property
+    def started(self) -> datetime.datetime:
+        """When the run started, as its id says."""
+        return datetime.datetime.strptime(self.run_id, _RUN_ID).replace(tzinfo=datetime.timezone.utc)
 
     @property
     def config(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -37,15 +38,23 @@ def _coloured(state: str) -> str:
     return f"[{_COLOURS[state]}]{state}[/]"
 
 
-def show_runs(console: Console, found: Iterable[tuple[RunFolder, RunRecord]]) -> None:
-    """One line a run, oldest first."""
+def show_runs(console: Console, found: Iterable[tuple[RunFolder, RunRecord | None]]) -> None:
+    """One line a run, oldest first; those without a record were killed, or go on."""
     table = _table("run", "pipeline", "started", "took", "ended", right=("took",))
-    for folder, record in found:
+    for folder, record in sorted(found, key=lambda run: run[0].run_id):
+        if record is None:
+            began = _minute(folder.started)
+            table.add_row(folder.run_id, folder.directory.parents[1].name, began, "", "[yellow]killed or running[/]")
+            continue
         last = record.stages[-1].name if record.stages else "start"
         ended = _coloured(record.status) + (f" in {last}" if record.status == "failed" else "")
-        started = record.started.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(folder.run_id, record.pipeline, started, f"{record.seconds:.0f} s", ended)
+        took = f"{record.seconds:.0f} s"
+        table.add_row(folder.run_id, record.pipeline, _minute(record.started), took, ended)
     console.print(table if table.row_count else "no runs yet; make one with: feedrank run CONFIG")
+
+
+def _minute(time: datetime.datetime) -> str:
+    return time.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def show_stages(console: Console, folder: RunFolder, record: RunRecord) -> None:

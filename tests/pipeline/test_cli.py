@@ -373,6 +373,23 @@ def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytes
     assert "left no report" in capsys.readouterr().err
 
 
+def test_a_killed_run_is_listed_and_names_its_log(
+    feedrank: Feedrank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = RunFolder(PipelinePaths(root=tmp_path / "runs" / "demo"), "20260102T030405000006")
+    killed.directory.mkdir(parents=True)
+    write_run(tmp_path / "runs", "other", "20260103T1", stage("ingest"))
+    assert feedrank("runs") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert re.search(r"^20260102T030405000006 +demo +2026-01-0\d \d\d:04 +killed or running", lines[0])
+    assert re.search(r"^20260103T1 +other .* done", lines[1])
+    assert feedrank("show", "demo") == feedrank("show", killed.run_id[:8]) == 1
+    assert (
+        f"was killed, or goes on: it wrote no record; its log: {killed.log.relative_to(tmp_path)}"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("warm_start", "taken", "said"),
     [
