@@ -110,7 +110,8 @@ def naive(ranker: Ranker, values: dict[int, tf.Tensor], batch: dict[str, tf.Tens
     """STEM-Net with a loop over layers, tasks, experts and gates, in float64: {task: logit}."""
     value = lambda variable: values[id(variable)]  # noqa: E731
     tables = {name: tf.split(value(t.table), len(GROUPS), axis=1) for name, t in ranker.lookups.tables.items()}
-    numbers = tf.cast(tf.stack([batch[n] for n in ("age", "popularity", "age_missing")], axis=1), tf.float64)
+    age, popularity, missing = (tf.cast(batch[name], tf.float64) for name in ("age", "popularity", "age_missing"))
+    numbers = tf.stack([age, 12**0.5 * (popularity - 0.5), missing], axis=1)
 
     def represent(group: int) -> tf.Tensor:
         users, items = tables["user"][group], tables["item"][group]

@@ -206,8 +206,11 @@ def test_csv(tmp_path_factory: pytest.TempPathFactory, files: Any, budget: dict[
                 bad[name, len(lines) + 1] = [("truncated_file", "")]
         (path / name).write_bytes(data if cut is None else zipped)
         for row, (line, (_, harm)) in enumerate(zip(lines, rows, strict=False), start=1):
-            if (read := naive_row(line.removesuffix(b"\r"))) is not None:
+            text = line.removesuffix(b"\r")
+            if (read := naive_row(text)) is not None:
                 good.append(read)
+            elif not text:  # two damages of the width
+                bad[name, row] = [("blank_line", "")]
             else:
                 bad[name, row] = [(damage.reason, damage.column) for damage in harm]
     spec = dataset(source=Source(files="log*.csv*", max_field_bytes=MAX_FIELD))
