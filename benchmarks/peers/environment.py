@@ -37,7 +37,8 @@ def python_of(peer: str) -> pathlib.Path:
         print(f"installing {peer} into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         uv = _uv()
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+        own = pathlib.Path(sys.executable).resolve()  # no link of this environment, which may go before the peer's
+        subprocess.run([uv, "venv", "--quiet", "--python", own, folder], check=True)
         subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "--requirement", wanted], check=True)
         shutil.copy(wanted, installed)
     return python
