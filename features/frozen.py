@@ -43,8 +43,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What stands between a wrong name and the allowed ones: a semicolon, and the nearest of them if one is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ";"
+    near = nearest(name, known)
+    return f"; did you mean '{near}'?" if near else ";"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a wrong one resembles most; None if it resembles none."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 class Frozen(pydantic.BaseModel):

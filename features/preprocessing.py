@@ -55,9 +55,10 @@ def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter
             if isinstance(feature, Bag | Sequence):
                 outputs[name] = _tokens(feature, raw, vocabulary, oov_buckets)
                 continue
-            outputs[name] = _token(raw, vocabulary, oov_buckets)
+            places = _places(raw.values, vocabulary, oov_buckets)
+            outputs[name] = _per_row(raw, places + 1, tf.constant(0, tf.int64))
             if isinstance(feature, Id) and feature.frequency_rank:
-                outputs[frequency_input(name)] = _frequency_rank(raw, vocabulary, oov_buckets)
+                outputs[frequency_input(name)] = _frequency_rank(raw, places, oov_buckets)
         return outputs
 
     return preprocess
@@ -125,19 +126,13 @@ def _vocabularies(
     return {name: (file, rule.oov_buckets) for (name, rule), file in zip(rules.items(), files, strict=True)}
 
 
-def _index(values: tf.Tensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
-    """1..V for the tokens of the vocabulary, then the out-of-vocabulary buckets."""
-    return tft.apply_vocabulary(values, vocabulary, num_oov_buckets=oov_buckets) + 1
+def _places(values: tf.Tensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
+    """From 0 on the tokens of the vocabulary, then the out-of-vocabulary buckets. Indices are one more: 0 is missing."""
+    return tft.apply_vocabulary(values, vocabulary, num_oov_buckets=oov_buckets)
 
 
-def _token(raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
-    """Id, Categorical: int64 ``(batch,)``, 0 where missing."""
-    return _per_row(raw, _index(raw.values, vocabulary, oov_buckets), tf.constant(0, tf.int64))
-
-
-def _frequency_rank(raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
+def _frequency_rank(raw: _Values, places: tf.Tensor, oov_buckets: int) -> tf.Tensor:
     """float32 ``(batch,)``: from 1, the most frequent token, to 0, one out of the vocabulary or missing."""
-    places = tft.apply_vocabulary(raw.values, vocabulary, num_oov_buckets=oov_buckets)
     kept = tft.get_num_buckets_for_transformed_feature(places) - oov_buckets
     places, size = tf.cast(places, tf.float32), tf.cast(kept, tf.float32)
     ranks = 1 - tf.math.log1p(places) / tf.math.log1p(tf.maximum(size, 1))
@@ -154,7 +149,7 @@ def _tokens(feature: Bag | Sequence, raw: _Values, vocabulary: tf.Tensor, oov_bu
         starts += tf.maximum(counts - length, 0)
     places = tf.range(tf.size(raw.rows, tf.int64)) - tf.gather(starts, raw.rows)
     where = tf.reshape(tf.where((places >= 0) & (places < length)), [-1])
-    indices = _index(tf.gather(raw.values, where), vocabulary, oov_buckets)
+    indices = _places(tf.gather(raw.values, where), vocabulary, oov_buckets) + 1
     cells = tf.stack([tf.gather(raw.rows, where), tf.gather(places, where)], axis=1)
     dense = tf.scatter_nd(cells, indices, tf.stack([raw.batch, length]))
     return tf.ensure_shape(dense, [None, length])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import pydantic
 
 from features.errors import ConfigError, ModelError
+from features.frozen import nearest
 from models.config import ModelConfig, architecture_problem
 from pipeline import history
 from pipeline.config import RunConfig
@@ -28,8 +28,8 @@ def named_beginning(config: RunConfig) -> Path | None:
     try:
         path = find_model(config.train.warm_start, config.output)
     except ModelError as error:
-        near = difflib.get_close_matches(config.train.warm_start, _WORDS, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        near = nearest(config.train.warm_start, _WORDS)
+        hint = f" Did you mean '{near}'?" if near else ""
         raise ModelError(f"train.warm_start: {error}; or one of the words {', '.join(_WORDS)}.{hint}") from error
     check_beginning(config.model, path)
     return path

@@ -5,11 +5,11 @@ A log of your own needs no file here; its YAML says the same (see README).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 
 from features.catalog import census_income, kuairand, synthetic
 from features.errors import ConfigError
+from features.frozen import nearest
 from features.spec import Dataset
 
 DATASETS: Mapping[str, Callable[[], Dataset]] = {
@@ -31,7 +31,7 @@ def load(name: str) -> Dataset:
         ConfigError: if there is none; names the known ones and the nearest.
     """
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        near = nearest(name, names())
+        hint = f"; did you mean '{near}'?" if near else ""
         raise ConfigError(f"no dataset is called '{name}'; known: {', '.join(names())}{hint}")
     return DATASETS[name]()

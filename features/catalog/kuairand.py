@@ -54,13 +54,13 @@ LABELS = {
     "forward": "is_forward",
 }
 OUTCOMES = ("is_hate", "play_time_ms", "profile_stay_time", "comment_stay_time")
+FINE = ("onehot_feat3", "onehot_feat8")
+"""Categories of hundreds of values."""
 CATEGORIES = (
     "tab", "hour", "user_active_degree", "is_live_streamer", "is_video_author", "follow_user_num_range",
     "fans_user_num_range", "friend_user_num_range", "register_days_range", "video_type", "upload_dt", "upload_type",
-    "music_type", *(f"onehot_feat{number}" for number in range(18) if number not in (3, 8)),
+    "music_type", *(name for name in (f"onehot_feat{number}" for number in range(18)) if name not in FINE),
 )  # fmt: skip
-FINE = ("onehot_feat3", "onehot_feat8")
-"""Categories of hundreds of values."""
 RATES = (
     "user_like_rate", "user_ever_like_rate", "user_long_rate", "user_like_lift", "user_long_lift", "user_log_duration",
     "user_log_duration_long", "video_like_rate", "video_long_rate", "author_like_rate", "author_long_rate",
@@ -221,7 +221,7 @@ def _derived() -> tuple[Derived, ...]:
 
 def _features() -> dict[str, Feature]:
     return {
-        # Half of the rows are of users with fewer than ten in these days: a row of their own learns them by heart.
+        # Most rows are of users with fewer than ten in the training days: a row of their own learns them by heart.
         "user_id": Id(vocabulary=IdVocabulary(min_count=20), frequency_rank=True),
         "video_id": Id(frequency_rank=True),
         "author_id": Id(frequency_rank=True),
