@@ -35,7 +35,8 @@ from models.settings.interactions import (
     FmInteractions,
     InteractionsConfig,
     NoInteractions,
-    width_problem,
+    common_width,
+    pairs_problem,
 )
 from models.settings.model import MODEL_PARTS, ModelConfig, change_kind, change_preset
 from models.settings.numbers import IdentityNumbers, NumbersConfig, PeriodicNumbers, PiecewiseLinearNumbers
@@ -159,11 +160,12 @@ __all__ = [
     "change_preset",
     "children",
     "cluster_problem",
+    "common_width",
     "dlen_problem",
     "entire_space_problem",
+    "pairs_problem",
     "parents_first",
     "plain_loss_problem",
     "same_loss_problem",
     "tower_problem",
-    "width_problem",
 ]

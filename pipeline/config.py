@@ -29,10 +29,10 @@ from models.config import (
     cluster_problem,
     dlen_problem,
     entire_space_problem,
+    pairs_problem,
     plain_loss_problem,
     same_loss_problem,
     tower_problem,
-    width_problem,
 )
 
 MAX_REGRESSION = 0.005
@@ -326,10 +326,9 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
             f"model.trunk: {model.trunk.kind} reads sequences token by token, and '{dataset.name}' has no feature of kind "
             "sequence; allowed: another trunk, or such a feature"
         )
-    owners = {name: dataset.features[dataset.vocabulary_owner(name)] for name in dataset.features}
-    widths = {name: owner.dim or model.embedding_dim for name, owner in owners.items() if isinstance(owner, Embedded)}
+    embedded = [n for n in dataset.features if isinstance(dataset.features[dataset.vocabulary_owner(n)], Embedded)]
     numbers = any(isinstance(feature, Numeric) for feature in dataset.features.values())
-    if problem := width_problem(model.interactions, widths, numbers):
+    if problem := pairs_problem(model.interactions, embedded, numbers):
         raise SpecError(f"model.interactions: {problem}")
     if isinstance(model.beside, PositionTowerBeside):
         _check_position_tower(model.beside, dataset)

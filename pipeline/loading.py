@@ -68,14 +68,18 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: the file, each wrong key, what was received and what is allowed.
     """
-    merged = _overlay(_read(BASE), _read(Path(path)))
-    for override in overrides:
-        merged = _overlay(merged, _parse_override(override))
-    merged = _extended(merged)
+    merged = _merged(path, overrides)
     try:
         return RunConfig.model_validate(merged)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{_at_fault(path, overrides)}:\n  {explain(error, merged, _hint)}") from error
+
+
+def _merged(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
+    merged = _overlay(_read(BASE), _read(Path(path)))
+    for override in overrides:
+        merged = _overlay(merged, _parse_override(override))
+    return _extended(merged)
 
 
 def _at_fault(path: str | Path, overrides: Sequence[str]) -> str:
@@ -89,8 +93,8 @@ def _at_fault(path: str | Path, overrides: Sequence[str]) -> str:
 
 def _loads(path: str | Path, overrides: Sequence[str]) -> bool:
     try:
-        load(path, overrides)
-    except ConfigError:
+        RunConfig.model_validate(_merged(path, overrides))
+    except (ConfigError, pydantic.ValidationError):
         return False
     return True
 

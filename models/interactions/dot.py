@@ -10,15 +10,15 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from models.config import DotInteractions
-from models.interactions.interactions import Interactions
+from models.interactions.pair_products import PairProducts
 from models.layers.expert_bank import ExpertBank
 
 
-class Dot(Interactions):
+class Dot(PairProducts):
     """Dot products of all pairs of vectors, beside the features: each embedding is one, and all numbers make one more.
 
     ``z = Mlp(numbers, flags)`` (the bottom network, ReLU at its end, as wide as an embedding);
-    ``y = [x, z, v_i . v_j for all i < j]`` with v the embeddings and z. Without numbers there is no z. DLRM's top network reads
+    ``y = [x, z, v_i . v_j for all i < j]`` with v the embeddings (of one width: `PairProducts`) and z. Without numbers there is no z. DLRM's top network reads
     ``[z, v_i . v_j]`` alone; x stays here, so that trunks of all interactions read at least the features.
 
     The products are ``tfrs.layers.feature_interaction.DotInteraction``'s, asked for the whole matrix: its own choice of
@@ -46,10 +46,11 @@ class Dot(Interactions):
         """Creates the bottom network of each group, if there are numbers."""
         super().build(input_shape)
         groups = int(input_shape[1]) if len(input_shape) == 3 else 1
-        width = next(iter(self.widths.values()))
         self.bottom = None
         if int(input_shape[-1]) > sum(self.widths.values()):
-            self.bottom = ExpertBank(groups, (*self.config.bottom_units, width), name="bottom", dtype=self.dtype_policy)
+            self.bottom = ExpertBank(
+                groups, (*self.config.bottom_units, self.width), name="bottom", dtype=self.dtype_policy
+            )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """(batch, in + width + pairs) or (batch, groups, in + width + pairs)."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from models.interactions.interactions import Interactions
+from models.interactions.pair_products import PairProducts
 
 
-class Fm(Interactions):
+class Fm(PairProducts):
     """Sum of the products of all pairs of embeddings, beside the features.
 
     ``y = [x, sum_{i<j} v_i * v_j] = [x, ((sum_i v_i)^2 - sum_i v_i^2) / 2]``, number by number (bi-interaction pooling; its own sum is
-    Rendle's second-order term of features that are there with 1). Numbers have no vectors and take no part.
+    Rendle's second-order term of features that are there with 1). Embeddings of another
+    width than most are mapped to it (`PairProducts`). Numbers have no vectors and take no part.
 
     Shapes:
         input: (batch, in) or (batch, groups, in).

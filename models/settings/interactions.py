@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 import pydantic
@@ -18,7 +18,8 @@ class NoInteractions(Frozen):
 
 
 class DotInteractions(Frozen):
-    """Dot products of all pairs of features' vectors, beside the features (Naumov et al., DLRM, 2019)."""
+    """Dot products of all pairs of features' vectors, beside the features (Naumov et al., DLRM, 2019). Vectors of another width than
+    most are mapped to theirs."""
 
     kind: Literal["dot"] = "dot"
     bottom_units: tuple[pydantic.PositiveInt, ...] = (64,)
@@ -26,7 +27,8 @@ class DotInteractions(Frozen):
 
 
 class FmInteractions(Frozen):
-    """Sum of the products of all pairs of features' vectors (Rendle, Factorization Machines, ICDM 2010; He and Chua, NFM, SIGIR 2017)."""
+    """Sum of the products of all pairs of features' vectors (Rendle, Factorization Machines, ICDM 2010; He and Chua, NFM, SIGIR 2017).
+    Vectors of another width than most are mapped to theirs."""
 
     kind: Literal["fm"] = "fm"
 
@@ -48,27 +50,26 @@ InteractionsConfig = Annotated[
 ]
 
 
-def width_problem(interactions: InteractionsConfig, widths: Mapping[str, int], numbers: bool) -> str | None:
+def pairs_problem(interactions: InteractionsConfig, features: Collection[str], numbers: bool) -> str | None:
     """Why features cannot interact so; None if they can.
 
     Args:
         interactions: the kind.
-        widths: of features' embeddings, {feature: width}.
+        features: those with an embedding.
         numbers: whether there are numbers, too: `DotInteractions` makes one more vector of them.
     """
     if interactions.kind not in ("dot", "fm"):
         return None
     fewest, allowed = (1, "two or more, or one beside numbers") if interactions.kind == "dot" else (2, "two or more")
-    if len(widths) < (fewest if numbers else 2):
-        return (
-            f"interactions '{interactions.kind}' are products of pairs of features' vectors; features with an embedding: "
-            f"{', '.join(widths) or '(none)'}{' beside numbers' if numbers else ''}; allowed: {allowed}, or another kind"
-        )
-    usual = Counter(widths.values()).most_common(1)[0][0]
-    others = [f"'{name}' has {width}" for name, width in widths.items() if width != usual]
-    if not others:
+    if len(features) >= (fewest if numbers else 2):
         return None
     return (
-        f"interactions '{interactions.kind}' are products of features' vectors, which must have one width; most have "
-        f"{usual}, but {', '.join(others)}; allowed: the same `dim` for all features, or another kind"
+        f"interactions '{interactions.kind}' are products of pairs of features' vectors; features with an embedding: "
+        f"{', '.join(features) or '(none)'}{' beside numbers' if numbers else ''}; allowed: {allowed}, or another kind"
     )
+
+
+def common_width(widths: Mapping[str, int]) -> int:
+    """In which vectors of several widths meet: that of most features, of equally frequent ones the largest."""
+    counts = Counter(widths.values())
+    return max(counts, key=lambda width: (counts[width], width), default=1)

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from features.errors import ModelError
-from models.config import DcnV2Interactions, DotInteractions, FmInteractions, NoInteractions
+from models.config import DcnV2Interactions, DotInteractions, FmInteractions, NoInteractions, common_width
 from models.interactions.dcn_v2 import DcnV2
 from models.interactions.dot import Dot
 from models.interactions.fm import Fm
@@ -133,6 +133,67 @@ def test_cross_is_tfrs_own_with_the_same_weights(rank: int | None):
     np.testing.assert_allclose(ours(first, inputs), tf.stack(expected, axis=1), rtol=1e-4, atol=1e-5)
 
 
+# -- embeddings of several widths --------------------------------------------------------------------------------------
+
+MIXED = {"user": 3, "age": 2, "item": 3, "city": 1}
+
+
+def mapped(values: Values, row: tf.Tensor, group: int) -> list[tf.Tensor]:
+    """Of two maps, `age`'s and `city`'s, and a row of nine numbers of embeddings: four vectors of three numbers."""
+    age, city = values
+    maps = (None, age, None, city)
+    places = ((0, 3), (3, 5), (5, 8), (8, 9))
+    found = []
+    for (begin, end), kernel in zip(places, maps, strict=True):
+        vector = row[begin:end]
+        if kernel is not None:
+            vector = tf.stack([sum(vector[i] * kernel[group, i, o] for i in range(end - begin)) for o in range(3)])
+        found.append(vector)
+    return found
+
+
+def naive_mixed_fm(values: Values, x: tf.Tensor, group: int) -> tf.Tensor:
+    rows = [tf.concat([row, sum(a * b for a, b in combinations(mapped(values, row, group), 2))], 0) for row in x]
+    return tf.stack(rows)
+
+
+def naive_mixed_dot(values: Values, x: tf.Tensor, group: int) -> tf.Tensor:
+    *maps, kernel, bias = values
+    rows = []
+    for row in x:
+        bottom = tf.nn.relu(tf.linalg.matvec(kernel[group], row[9:], transpose_a=True) + bias[group, 0])
+        vectors = [*mapped(maps, row, group), bottom]
+        dots = [tf.reduce_sum(vectors[i] * vectors[j]) for i in range(5) for j in range(i)]
+        rows.append(tf.concat([row, bottom, tf.stack(dots)], 0))
+    return tf.stack(rows)
+
+
+@pytest.mark.parametrize("inputs", [FLAT, GROUPED], ids=["flat", "grouped"])
+@pytest.mark.parametrize(
+    ("layer", "config", "reference"),
+    [(Fm, FmInteractions(), naive_mixed_fm), (Dot, DotInteractions(bottom_units=()), naive_mixed_dot)],
+)
+def test_embeddings_of_another_width_are_mapped_to_the_common_one(layer, config, reference, inputs):
+    def groups(values: Values, x: tf.Tensor) -> tf.Tensor:
+        if x.shape.rank == 2:
+            return reference(values, x, 0)
+        return tf.stack([reference(values, x[:, group], group) for group in range(2)], axis=1)
+
+    check_parity(layer(MIXED, config), (inputs,), groups)
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [([4, 16, 16], 16), ([16, 4, 4], 4), ([4, 16], 16), ([8], 8), ([], 1)],
+    ids=["most", "most, though smaller", "as many of both: the larger", "one", "none"],
+)
+def test_the_width_in_which_vectors_meet(widths: list[int], expected: int):
+    assert common_width({str(i): width for i, width in enumerate(widths)}) == expected
+
+
+# -- by hand -----------------------------------------------------------------------------------------------------------
+
+
 def test_dots_by_hand():
     layer = Dot({"a": 2, "b": 2}, DotInteractions(bottom_units=()))
     row = tf.constant([[1.0, 2.0, 3.0, 4.0, 5.0]])
@@ -159,7 +220,6 @@ def test_one_embedding_and_the_numbers_are_a_pair():
 @pytest.mark.parametrize(
     ("widths", "numbers", "said"),
     [
-        ({"user": 4, "item": 6, "tag": 4}, 1, "most have 4, but 'item' has 6; allowed: the same `dim`"),
         ({"user": 4}, 0, r"an embedding: user; allowed: two or more"),
         ({}, 1, r"an embedding: \(none\) beside numbers"),
     ],
