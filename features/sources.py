@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -56,6 +57,33 @@ class Column(Frozen):
 
 Columns = dict[str, Column]
 
+Format = Literal["csv", "parquet", "orc", "avro", "jsonl", "tfrecord"]
+_SUFFIXES: Mapping[str, Mapping[str, str]] = {
+    ".csv": {"format": "csv"},
+    ".tsv": {"format": "csv", "delimiter": "\t"},
+    ".parquet": {"format": "parquet"},
+    ".orc": {"format": "orc"},
+    ".avro": {"format": "avro"},
+    ".jsonl": {"format": "jsonl"},
+    ".ndjson": {"format": "jsonl"},
+    ".tfrecord": {"format": "tfrecord"},
+    ".tfrecords": {"format": "tfrecord"},
+}
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Endings of files that are decompressed while they are read."""
+
+
+def written_as(file: str) -> dict[str, str]:
+    """What a file's name says of how it is written: ``format``, perhaps ``delimiter``; nothing for an unknown ending.
+
+    >>> written_as("log/2026-11-29.tsv.gz")
+    {'format': 'csv', 'delimiter': '\\t'}
+    """
+    stem, suffix = os.path.splitext(file)
+    said = _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in COMPRESSED else suffix, {})
+    inside = said.get("format") in ("parquet", "orc", "avro")  # they compress inside the file
+    return {} if inside and suffix in COMPRESSED else dict(said)
+
 
 class Source(Frozen):
     """Files of one table, relative to the data path, and how they are written."""
@@ -64,8 +92,9 @@ class Source(Frozen):
 
     files: str | tuple[str, ...]
     """A path or glob, or several, relative to ``data.path`` unless absolute."""
-    format: Literal["csv", "parquet"] = "csv"
-    """Taken as parquet where it is not given and every name in `files` ends in ``.parquet``."""
+    format: Format = "csv"
+    """``csv``, ``parquet``, ``orc``, ``avro``, ``jsonl`` (a JSON object a line), ``tfrecord`` (of tf.Example). Taken from the names in
+    `files` where it is not given and they all end alike (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.tfrecord``, ...)."""
     header: bool = True
     """CSV: the first line of each file names the columns. Without it, `columns` gives names and order."""
     delimiter: str = ","
@@ -88,9 +117,8 @@ class Source(Frozen):
         if not isinstance(source, dict) or "format" in source or "files" not in source:
             return source
         files = source["files"]
-        names = [files] if isinstance(files, str) else files
-        is_parquet = bool(names) and all(str(name).endswith(".parquet") for name in names)
-        return {**source, "format": "parquet"} if is_parquet else source
+        first, *others = [written_as(str(name)) for name in ([files] if isinstance(files, str) else files)] or [{}]
+        return {**first, **source} if all(other == first for other in others) else source
 
     @property
     def patterns(self) -> tuple[str, ...]:

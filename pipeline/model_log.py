@@ -29,7 +29,8 @@ from features.logs import (
 )
 from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_local
-from features.spec import Dataset
+from features.sources import written_as
+from features.spec import Dataset, Source
 from serving.bundle import Bundle
 
 
@@ -96,22 +97,23 @@ def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
         raise DataError(
             f"no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(dataset.source.patterns)}"
         )
-    source = dataset.source.model_copy(update={"format": _format_of(files) or dataset.source.format})
+    source = dataset.source.model_copy(update=_written_as(files, dataset.source))
     root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
     return dataset.model_copy(update={"source": source}), files, root
 
 
-def _format_of(files: Sequence[str]) -> str | None:
-    """The format that the suffixes name; None if they name none.
+def _written_as(files: Sequence[str], source: Source) -> dict[str, str]:
+    """What the names say of the files' format, where it is another than `source`'s.
 
     Raises:
         DataError: if they name two.
     """
-    suffixes = {"parquet": (".parquet",), "csv": (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst")}
-    found = {name: file for file in files for name, endings in suffixes.items() if file.endswith(endings)}
+    found = {said["format"]: (said, file) for file in files if (said := written_as(file))}
     if len(found) > 1:
-        raise DataError(f"files of two formats at once: {' and '.join(found.values())}; allowed: one format")
-    return next(iter(found), None)
+        raise DataError(
+            f"files of two formats at once: {' and '.join(file for _, file in found.values())}; allowed: one format"
+        )
+    return next((said for kind, (said, _) in found.items() if kind != source.format), {})
 
 
 def _tables(bundle: Bundle, dataset: Dataset, folder: str | None) -> Tables:

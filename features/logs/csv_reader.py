@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def read_csv(
     file: str,
     name: str,
     source: Source,
-    columns: Sequence[str],
+    columns: Iterable[str],
     optional: Collection[str] = (),
     chunk_bytes: int = CHUNK,
 ) -> Iterator[RawBatch]:
@@ -99,9 +99,10 @@ def read_csv(
         DataError: if the header lacks a column that is not optional, or names one twice.
     """
     check_source(source)
-    names = header_of(file, source) if source.header else list(columns)
-    positions = {} if names is None else _positions(name, names, columns, optional)
-    parser = _Parser(name, source, len(names or columns), positions)
+    wanted = list(columns)
+    names = header_of(file, source) if source.header else wanted
+    positions = {} if names is None else _positions(name, names, wanted, optional)
+    parser = _Parser(name, source, len(names or wanted), positions)
     for block in blocks(file, source, parser.width, chunk_bytes):
         yield parser.parse(block)
 

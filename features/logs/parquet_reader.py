@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from features.errors import DataError
 from features.logs.quarantine import RAW_CHARS, WHOLE_FILE, RawBatch, Reject, text, value_text
+from features.spec import Source
 
 BATCH_ROWS = 65_536
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
@@ -17,7 +18,9 @@ _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
 the system's own, of a file that is not there or a disk that failed (see :func:`_pass_on`)."""
 
 
-def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collection[str] = ()) -> Iterator[RawBatch]:
+def read_parquet(
+    file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
+) -> Iterator[RawBatch]:
     """Reads one Parquet file.
 
     A file without a readable footer is one dead letter of 1 row; a row group that cannot be read is one dead letter of
@@ -26,6 +29,7 @@ def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collect
     Args:
         file: path of the file.
         name: its name in dead letters.
+        source: asks nothing of this format.
         columns: columns to read.
         optional: those of `columns` that the file may lack.
 
@@ -35,6 +39,7 @@ def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collect
     Raises:
         DataError: if the file lacks a column that is not optional, or the system cannot read it.
     """
+    del source
     try:
         parquet = pq.ParquetFile(file)
         groups = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
@@ -52,8 +57,9 @@ def read_parquet(file: str, name: str, columns: Sequence[str], optional: Collect
             raise
 
 
-def check_parquet(file: str, name: str, columns: Sequence[str]) -> None:
+def check_parquet(file: str, name: str, source: Source, columns: Iterable[str]) -> None:
     """Looks at the footer only; arguments and errors as of :func:`read_parquet`. A damaged file is no error here."""
+    del source
     try:
         present = list(pq.read_schema(file).names)
     except _UNREADABLE as error:
@@ -72,10 +78,11 @@ def _pass_on(file: str, error: Exception) -> None:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
-def _wanted(name: str, present: list[str], columns: Sequence[str], optional: Collection[str]) -> list[str]:
-    if missing := [column for column in columns if column not in present and column not in optional]:
+def _wanted(name: str, present: list[str], columns: Iterable[str], optional: Collection[str]) -> list[str]:
+    wanted = list(columns)
+    if missing := [column for column in wanted if column not in present and column not in optional]:
         raise DataError(f"{name}: the file lacks {', '.join(missing)}; columns present: {', '.join(present[:60])}")
-    return [column for column in columns if column in present]
+    return [column for column in wanted if column in present]
 
 
 def _read_groups(parquet: pq.ParquetFile, name: str, groups: list[int], wanted: list[str]) -> Iterator[RawBatch]:

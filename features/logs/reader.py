@@ -82,7 +82,7 @@ def read_log(
     for file in resolve(dataset.source, path) if files is None else files:
         name = name_of(file, path)
         batches = 0
-        for raw in read_source(file, name, dataset.source, stages.columns(), stages.optional):
+        for raw in read_source(file, name, dataset.source, dataset.columns, stages.optional):
             yield stages.run(raw)
             batches += 1
         if not batches:
@@ -120,10 +120,6 @@ class _Stages:
         made = set(dataset.all_columns()) if labels else _made_from(dataset, kept_columns(dataset))
         self._ignored = frozenset(set(dataset.columns) - made)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
-
-    def columns(self) -> list[str]:
-        """Columns to ask a file for."""
-        return list(self._dataset.columns)
 
     def run(self, raw: RawBatch) -> LogBatch:
         """Types, joins, derivations, labels, time and split of one batch."""

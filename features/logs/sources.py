@@ -1,22 +1,51 @@
-"""One file of any format as raw batches."""
+"""One file of any format as raw batches: the one place that knows which formats there are."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from features.logs.csv_reader import check_csv, read_csv
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.quarantine import RawBatch
-from features.spec import Source
+from features.spec import Column, Source
+
+
+class Reader(NamedTuple):
+    """A format. A new one is a file with these two functions, a line in `READERS`, and its name in `features.sources`.
+
+    Attributes:
+        read: (path, name, source, columns, optional) -> batches of bounded size with the columns' values as the file has them
+            (`features.logs.casting` types them), and a reject for each stretch of the file that cannot be read.
+        check: (path, name, source, columns) -> raises DataError if the file says that it lacks a column; reads as little as it can.
+    """
+
+    read: Callable[[str, str, Source, Mapping[str, Column], Collection[str]], Iterator[RawBatch]]
+    check: Callable[[str, str, Source, Sequence[str]], None]
+
+
+READERS: Mapping[str, Reader] = {
+    "csv": Reader(read_csv, check_csv),
+    "parquet": Reader(read_parquet, check_parquet),
+}
 
 
 def read_source(
-    file: str, name: str, source: Source, columns: Sequence[str], optional: Collection[str] = ()
+    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
-    """Reads one file as its source says; arguments as of `read_csv` and `read_parquet`."""
-    if source.format == "csv":
-        return read_csv(file, name, source, columns, optional)
-    return read_parquet(file, name, columns, optional)
+    """Reads one file as its source says.
+
+    Args:
+        file: path of the file.
+        name: its name in dead letters.
+        source: how it is written.
+        columns: columns to read.
+        optional: those of `columns` that the file may lack.
+
+    Raises:
+        DataError: if the file lacks a column that is not optional, or the system cannot read it.
+    """
+    return READERS[source.format].read(file, name, source, columns, optional)
 
 
 def check_columns(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
@@ -25,7 +54,4 @@ def check_columns(file: str, name: str, source: Source, columns: Sequence[str]) 
     Raises:
         DataError: if it names its columns and one of `columns` is not among them.
     """
-    if source.format == "parquet":
-        check_parquet(file, name, columns)
-    else:
-        check_csv(file, name, source, columns)
+    READERS[source.format].check(file, name, source, columns)

@@ -185,7 +185,7 @@ def _read(name: str, spec: SideTable, path: str) -> KeyedTable:
     rejects: list[Reject] = []
     rows = 0
     for file in resolve(spec.source, path):
-        for raw in read_source(file, name_of(file, path), spec.source, list(spec.columns)):
+        for raw in read_source(file, name_of(file, path), spec.source, spec.columns):
             part, refused = _typed(raw, spec)
             parts.append(part)
             rejects += [*raw.rejects, *refused]

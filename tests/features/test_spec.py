@@ -52,12 +52,33 @@ def test_shorthands_stand_for_whole_mappings() -> None:
 
 @pytest.mark.parametrize(
     ("files", "format_"),
-    [("a.csv", "csv"), ("*.csv.gz", "csv"), (["a.parquet", "b.parquet"], "parquet"), (["a.parquet", "b.csv"], "csv")],
+    [
+        ("a.csv", "csv"),
+        ("*.csv.gz", "csv"),
+        ("log.d/*", "csv"),
+        ("a.parquet.gz", "csv"),
+        (["a.parquet", "b.parquet"], "parquet"),
+        (["a.parquet", "b.csv"], "csv"),
+        ("*.orc", "orc"),
+        ("a.avro", "avro"),
+        (["a.jsonl", "b.ndjson.zst"], "jsonl"),
+        ("part-*.tfrecord.gz", "tfrecord"),
+        ("a.tfrecords", "tfrecord"),
+    ],
 )
 def test_format_follows_the_names(files: Any, format_: str) -> None:
     assert Source.model_validate({"files": files}).format == format_
     assert Source.model_validate(files).format == format_
     assert Source.model_validate({"files": files, "format": "parquet"}).format == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("files", "delimiter"),
+    [("a.tsv", "\t"), (["a.tsv.gz", "b.tsv"], "\t"), ("a.csv", ","), (["a.tsv", "b.csv"], ",")],
+)
+def test_tabs_separate_what_ends_in_tsv(files: Any, delimiter: str) -> None:
+    assert Source.model_validate(files).delimiter == delimiter
+    assert Source.model_validate({"files": files, "delimiter": ";"}).delimiter == ";"
 
 
 def test_a_bare_random_is_a_split() -> None:
