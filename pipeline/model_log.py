@@ -20,6 +20,7 @@ from features.logs import (
     Counts,
     LogBatch,
     Tables,
+    check_found,
     check_log,
     count_tables,
     load_saved_tables,
@@ -67,7 +68,11 @@ class ModelLog:
         check_log(self.dataset, self._root, self.files, columns)
 
     def batches(self, refused: BatchWriter | None, files: Sequence[str] | None = None) -> Iterator[LogBatch]:
-        """Batches of the log; rows left out of it and of its side tables go to `refused`."""
+        """Batches of the log; rows left out of it and of its side tables go to `refused`.
+
+        Raises:
+            DataError: as :func:`read_log`, or in the end if no row has a column that the model needs.
+        """
         files = self.files if files is None else files
         if refused is not None and self._side_tables.rejects:
             refused.write(to_batch(self._side_tables.rejects))
@@ -77,6 +82,7 @@ class ModelLog:
                 refused.write(batch.quarantined)
             progress.report(self._stage, rows=self.counts.rows_read)
             yield batch
+        check_found(self.counts.rows_read, self.counts.without, self.dataset.source, "the log")
 
     def summary(self) -> str:
         """Why rows are missing, in a few words."""

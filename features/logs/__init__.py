@@ -3,6 +3,7 @@
 from features.logs.counts import Counts, check_budget, count_tables
 from features.logs.files import fingerprint, resolve
 from features.logs.reader import LogBatch, check_log, read_log
+from features.logs.sources import check_found
 from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "LogBatch",
     "Tables",
     "check_budget",
+    "check_found",
     "check_log",
     "count_tables",
     "fingerprint",

@@ -37,6 +37,7 @@ class Counts:
         tasks: by task and part: rows that count, those with a label above 0, and the sum of labels.
         orphans: by task with a parent and part: rows with a label above 0 whose parent's is not (rows of both masks).
         unmatched: rows that found nothing in a side table, by table.
+        without: by column, the rows of batches in which no row has a value of it.
     """
 
     rows_read: int = 0
@@ -49,11 +50,13 @@ class Counts:
     tasks: dict[tuple[str, str], tuple[int, int, float]] = field(default_factory=dict)
     orphans: dict[tuple[str, str], int] = field(default_factory=dict)
     unmatched: dict[str, int] = field(default_factory=dict)
+    without: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, batch: LogBatch, dataset: Dataset) -> Counts:
         """Counts of one batch."""
         counts = cls(rows_read=batch.rows_read, files={batch.file: batch.rows_read}, unmatched=dict(batch.unmatched))
+        counts.without = dict.fromkeys(batch.without, batch.rows_read)
         counts._add_rejects(Reject(**row) for row in batch.quarantined.to_pylist())
         names = batch.rows.schema.names
         if DAY in names and batch.rows.num_rows:
@@ -112,6 +115,7 @@ class Counts:
         _add(self.days, other.days)
         _add(self.orphans, other.orphans)
         _add(self.unmatched, other.unmatched)
+        _add(self.without, other.without)
         for reason, (rows, example) in other.reasons.items():
             self._add_reason(reason, rows, example)
         for task, new in other.tasks.items():
@@ -162,6 +166,7 @@ class Counts:
             "days": {str(day): rows for day, rows in sorted(self.days.items())},
             "tasks": tasks,
             "unmatched": self.unmatched,
+            "without": self.without,
         }
 
 

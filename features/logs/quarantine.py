@@ -36,6 +36,10 @@ REASONS: dict[str, str] = {
     "stray_carriage_return": "a carriage return inside the row, where a reader would see two rows",
     "blank_line": "an empty line between rows",
     "oversized_field": "a field is longer than max_field_bytes",
+    "bad_json": "the line is no JSON object",
+    "bad_checksum": "the record's bytes are not those that were written",
+    "bad_example": "the record is no tf.Example",
+    "wrong_shape": "a list or an object where the column holds a value, or the other way round",
     "bad_utf8": "text that is not UTF-8",
     "bad_number": "not a finite number of the column's type",
     "out_of_bounds": "a number outside [minimum, maximum] of its column",
@@ -104,7 +108,7 @@ class RawBatch:
 
     Attributes:
         file: the file's name.
-        columns: one array per column that was asked for: binary (CSV) or the file's own type (Parquet).
+        columns: one array per column that was asked for: binary (CSV) or of the file's own type.
         rows: int64 (n,), 1-based number of each row among the file's data rows.
         lines: int64 (n,), 1-based physical line; -1 where there are no lines.
         raw: gives the text of the i-th row.

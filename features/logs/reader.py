@@ -36,6 +36,7 @@ class LogBatch:
         quarantined: the others, one dead letter each (`features.logs.quarantine.SCHEMA`).
         rows_read: good and bad rows; equals ``rows.num_rows + sum(quarantined["rows"])``.
         unmatched: rows that found nothing in a side table, by table.
+        without: columns that must be there, of which no row of this batch has a value.
     """
 
     file: str
@@ -45,6 +46,7 @@ class LogBatch:
     quarantined: pa.RecordBatch
     rows_read: int
     unmatched: dict[str, int] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
 
     def of(self, split: str) -> pa.RecordBatch:
         """The rows of one part of the split."""
@@ -117,6 +119,7 @@ class _Stages:
         used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
         required = set(dataset.columns) if labels and split else _made_from(dataset, used)
         self.optional = frozenset(set(dataset.columns) - required)
+        self._required = frozenset(dataset.columns) - self.optional
         made = set(dataset.all_columns()) if labels else _made_from(dataset, kept_columns(dataset))
         self._ignored = frozenset(set(dataset.columns) - made)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
@@ -141,7 +144,8 @@ class _Stages:
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
         rejects = [*raw.rejects, *first.rejects, *second.rejects]
         _check_sum(raw, rows, rejects)
-        return LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched)
+        without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
+        return LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
         source, time = self._dataset.source, self._dataset.time
@@ -176,6 +180,10 @@ class _Stages:
         if time is not None:
             faults.mark(part == NO_PART, "time_out_of_range", time.column, columns[time.column])
         return part
+
+
+def _has_values(values: pa.Array | None) -> bool:
+    return values is not None and values.null_count < len(values)
 
 
 def _answers(dataset: Dataset) -> list[str]:

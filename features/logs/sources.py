@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from features.errors import DataError
 from features.logs.csv_reader import check_csv, read_csv
+from features.logs.jsonl_reader import read_jsonl
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.quarantine import RawBatch
+from features.logs.tfrecord_reader import read_tfrecord
 from features.spec import Column, Source
 
 
@@ -18,15 +21,19 @@ class Reader(NamedTuple):
         read: (path, name, source, columns, optional) -> batches of bounded size with the columns' values as the file has them
             (`features.logs.casting` types them), and a reject for each stretch of the file that cannot be read.
         check: (path, name, source, columns) -> raises DataError if the file says that it lacks a column; reads as little as it can.
+            None for a format whose files do not say which columns they have: there a column that no row has is found in the end
+            (`check_found`).
     """
 
     read: Callable[[str, str, Source, Mapping[str, Column], Collection[str]], Iterator[RawBatch]]
-    check: Callable[[str, str, Source, Sequence[str]], None]
+    check: Callable[[str, str, Source, Sequence[str]], None] | None
 
 
 READERS: Mapping[str, Reader] = {
     "csv": Reader(read_csv, check_csv),
     "parquet": Reader(read_parquet, check_parquet),
+    "jsonl": Reader(read_jsonl, None),
+    "tfrecord": Reader(read_tfrecord, None),
 }
 
 
@@ -54,4 +61,26 @@ def check_columns(file: str, name: str, source: Source, columns: Sequence[str]) 
     Raises:
         DataError: if it names its columns and one of `columns` is not among them.
     """
-    READERS[source.format].check(file, name, source, columns)
+    if (check := READERS[source.format].check) is not None:
+        check(file, name, source, columns)
+
+
+def check_found(rows_read: int, without: Mapping[str, int], source: Source, what: str) -> None:
+    """Stops where no row has a column of a log whose files do not name theirs: the spec may spell it otherwise.
+
+    Args:
+        rows_read: good and bad.
+        without: by column, the rows of batches in which no row has a value of it.
+        source: how the files are written.
+        what: what was read, for the message.
+
+    Raises:
+        DataError: naming the columns.
+    """
+    if READERS[source.format].check is not None or not rows_read:
+        return
+    if absent := sorted(column for column, rows in without.items() if rows == rows_read):
+        raise DataError(
+            f"{what}: none of the {rows_read:,} rows has {', '.join(absent)}; allowed: names as they are written in the "
+            f"{source.format} files"
+        )

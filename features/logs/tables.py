@@ -22,7 +22,7 @@ from features.errors import ConfigError, DataError
 from features.logs.casting import cast_column
 from features.logs.files import name_of, resolve
 from features.logs.quarantine import Faults, RawBatch, Reject
-from features.logs.sources import read_source
+from features.logs.sources import check_found, read_source
 from features.spec import Columns, Dataset, DerivedTable, SideTable
 
 _KEYS = b"feedrank_keys"
@@ -190,7 +190,11 @@ def _read(name: str, spec: SideTable, path: str) -> KeyedTable:
             parts.append(part)
             rejects += [*raw.rejects, *refused]
             rows += raw.rows_read
-    return _checked(name, _table(parts, spec.columns), spec.keys, rows, rejects)
+    table = _table(parts, spec.columns)
+    if table.num_rows:
+        without = {column: rows for column in spec.columns if table[column].null_count == table.num_rows}
+        check_found(rows, without, spec.source, f"table '{name}'")
+    return _checked(name, table, spec.keys, rows, rejects)
 
 
 def _typed(raw: RawBatch, spec: SideTable) -> tuple[pa.RecordBatch, list[Reject]]:

@@ -25,6 +25,7 @@ from features.errors import DataError
 from features.logs import (
     Counts,
     check_budget,
+    check_found,
     count_tables,
     load_saved_tables,
     load_tables,
@@ -166,6 +167,7 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
     budget = data.budget
     what = f"log of {dataset.name}"
     check_budget(manifest["rows_read"], manifest["quarantined"], budget, what, stopped)
+    check_found(manifest["rows_read"], manifest["without"], dataset.source, what)
     for name, table in manifest["tables"].items():
         check_budget(table["rows_read"], table["quarantined"], budget, f"table '{name}'", stopped)
     if empty := [split for split in SPLITS if not manifest["rows_out"][split]]:

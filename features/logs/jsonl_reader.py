@@ -1,0 +1,97 @@
+"""JSON Lines, one object a line, as columns: a line that is no JSON object is set aside alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from features.logs.decompress import CHUNK
+from features.logs.lines import Block, blocks
+from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
+from features.logs.values import column_of
+from features.spec import Column, Source
+
+
+def read_jsonl(
+    file: str,
+    name: str,
+    source: Source,
+    columns: Mapping[str, Column],
+    optional: Collection[str] = (),
+    chunk_bytes: int = CHUNK,
+) -> Iterator[RawBatch]:
+    """Reads one file of JSON objects, decompressed by its suffix, in blocks of bounded size.
+
+    A key that a row lacks is a missing value, as null is. true and false are 1 and 0. Of a key that a row has twice the last
+    counts. Keys that `columns` does not name are not read.
+
+    Args:
+        file: path of the file.
+        name: its name in dead letters.
+        source: how it is written; ``max_field_bytes`` counts here, too.
+        columns: columns to read.
+        optional: makes no difference: every row may lack any key.
+        chunk_bytes: about the size of a block.
+
+    Yields:
+        batches with numbers, texts, or lists of them.
+
+    Raises:
+        DataError: if the system cannot read the file.
+    """
+    del optional
+    row = 1
+    for block in blocks(file, source.model_copy(update={"newlines_in_values": False}), chunk_bytes=chunk_bytes):
+        batch = _batch(name, block, row, columns)
+        row += batch.rows_read
+        yield batch
+
+
+def _batch(name: str, block: Block, first_row: int, columns: Mapping[str, Column]) -> RawBatch:
+    if block.damage is not None:
+        line, damage = int(block.lines[0]), block.damage
+        lost = Reject(name, first_row, line, "", damage.reason, text(damage), text(block.data, RAW_CHARS))
+        return RawBatch(name, {}, block.starts, block.starts, lambda _: "", [lost])
+    faults = {row: (reason, "", "") for row, reason in block.flagged.items()}
+    objects = [
+        _parsed(line, row, faults) if row not in faults else None
+        for row, line in enumerate(block.data[:-1].split(b"\n"))
+    ]
+    arrays = {}
+    for column, spec in columns.items():
+        values = [None if found is None else found.get(column) for found in objects]
+        arrays[column], misfits = column_of(values, spec)
+        for row in np.flatnonzero(misfits).tolist():
+            faults.setdefault(row, ("wrong_shape", column, text(values[row])))
+    good = np.setdiff1d(np.arange(len(objects)), np.fromiter(faults, dtype=np.int64, count=len(faults)))
+    rejects = [
+        Reject(name, first_row + row, int(block.lines[row]), column, reason, value, text(block.raw(row), RAW_CHARS))
+        for row, (reason, column, value) in sorted(faults.items())
+    ]
+    return RawBatch(
+        name,
+        {column: array.take(good) if faults else array for column, array in arrays.items()},
+        good + first_row,
+        block.lines[good],
+        lambda i: text(block.raw(int(good[i])), RAW_CHARS),
+        rejects,
+    )
+
+
+def _parsed(line: bytes, row: int, faults: dict[int, tuple[str, str, str]]) -> dict[str, Any] | None:
+    """The object of one line; None, and a fault, if it is none."""
+    if not line.strip():
+        faults[row] = ("blank_line", "", "")
+        return None
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        faults[row] = ("bad_json", "", text(error))
+        return None
+    if not isinstance(found, dict):
+        faults[row] = ("bad_json", "", "not an object")
+        return None
+    return found

@@ -1,0 +1,78 @@
+"""Values of files that give no types, as Arrow: what becomes of one row never depends on its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.columns import list_array
+from features.spec import Column
+
+
+def column_of(values: Sequence[Any], column: Column) -> tuple[pa.Array, NDArray[Any]]:
+    """One column, in whatever type `features.logs.casting` reads without loss, and the rows that have no such value.
+
+    Numbers stay numbers where all of them are of the column's kind; else all are texts, and so are booleans: ``1`` and ``0``.
+    A text in a column of lists is split at ``column.separator``, a null in a list is left out later.
+
+    Args:
+        values: None, bool, int, float, str, bytes, list or dict for each row.
+        column: what the spec says of it.
+
+    Returns:
+        The array, null where there is no value, and bool (rows,): lists and objects where the column holds single values, objects
+        and single numbers where it holds lists.
+    """
+    if not column.is_list:
+        misfits = _where(values, (list, dict))
+        return _scalars(_without(values, misfits), column.element_type), misfits
+    lists: Sequence[Any] = [
+        _split(value, column.separator) if isinstance(value, str | bytes) else value for value in values
+    ]
+    misfits = ~_where(lists, (list, type(None)))
+    lists = _without(lists, misfits)
+    lengths = np.fromiter((len(value or ()) for value in lists), np.int64, len(lists))
+    elements: Sequence[Any] = [element for value in lists if value for element in value]
+    if (nested := _where(elements, (list, dict))).any():
+        misfits[np.repeat(np.arange(len(lists)), lengths)[nested]] = True
+        elements = _without(elements, nested)
+    missing = np.fromiter((value is None for value in lists), bool, len(lists))
+    return list_array(_scalars(elements, column.element_type), lengths, missing), misfits
+
+
+def _scalars(values: Sequence[Any], kind: str) -> pa.Array:
+    kinds = set(map(type, values)) - {type(None)}
+    if kind == "int64" and kinds == {int}:
+        try:
+            return pa.array(values, pa.int64())
+        except (OverflowError, pa.ArrowInvalid):
+            pass  # one is too large: as text it is refused alone
+    if kind == "float32" and kinds <= {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if kind == "string" and kinds <= {str}:
+        return pa.array(values, pa.string())
+    return pa.array([_text(value) for value in values], pa.binary())
+
+
+def _text(value: Any) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return (str(int(value)) if isinstance(value, bool) else str(value)).encode()
+
+
+def _split(value: str | bytes, separator: str) -> list[Any] | None:
+    """As a text of a CSV is split: blanks around an element do not belong to it, and no text is no list."""
+    parts = value.split(separator) if isinstance(value, str) else value.split(separator.encode())
+    return [part.strip() for part in parts] if value else None
+
+
+def _where(values: Sequence[Any], kinds: tuple[type, ...]) -> NDArray[Any]:
+    return np.fromiter((isinstance(value, kinds) for value in values), bool, len(values))
+
+
+def _without(values: Sequence[Any], misfits: NDArray[Any]) -> Sequence[Any]:
+    return [None if bad else value for value, bad in zip(values, misfits, strict=True)] if misfits.any() else values
