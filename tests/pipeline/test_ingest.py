@@ -23,6 +23,7 @@ from pipeline.components.ingest import Folders, Ingest, RowGroups, ingest
 from pipeline.config import Budget, DataConfig
 from tests.features.logs.small_log import GOOD, HEADER, dataset, write
 from tests.features.logs.test_tables import USERS
+from tests.features.logs.test_tfrecord import example, framed
 from tests.public_logs import PublicLogs
 
 RUNNER = ["--runner=FnApiRunner"]
@@ -288,3 +289,55 @@ def test_dead_letters_survive_a_stop_inside_tfx(tmp_path: Path, caplog: pytest.L
     kept = Path(str(stop.value).rsplit(": ", 1)[1])
     assert pq.read_table(kept / "quarantine").num_rows == 3
     assert not list((tmp_path / "artifacts" / "ingest" / "quarantine").glob("*/*"))
+
+
+# -- formats -----------------------------------------------------------------------------------------------------------
+
+
+def _rows() -> list[dict[str, Any]]:
+    return [
+        {"user": i, "item": i % 5, "score": i / 8, "name": f"n{i}", "tags": [i, i + 1], "day": 20240101 + i % 4}
+        | {"click": i % 2, "like": 0, "seen": 1}
+        for i in range(40)
+    ]
+
+
+def _in_format(kind: str, path: Path) -> Path:
+    """The rows as a file of that format, one of them with an item out of its bounds."""
+    rows = [row | {"item": 5000} if row["user"] == 17 else row for row in _rows()]
+    if kind == "csv":
+        lines = [",".join([*map(str, (r | {"tags": "|".join(map(str, r["tags"]))}).values())]) for r in rows]
+        return write(path, *lines, name="log.csv")
+    if kind == "jsonl":
+        (path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "tfrecord":
+        lists = [{name: value if name == "tags" else [value] for name, value in row.items()} for row in rows]
+        (path / "log.tfrecord").write_bytes(framed([example(**row) for row in lists]))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path / "log.parquet")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "tfrecord", "parquet"])
+def test_a_log_of_any_format_gives_the_same_examples(kind: str, tmp_path: Path) -> None:
+    spec = dataset(source=Source.model_validate(f"log.{kind}"))
+    manifest, folders = _run(spec, _in_format(kind, tmp_path))
+    assert (manifest["rows_read"], manifest["quarantined"]["rows"]) == (40, 1)
+    assert manifest["quarantined"]["reasons"][0]["example"] == {"file": f"log.{kind}", "row": 18, "value": "5000"}
+    found = []
+    for split in SPLITS:
+        for batch in pq.read_table(f"{folders.examples}/Split-{split}").to_batches():
+            found += (
+                pa.Table.from_batches([from_lists(batch, spec)]).select(["user", "item", "score", "tags"]).to_pylist()
+            )
+    expected = [{name: row[name] for name in ("user", "item", "score", "tags")} for row in _rows() if row["user"] != 17]
+    assert sorted(found, key=lambda row: row["user"]) == expected
+
+
+def test_a_column_that_no_row_has_stops_the_run(tmp_path: Path) -> None:
+    rows = [{name: value for name, value in row.items() if name != "score"} | {"scores": 1} for row in _rows()]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        DataError, match="log of small: none of the 40 rows has score; allowed: names as they are written"
+    ):
+        _run(dataset(source=Source.model_validate("log.jsonl")), tmp_path)
