@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from features.frozen import SpecError, did_you_mean
 from features.kinds import Categorical, Id, Numeric, Sequence, Tokens, frequency_input, missing_input
 from features.outputs import other_outputs
-from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable
+from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable, SideTable
 from features.splits import SPLITS, RandomSplit
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
@@ -330,6 +330,11 @@ def _check_parents_end(tasks: Mapping[str, Task]) -> None:
 
 def _check_split(dataset: Dataset) -> None:
     split = dataset.split
+    for name, table in dataset.tables.items():
+        if isinstance(table, SideTable) and table.source.by_day:
+            raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
+    if isinstance(split, RandomSplit) and dataset.source.by_day:
+        raise SpecError("the log's files are named by day, and a random split has no days; allowed: a split by time")
     if isinstance(split, RandomSplit):
         total = split.train + split.validation + split.test
         if abs(total - 1) > 1e-6:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -85,13 +87,43 @@ def written_as(file: str) -> dict[str, str]:
     return {} if inside and suffix in COMPRESSED else dict(said)
 
 
+def by_day(pattern: str) -> bool:
+    """Whether a path names a day."""
+    return "{day" in pattern
+
+
+def of_day(pattern: str, day: datetime.date) -> str:
+    """A path with the day filled in.
+
+    >>> of_day("log/dt={day}/{day:%H}-*.csv", datetime.date(2026, 11, 29))
+    'log/dt=2026-11-29/00-*.csv'
+
+    Raises:
+        SpecError: if something else stands in braces.
+    """
+    try:
+        return pattern.format(day=day)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise SpecError(
+            f"'{pattern}' is no path of a day ({error}); allowed in braces: {{day}}, {{day:%Y%m%d}} and the like"
+        ) from error
+
+
+def of_any_day(pattern: str) -> str:
+    """A path with ``*`` for the day."""
+    return re.sub(r"\{day[^}]*\}", "*", pattern)
+
+
 class Source(Frozen):
     """Files of one table, relative to the data path, and how they are written."""
 
     SHORTHAND: ClassVar[str | None] = "files"
 
     files: str | tuple[str, ...]
-    """A path or glob, or several, relative to ``data.path`` unless absolute."""
+    """A path or glob, or several, relative to ``data.path`` unless absolute. ``{day}`` stands for each day of a split by time,
+    2026-11-29; ``{day:%Y%m%d}`` writes it as 20261129: other days' files are not read, and a day without a file stops the run."""
+    success: str | None = None
+    """A file that says that a day is complete, such as ``log/dt={day}/_SUCCESS``: a day without it stops the run."""
     format: Format = "csv"
     """``csv``, ``parquet``, ``orc``, ``avro``, ``jsonl`` (a JSON object a line), ``tfrecord`` (of tf.Example). Taken from the names in
     `files` where it is not given and they all end alike (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.tfrecord``, ...)."""
@@ -119,6 +151,20 @@ class Source(Frozen):
         files = source["files"]
         first, *others = [written_as(str(name)) for name in ([files] if isinstance(files, str) else files)] or [{}]
         return {**first, **source} if all(other == first for other in others) else source
+
+    @pydantic.model_validator(mode="after")
+    def _check_days(self) -> Source:
+        for pattern in (*self.patterns, *([] if self.success is None else [self.success])):
+            if by_day(pattern):
+                of_day(pattern, datetime.date(2026, 11, 29))
+        if self.success is not None and not (by_day(self.success) and self.by_day):
+            raise SpecError(f"success '{self.success}' marks days: allowed with {{day}} in it and in `files`")
+        return self
+
+    @property
+    def by_day(self) -> bool:
+        """Whether `files` name days."""
+        return any(map(by_day, self.patterns))
 
     @property
     def patterns(self) -> tuple[str, ...]:

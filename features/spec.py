@@ -7,6 +7,9 @@ names that key as its ``SHORTHAND``. This module loads neither TensorFlow nor Be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pydantic
 
 from features.consistency import check
@@ -39,7 +42,7 @@ from features.sources import (
     Source,
     TimeColumn,
 )
-from features.splits import SPLITS, AnySplit, RandomSplit, Split, TimeSplit
+from features.splits import SPLITS, AnySplit, RandomSplit, Split, TimeSplit, WindowSplit, today
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
 __all__ = [
@@ -77,6 +80,7 @@ __all__ = [
     "TimeSplit",
     "Tokens",
     "Vocabulary",
+    "WindowSplit",
     "label_column",
     "mask_column",
     "weight_column",
@@ -147,6 +151,20 @@ class Dataset(Frozen):
         return getattr(self.features[feature], "vocabulary_of", None) or feature
 
     # -- checks ----------------------------------------------------------------------------------------------
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _days_of_window(cls, value: Any) -> Any:
+        """A window of days as the days that it means now."""
+        split = value.get("split") if isinstance(value, Mapping) else None
+        if isinstance(split, Mapping) and split.get("by") == "window":
+            split = WindowSplit.model_validate(split)
+        if not isinstance(split, WindowSplit):
+            return value
+        time = value.get("time")
+        given = time.get("utc_offset_hours", 0) if isinstance(time, Mapping) else getattr(time, "utc_offset_hours", 0)
+        offset = given if isinstance(given, int | float) else 0  # what is no number is told where it stands
+        return {**value, "split": split.seen_from(today(offset))}
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Dataset:

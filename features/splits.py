@@ -36,6 +36,52 @@ class TimeSplit(Frozen):
     test: Days
     """Days on which the model is evaluated."""
 
+    def days(self) -> list[datetime.date]:
+        """Every day of the three parts, in their order."""
+        ordinals = {
+            ordinal
+            for first, last in (self.train, self.validation, self.test)
+            for ordinal in range(first.toordinal(), last.toordinal() + 1)
+        }
+        return [datetime.date.fromordinal(ordinal) for ordinal in sorted(ordinals)]
+
+
+class WindowSplit(Frozen):
+    """The newest days of a log that grows by a day every day. A run resolves it into a `TimeSplit`, which is what it saves: started
+    again from its saved configuration, it reads the same days."""
+
+    by: Literal["window"] = "window"
+    """Says which split it is."""
+    until: Literal["yesterday", "today"] | datetime.date = "yesterday"
+    """The last day of the test, in the zone of ``time.utc_offset_hours``. A date runs an earlier day again."""
+    train: pydantic.PositiveInt
+    """Days that weights are learned from, before those of the validation."""
+    validation: pydantic.PositiveInt = 1
+    """Days by which the best epoch is chosen, before those of the test."""
+    test: pydantic.PositiveInt = 1
+    """Days on which the model is evaluated."""
+
+    def seen_from(self, today: datetime.date) -> TimeSplit:
+        """The days that are meant on the day `today`."""
+        last = self.until
+        if not isinstance(last, datetime.date):
+            last = today if last == "today" else today - datetime.timedelta(days=1)
+
+        def part(days: int, behind: int) -> tuple[datetime.date, datetime.date]:
+            end = last - datetime.timedelta(days=behind)
+            return end - datetime.timedelta(days=days - 1), end
+
+        return TimeSplit(
+            train=part(self.train, self.validation + self.test),
+            validation=part(self.validation, self.test),
+            test=part(self.test, 0),
+        )
+
+
+def today(utc_offset_hours: float) -> datetime.date:
+    """The date where clocks are so many hours before UTC's."""
+    return (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=utc_offset_hours)).date()
+
 
 class RandomSplit(Frozen):
     """Parts of the log by a hash of each row's file and number: for data without time."""
@@ -60,6 +106,9 @@ def _by_time_unless_said(value: Any) -> Any:
 
 AnySplit = Annotated[
     Annotated[TimeSplit | RandomSplit, pydantic.Field(discriminator="by")],
-    pydantic.BeforeValidator(_by_time_unless_said, json_schema_input_type=Literal["random"] | TimeSplit | RandomSplit),
+    pydantic.BeforeValidator(
+        _by_time_unless_said, json_schema_input_type=Literal["random"] | TimeSplit | WindowSplit | RandomSplit
+    ),
 ]
-"""By time unless `by` says otherwise; the bare word ``random`` is a random split with its defaults."""
+"""By time unless `by` says otherwise; the bare word ``random`` is a random split with its defaults. A `WindowSplit` becomes the
+`TimeSplit` of the day on which the configuration is read."""

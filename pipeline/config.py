@@ -78,6 +78,8 @@ class ValidateConfig(Frozen):
     """Share of a task's positive rows, in any split, that may lack their parent's positive label. Fewer are warned of."""
     required_days: bool = True
     """Every day of the split must have rows."""
+    min_day_share: Share = 0.5
+    """Of the mean of the days before it (seven at most): a day with fewer rows stops the run, for it may be half-written."""
 
 
 class Bound(Frozen):

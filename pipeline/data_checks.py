@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import pydantic
@@ -21,6 +20,8 @@ Manifest = Mapping[str, Any]
 _HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}
 """Anomalies that are only warned of; every other kind stops the run."""
 _PREVIOUS = "previous run"
+TRAILING_DAYS = 7
+"""A week: how many rows a day has depends on its weekday."""
 _DISTANCES = {"categorical": l_infinity, "numeric": jensen_shannon}
 
 
@@ -82,20 +83,22 @@ def check_rows(findings: Findings, manifest: Manifest) -> None:
             findings.add(f"split '{split}' is empty; rows: {found}")
 
 
-def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, required: bool) -> None:
-    """Every day of a split by time has rows."""
+def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, config: ValidateConfig) -> None:
+    """Every day of a split by time has rows, and not far fewer than those before it."""
     if not isinstance(dataset.split, TimeSplit):
         return
-    rows: Mapping[str, int] = manifest["days"]
-    for split in SPLITS:
-        for day in _days(*getattr(dataset.split, split)):
-            if not rows.get(f"{day:%Y%m%d}", 0):
-                findings.add(f"day {day} of split '{split}' has no rows", stops=required)
-
-
-def _days(first: datetime.date, last: datetime.date) -> Iterator[datetime.date]:
-    for ordinal in range(first.toordinal(), last.toordinal() + 1):
-        yield datetime.date.fromordinal(ordinal)
+    before: list[int] = []
+    for day in dataset.split.days():
+        rows: int = manifest["days"].get(f"{day:%Y%m%d}", 0)
+        mean = sum(before[-TRAILING_DAYS:]) / max(1, len(before[-TRAILING_DAYS:]))
+        if not rows:
+            findings.add(f"day {day} has no rows", stops=config.required_days)
+        elif rows < config.min_day_share * mean:
+            findings.add(
+                f"day {day} has {rows:,} rows, {rows / mean:.0%} of the mean of the days before it ({mean:,.0f}); allowed: "
+                f"{config.min_day_share:.0%} (validate.min_day_share)"
+            )
+        before += [rows] if rows else []
 
 
 def check_labels(findings: Findings, dataset: Dataset, manifest: Manifest) -> None:
@@ -259,7 +262,7 @@ def judge(
     """
     findings = Findings()
     check_rows(findings, manifest)
-    check_days(findings, dataset, manifest, config.required_days)
+    check_days(findings, dataset, manifest, config)
     check_labels(findings, dataset, manifest)
     check_parents(findings, dataset, manifest, config.max_orphans)
     check_rates(findings, dataset, manifest, config)

@@ -1,7 +1,7 @@
 """Reading feed logs: files of any health in, typed Arrow batches and dead letters out. No Beam, no TensorFlow."""
 
 from features.logs.counts import Counts, check_budget, count_tables
-from features.logs.files import fingerprint, resolve
+from features.logs.files import fingerprint, resolve, resolve_log
 from features.logs.reader import LogBatch, check_log, read_log
 from features.logs.sources import check_found
 from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables
@@ -19,5 +19,6 @@ __all__ = [
     "load_tables",
     "read_log",
     "resolve",
+    "resolve_log",
     "save_tables",
 ]

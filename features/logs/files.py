@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import datetime
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from features.errors import DataError
 from features.paths import check_local
-from features.spec import Dataset, SideTable, Source
+from features.sources import by_day, of_any_day, of_day
+from features.spec import Dataset, SideTable, Source, TimeSplit
+
+_NAMED = 5
+
+
+def resolve_log(dataset: Dataset, path: str) -> list[str]:
+    """The log's files: of a source by day those of the split's days.
+
+    Args:
+        dataset: the spec.
+        path: the data folder.
+
+    Raises:
+        DataError: if a pattern finds no file on one of the days, or a day is not complete; names the days.
+        ConfigError: if a path is remote.
+    """
+    source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
+    markers = [] if source.success is None else [of_day(source.success, day) for day in days]
+    if absent := [marker for marker in markers if not _find(marker, path)]:
+        raise DataError(
+            f"{len(absent)} of the {len(days)} days are not complete: {os.path.abspath(path)} lacks {_named(absent)} (source.success)"
+        )
+    return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
 
 
 def resolve(source: Source, path: str) -> list[str]:
-    """Expands a source's paths and globs, sorted, each file once.
+    """Expands a source's paths and globs, sorted, each file once; of a source by day the files of all days.
 
     Args:
         source: the files of one table, relative to `path` unless absolute.
@@ -24,15 +48,29 @@ def resolve(source: Source, path: str) -> list[str]:
         DataError: if a pattern finds no file; names the pattern, the folder and what is there.
         ConfigError: if a path is remote.
     """
-    found: list[str] = []
+    return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
+
+
+def _of_days(pattern: str, days: Iterable[datetime.date]) -> list[str]:
+    return [of_day(pattern, day) for day in days] if by_day(pattern) else [pattern]
+
+
+def _resolved(patterns: Sequence[str], path: str) -> list[str]:
     check_local("data folder", path)
-    for pattern in source.patterns:
+    for pattern in patterns:
         check_local("source.files", pattern)
-        files = sorted(f for f in glob.glob(os.path.join(path, pattern), recursive=True) if os.path.isfile(f))
-        if not files:
-            raise DataError(f"no file matches '{pattern}' in {os.path.abspath(path)}; {_what_is_there(path)}")
-        found.extend(files)
-    return list(dict.fromkeys(found))
+    found = {pattern: _find(pattern, path) for pattern in patterns}
+    if absent := [f"'{pattern}'" for pattern, files in found.items() if not files]:
+        raise DataError(f"no file matches {_named(absent)} in {os.path.abspath(path)}; {_what_is_there(path)}")
+    return list(dict.fromkeys(file for files in found.values() for file in files))
+
+
+def _named(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:_NAMED]) + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+
+
+def _find(pattern: str, path: str) -> list[str]:
+    return sorted(file for file in glob.glob(os.path.join(path, pattern), recursive=True) if os.path.isfile(file))
 
 
 def _what_is_there(path: str) -> str:
@@ -71,7 +109,7 @@ def size_of(file: str) -> int:
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
     """The log's files, then those of every side table that is read from files."""
-    yield from resolve(dataset.source, path)
+    yield from resolve_log(dataset, path)
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)

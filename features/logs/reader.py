@@ -15,7 +15,7 @@ from features.columns import arrow_type, kept_columns, plain_schema
 from features.errors import DataError
 from features.logs.casting import cast_column
 from features.logs.days import NO_PART, check_time, days, parts
-from features.logs.files import name_of, resolve
+from features.logs.files import name_of, resolve_log
 from features.logs.labels import label_arrays
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
@@ -68,7 +68,7 @@ def read_log(
         dataset: the spec.
         path: the data folder; file names in row ids and dead letters are relative to it.
         tables: the side tables (`load_tables` or `load_saved_tables`).
-        files: the files to read; those of ``dataset.source`` by default.
+        files: the files to read; those of `resolve_log` by default.
         labels: whether every row must have its labels. Without, the output has no label columns.
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
             every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
@@ -81,7 +81,7 @@ def read_log(
         ConfigError: if the spec names a function that does not exist, or a time column of an impossible type.
     """
     stages = _Stages(dataset, tables, labels, split)
-    for file in resolve(dataset.source, path) if files is None else files:
+    for file in resolve_log(dataset, path) if files is None else files:
         name = name_of(file, path)
         batches = 0
         for raw in read_source(file, name, dataset.source, dataset.columns, stages.optional):

@@ -30,7 +30,7 @@ from features.logs import (
     load_saved_tables,
     load_tables,
     read_log,
-    resolve,
+    resolve_log,
     save_tables,
 )
 from features.logs.files import name_of, size_of
@@ -111,7 +111,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
             gets no row. Dead letters and manifest are then kept in ``folders.stopped``.
     """
     started = time.monotonic()
-    files = resolve(dataset.source, data.path)
+    files = resolve_log(dataset, data.path)
     for file in files:
         check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
     table_counts = _prepare_tables(dataset, data, folders)

@@ -92,9 +92,26 @@ def test_an_empty_split_stops() -> None:
 def test_a_missing_day_stops_unless_allowed() -> None:
     manifest = _manifest()
     del manifest["days"]["20240229"]
-    expected = ["day 2024-02-29 of split 'train' has no rows"]
+    expected = ["day 2024-02-29 has no rows"]
     assert _judge(manifest=manifest) == (expected, [])
     assert _judge(manifest=manifest, config=DataGateConfig(required_days=False)) == ([], expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "problems"),
+    [
+        ([100, 100, 50, 50], 0.5, []),  # 50 of a mean of 100, then of 83
+        ([100, 100, 49, 100], 0.5, ["day {2} has 49 rows, 49% of the mean of the days before it (100); allowed: 50%"]),
+        ([10, 100, 100, 20], 0.5, ["day {3} has 20 rows, 29% of the mean of the days before it (70); allowed: 50%"]),
+        ([100, 100, 49, 100], 0.49, []),
+        ([100, 1, 1, 1], 0.0, []),
+    ],
+)
+def test_a_day_of_few_rows_stops(rows: list[int], share: float, problems: list[str]) -> None:
+    manifest, days = _manifest(), _dataset().split.days()
+    manifest["days"] = {f"{day:%Y%m%d}": count for day, count in zip(days, [*rows, *[100] * len(days)], strict=False)}
+    found, _ = _judge(manifest=manifest, config=DataGateConfig(min_day_share=share))
+    assert found == [problem.format(*days) + " (validate.min_day_share)" for problem in problems]
 
 
 @pytest.mark.parametrize("split", SPLITS)
