@@ -40,6 +40,7 @@ def check(dataset: Dataset) -> None:
     _check_input_names(dataset)
     _check_names_are_unique(dataset)
     _check_leakage(dataset, columns)
+    _check_personal(dataset, columns)
     _check_feature_types(dataset, columns)
     _check_targets(dataset)
     _check_tasks(dataset, columns)
@@ -186,6 +187,42 @@ def _check_leakage(dataset: Dataset, columns: Columns) -> None:
                 f"feature '{name}' reads column '{column}', which is {tainted[column]}: it is not known when an item "
                 f"is ranked; columns that may be features: {_names(allowed)}"
             )
+
+
+def _check_personal(dataset: Dataset, columns: Columns) -> None:
+    """What is hashed has no value any more, and what is dropped is nowhere."""
+    values: dict[str, tuple[str | None, ...]] = {
+        f"task '{name}'": (task.label, task.mask, task.sample_weight) for name, task in dataset.tasks.items()
+    }
+    values |= {"time": (dataset.time.column if dataset.time else None,), "position": (dataset.position,)}
+    for what, names in values.items():
+        for name in names:
+            if name is not None and columns[name].personal is not None:
+                raise SpecError(
+                    f"{what} reads column '{name}', which is personal; allowed: a column whose values are kept"
+                )
+    kept = {f"feature '{name}'": dataset.feature_column(name) for name in dataset.features}
+    kept |= {what: name for what in ("group", "item") if (name := getattr(dataset, what)) is not None}
+    for what, name in kept.items():
+        if columns[name].personal == "drop":
+            raise SpecError(f"{what} reads column '{name}', which is dropped; allowed: `personal: hash`, or none")
+    for what, table in dataset.tables.items():
+        for name, column in table.columns.items():
+            if column.personal == "drop":
+                raise SpecError(
+                    f"table '{what}' reads column '{name}' and drops it; allowed: a table without the column"
+                )
+            if name in table.keys and column.personal != columns[name].personal:
+                raise SpecError(
+                    f"table '{what}' is joined by '{name}', which is {column.personal or 'kept'} there and "
+                    f"{columns[name].personal or 'kept'} in the log; allowed: the same `personal` in both"
+                )
+    for derived in dataset.derived:
+        for name, column in derived.outputs.items():
+            if column.personal is not None:
+                raise SpecError(
+                    f"derived column '{name}' is personal; allowed for columns that are read: hash its inputs"
+                )
 
 
 def _tainted(dataset: Dataset, columns: Columns) -> dict[str, str]:

@@ -39,11 +39,16 @@ class Column(Frozen):
     """A value below it quarantines its row; null: any may be."""
     maximum: float | None = None
     """A value outside [minimum, maximum] quarantines its row."""
+    personal: Literal["hash", "drop"] | None = None
+    """``hash``: a keyed hash of each value takes its place as it is read (``data.hash_key`` has the key). ``drop``: `derived` functions may
+    read the column, and nothing keeps it. With either, the quarantine holds no text of a row."""
 
     @pydantic.model_validator(mode="after")
     def _check_range(self) -> Column:
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise SpecError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}; no value is allowed")
+        if self.personal == "hash" and self.element_type == "float32":
+            raise SpecError(f"a column of {self.type} cannot be hashed; allowed: int64, string, and lists of them")
         return self
 
     @property

@@ -35,6 +35,9 @@ Data = Annotated[str, typer.Option("--data", help="A file, a glob, or a folder w
 SideTables = Annotated[
     str | None, typer.Option("--tables", help="Folder of the side tables' files; by default those the model brings.")
 ]
+HashKey = Annotated[
+    str | None, typer.Option("--hash-key", help="File with the key that the model's personal columns were hashed with.")
+]
 ModelRuns = Annotated[Path, typer.Option("--runs", help="Folder of the pipelines, where MODEL names one or a run.")]
 
 
@@ -94,6 +97,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     top: Annotated[int | None, typer.Option(help="Show one user's best items instead of writing all scores.")] = None,
     user: Annotated[str | None, typer.Option(help="With --top: whose; by default one with many rows.")] = None,
     side_tables: SideTables = None,
+    hash_key: HashKey = None,
     runs: ModelRuns = Path("runs"),
 ) -> None:
     """Score the rows of a log with a model."""
@@ -101,9 +105,9 @@ def score(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
 
     found = pushed.find_model(model, runs)
     if top is None:
-        commands.score(found, data, output, side_tables)
+        commands.score(found, data, output, side_tables, hash_key)
     else:
-        commands.top(found, data, user, top, side_tables)
+        commands.top(found, data, user, top, side_tables, hash_key)
 
 
 @app.command()
@@ -116,12 +120,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     ] = Path("evaluation.json"),
     slices: Annotated[list[str] | None, typer.Option("--slice", help="Also by the values of this column.")] = None,
     side_tables: SideTables = None,
+    hash_key: HashKey = None,
     runs: ModelRuns = Path("runs"),
 ) -> None:
     """Evaluate a model on a log with labels."""
     from pipeline import commands, pushed
 
-    commands.evaluate(pushed.find_model(model, runs), data, output, slices or (), side_tables, as_json)
+    commands.evaluate(pushed.find_model(model, runs), data, output, slices or (), as_json, side_tables, hash_key)
 
 
 @app.command("compile")

@@ -61,6 +61,9 @@ class DataConfig(Frozen):
     """Folder that the dataset's files are relative to; by default ``data/<dataset>``."""
     budget: Budget = Budget()
     """What may be lost on the way before the run stops."""
+    hash_key: str | None = None
+    """File with the key of columns that are hashed (``personal: hash``): 16 to 64 bytes, the same for every run and all who ask
+    the model. Every worker reads it."""
     synthesize: SynthesisConfig | None = None
     """Makes a synthetic log at `path` before the run, unless the same one is there already."""
 

@@ -9,20 +9,24 @@ import inspect
 
 from features import logs
 from features.spec import Dataset, DerivedTable
+from pipeline.config import DataConfig
 
 
-def fingerprint(dataset: Dataset, path: str) -> str:
-    """Names, sizes and times of the files, the source of the functions that the dataset names, and the release.
+def fingerprint(dataset: Dataset, data: DataConfig) -> str:
+    """Names, sizes and times of the files, the source of the functions that the dataset names, the release, and which key hashes.
 
     TFX's cache looks at parameters and artifacts, never at code: without this an edited function would change what a
     pushed model is asked with, and not what it was trained on.
 
     Raises:
         DataError: if a pattern finds no file.
+        ConfigError: if columns are hashed and there is no key.
         ImportError: if a function's module cannot be imported.
     """
     release = importlib.metadata.version("feedrank")
-    return f"{logs.fingerprint(dataset, path)}-{code_fingerprint(dataset)}-{release}"
+    pseudonyms = logs.pseudonyms_of(dataset, data.hash_key)
+    key = "" if pseudonyms is None else f"-{pseudonyms.fingerprint()[:16]}"
+    return f"{logs.fingerprint(dataset, data.path)}-{code_fingerprint(dataset)}-{release}{key}"
 
 
 def code_fingerprint(dataset: Dataset) -> str:

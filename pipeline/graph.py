@@ -58,7 +58,7 @@ def _add_data(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     nodes["ingest"] = Ingest(
         dataset=config.dataset.model_dump_json(),
         data=config.data.model_dump_json(),
-        fingerprint=lookups.fingerprint(config.dataset, config.data.path),
+        fingerprint=lookups.fingerprint(config.dataset, config.data),
     )
 
 

@@ -20,6 +20,7 @@ from tfx.types import standard_artifacts
 
 from features.spec import Dataset
 from pipeline.artifacts import DataVerdict
+from pipeline.config import DataConfig
 from pipeline.fingerprint import fingerprint
 from pipeline.lineage import maker
 
@@ -151,6 +152,6 @@ class Lookups(NamedTuple):
     """From the transform's node: a node with output ``model``, for `train.warm_start: last_pushed`."""
     previous: Callable[[base_node.BaseNode], resolver.Resolver] = last_good_statistics
     """From the statistics' node: a node with output ``statistics``."""
-    fingerprint: Callable[[Dataset, str], Any] = fingerprint
+    fingerprint: Callable[[Dataset, DataConfig], Any] = fingerprint
     """Of a dataset's files in a folder and of our code: what differs makes the cache not answer. Text, or a
     `RuntimeParameter` where the data is not at hand as the graph is composed."""

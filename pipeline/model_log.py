@@ -15,19 +15,23 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from features import progress
-from features.errors import DataError, ModelError
+from features.columns import arrow_type
+from features.errors import ConfigError, DataError, ModelError
 from features.logs import (
     Counts,
     LogBatch,
+    Pseudonyms,
     Tables,
     check_found,
     check_log,
     count_tables,
     load_saved_tables,
     load_tables,
+    pseudonyms_of,
     read_log,
     resolve,
 )
+from features.logs.personal import hashed
 from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_local
 from features.sources import written_as
@@ -42,10 +46,12 @@ class LogOptions:
     Attributes:
         tables: a folder with the side tables' files, as ingest reads them; None: those that came with the model.
         quarantine: Parquet file for the rows left out; None: beside the output, or nowhere if there is no output.
+        hash_key: file with the key that the model's log was hashed with, if it has hashed columns.
     """
 
     tables: str | None = None
     quarantine: str | None = None
+    hash_key: str | None = None
 
 
 class ModelLog:
@@ -53,7 +59,8 @@ class ModelLog:
 
     def __init__(self, bundle: Bundle, data: str, options: LogOptions, *, labels: bool, stage: str) -> None:
         self.dataset, self.files, self._root = _located(bundle.dataset(), data)
-        self._side_tables = _tables(bundle, self.dataset, options.tables)
+        self._pseudonyms = pseudonyms_of(self.dataset, options.hash_key)
+        self._side_tables = _tables(bundle, self.dataset, options.tables, self._pseudonyms)
         self._labels = labels
         self._stage = stage
         self.counts = Counts()
@@ -67,6 +74,23 @@ class ModelLog:
         """
         check_log(self.dataset, self._root, self.files, columns)
 
+    def kept(self, column: str, value: Any) -> Any:
+        """A value as it stands in the batches' `column`: hashed if the column is.
+
+        Raises:
+            ConfigError: if the column is hashed, and the value is not of its type.
+        """
+        spec = self.dataset.columns.get(column)
+        if spec is None or spec.personal != "hash":
+            return value
+        try:
+            typed = pa.array([str(value)]).cast(arrow_type(spec.type))
+        except pa.ArrowInvalid as error:
+            raise ConfigError(
+                f"'{value}': column '{column}' holds {spec.type}; allowed: a value of that type"
+            ) from error
+        return hashed(typed, spec, self._pseudonyms)[0].as_py()
+
     def batches(self, refused: BatchWriter | None, files: Sequence[str] | None = None) -> Iterator[LogBatch]:
         """Batches of the log; rows left out of it and of its side tables go to `refused`.
 
@@ -76,7 +100,16 @@ class ModelLog:
         files = self.files if files is None else files
         if refused is not None and self._side_tables.rejects:
             refused.write(to_batch(self._side_tables.rejects))
-        for batch in read_log(self.dataset, self._root, self._side_tables, files, labels=self._labels, split=False):
+        read = read_log(
+            self.dataset,
+            self._root,
+            self._side_tables,
+            files,
+            labels=self._labels,
+            split=False,
+            pseudonyms=self._pseudonyms,
+        )
+        for batch in read:
             self.counts.merge(Counts.of(batch, self.dataset))
             if refused is not None and batch.quarantined.num_rows:
                 refused.write(batch.quarantined)
@@ -122,7 +155,7 @@ def _written_as(files: Sequence[str], source: Source) -> dict[str, str]:
     return next((said for kind, (said, _) in found.items() if kind != source.format), {})
 
 
-def _tables(bundle: Bundle, dataset: Dataset, folder: str | None) -> Tables:
+def _tables(bundle: Bundle, dataset: Dataset, folder: str | None, pseudonyms: Pseudonyms | None) -> Tables:
     """Side tables that came with the model, or read anew from `folder`.
 
     Raises:
@@ -132,7 +165,7 @@ def _tables(bundle: Bundle, dataset: Dataset, folder: str | None) -> Tables:
     if not dataset.tables:
         return Tables()
     if folder is not None:
-        read = load_tables(dataset, folder)
+        read = load_tables(dataset, folder, pseudonyms)
         for name, table in read.tables.items():
             for reject in table.rejects:
                 if reject.damages_file:

@@ -180,10 +180,14 @@ def top_items(
             f"dataset '{dataset.name}' names no group or no item: it has no users whose items could be ranked"
         )
     batches = (batch.rows for batch in log.batches(None, files=log.files[-1:]))
-    wanted, own = _first_user(batches, dataset.group) if group is None else _user(batches, dataset.group, group)
+    wanted, own = (
+        _first_user(batches, dataset.group)
+        if group is None
+        else _user(batches, dataset.group, log.kept(dataset.group, group))
+    )
     if not own.num_rows:
         raise DataError(f"{dataset.group} {'' if group is None else group} has no usable row in {log.files[-1]}")
-    return _ranked(own, predictor, wanted, items)
+    return _ranked(own, predictor, wanted if group is None else group, items)
 
 
 def _first_user(batches: Iterable[pa.RecordBatch], column: str) -> tuple[Any, pa.Table]:

@@ -2,6 +2,7 @@
 
 from features.logs.counts import Counts, check_budget, count_tables
 from features.logs.files import fingerprint, resolve, resolve_log
+from features.logs.personal import Pseudonyms, pseudonyms_of
 from features.logs.reader import LogBatch, check_log, read_log
 from features.logs.sources import check_found
 from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables
@@ -9,6 +10,7 @@ from features.logs.tables import Tables, load_saved_tables, load_tables, save_ta
 __all__ = [
     "Counts",
     "LogBatch",
+    "Pseudonyms",
     "Tables",
     "check_budget",
     "check_found",
@@ -17,6 +19,7 @@ __all__ = [
     "fingerprint",
     "load_saved_tables",
     "load_tables",
+    "pseudonyms_of",
     "read_log",
     "resolve",
     "resolve_log",

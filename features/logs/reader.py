@@ -17,6 +17,7 @@ from features.logs.casting import cast_column
 from features.logs.days import NO_PART, check_time, days, parts
 from features.logs.files import name_of, resolve_log
 from features.logs.labels import label_arrays
+from features.logs.personal import Pseudonyms, hashed, without_personal
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, read_source
@@ -53,7 +54,7 @@ class LogBatch:
         return self.rows.filter(pa.array(self.part == SPLITS.index(split)))
 
 
-def read_log(
+def read_log(  # noqa: PLR0913 - what is read, and three ways of reading it by keyword
     dataset: Dataset,
     path: str,
     tables: Tables,
@@ -61,6 +62,7 @@ def read_log(
     *,
     labels: bool = True,
     split: bool = True,
+    pseudonyms: Pseudonyms | None = None,
 ) -> Iterator[LogBatch]:
     """Reads a log; what cannot be read as the spec says is set aside, never dropped and never guessed.
 
@@ -72,6 +74,7 @@ def read_log(
         labels: whether every row must have its labels. Without, the output has no label columns.
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
             every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
+        pseudonyms: for columns that are hashed (`features.logs.personal.pseudonyms_of`).
 
     Yields:
         at least one batch a file, in the files' order; memory does not grow with the log.
@@ -80,7 +83,7 @@ def read_log(
         DataError: if no file matches, or a file lacks a column.
         ConfigError: if the spec names a function that does not exist, or a time column of an impossible type.
     """
-    stages = _Stages(dataset, tables, labels, split)
+    stages = _Stages(dataset, tables, labels, split, pseudonyms)
     for file in resolve_log(dataset, path) if files is None else files:
         name = name_of(file, path)
         batches = 0
@@ -107,11 +110,14 @@ def check_log(dataset: Dataset, path: str, files: Sequence[str], names: Sequence
 class _Stages:
     """What is done to each batch, decided once."""
 
-    def __init__(self, dataset: Dataset, tables: Tables, labels: bool, split: bool) -> None:
+    def __init__(
+        self, dataset: Dataset, tables: Tables, labels: bool, split: bool, pseudonyms: Pseudonyms | None
+    ) -> None:
         if dataset.time is not None:
             check_time(dataset.time, dataset.columns)
         self._dataset = dataset
         self._tables = tables
+        self._pseudonyms = pseudonyms
         self._labels = labels
         self._split = split
         self._weights = labels and split  # only a training reads them
@@ -142,7 +148,7 @@ class _Stages:
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
-        rejects = [*raw.rejects, *first.rejects, *second.rejects]
+        rejects = without_personal([*raw.rejects, *first.rejects, *second.rejects], self._dataset.columns)
         _check_sum(raw, rows, rejects)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
         return LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
@@ -155,7 +161,8 @@ class _Stages:
             if name in raw.columns and name not in self._ignored:
                 is_relaxed = name in self.optional and not self._labels
                 relaxed = column.model_copy(update={"required": False}) if is_relaxed else column
-                arrays.append(cast_column(name, relaxed, raw.columns[name], source, faults, unit))
+                values = cast_column(name, relaxed, raw.columns[name], source, faults, unit)
+                arrays.append(hashed(values, column, self._pseudonyms))
             else:
                 arrays.append(pa.nulls(len(raw.rows), arrow_type(column.type)))
         return pa.RecordBatch.from_arrays(arrays, names=list(self._dataset.columns))

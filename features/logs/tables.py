@@ -21,6 +21,7 @@ from features.columns import arrow_type
 from features.errors import ConfigError, DataError
 from features.logs.casting import cast_column
 from features.logs.files import name_of, resolve
+from features.logs.personal import Pseudonyms, hashed, without_personal
 from features.logs.quarantine import Faults, RawBatch, Reject
 from features.logs.sources import check_found, read_source
 from features.spec import Columns, Dataset, DerivedTable, SideTable
@@ -160,12 +161,13 @@ def _take(column: pa.ChunkedArray, places: pa.Array) -> pa.Array:
 # -- reading ----------------------------------------------------------------------------------------------------
 
 
-def load_tables(dataset: Dataset, path: str) -> Tables:
+def load_tables(dataset: Dataset, path: str, pseudonyms: Pseudonyms | None = None) -> Tables:
     """Reads the files of all side tables and computes the derived ones.
 
     Args:
         dataset: the spec.
         path: the data folder.
+        pseudonyms: for columns that are hashed.
 
     Raises:
         DataError: if a file or column is missing, a key stands twice, or a derived table is not as declared.
@@ -174,21 +176,21 @@ def load_tables(dataset: Dataset, path: str) -> Tables:
     tables: dict[str, KeyedTable] = {}
     for name, spec in dataset.tables.items():
         if isinstance(spec, SideTable):
-            tables[name] = _read(name, spec, path)
+            tables[name] = _read(name, spec, path, pseudonyms)
         else:
             tables[name] = _derive(name, spec, {n: tables[n].data for n in spec.inputs})
     return Tables(tables)
 
 
-def _read(name: str, spec: SideTable, path: str) -> KeyedTable:
+def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) -> KeyedTable:
     parts: list[pa.RecordBatch] = []
     rejects: list[Reject] = []
     rows = 0
     for file in resolve(spec.source, path):
         for raw in read_source(file, name_of(file, path), spec.source, spec.columns):
-            part, refused = _typed(raw, spec)
+            part, refused = _typed(raw, spec, pseudonyms)
             parts.append(part)
-            rejects += [*raw.rejects, *refused]
+            rejects += without_personal([*raw.rejects, *refused], spec.columns)
             rows += raw.rows_read
     table = _table(parts, spec.columns)
     if table.num_rows:
@@ -197,12 +199,12 @@ def _read(name: str, spec: SideTable, path: str) -> KeyedTable:
     return _checked(name, table, spec.keys, rows, rejects)
 
 
-def _typed(raw: RawBatch, spec: SideTable) -> tuple[pa.RecordBatch, list[Reject]]:
+def _typed(raw: RawBatch, spec: SideTable, pseudonyms: Pseudonyms | None) -> tuple[pa.RecordBatch, list[Reject]]:
     faults = Faults(raw)
     arrays = []
     for name, column in spec.columns.items():
         values = raw.columns.get(name, pa.nulls(len(raw.rows)))
-        arrays.append(cast_column(name, column, values, spec.source, faults))
+        arrays.append(hashed(cast_column(name, column, values, spec.source, faults), column, pseudonyms))
         if name in spec.keys:
             faults.mark(np.asarray(pc.is_null(arrays[-1]).to_numpy(zero_copy_only=False)), "missing_value", name)
     batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(spec.columns))

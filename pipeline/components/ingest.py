@@ -29,6 +29,7 @@ from features.logs import (
     count_tables,
     load_saved_tables,
     load_tables,
+    pseudonyms_of,
     read_log,
     resolve_log,
     save_tables,
@@ -122,7 +123,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
             pipeline
             | "Files" >> beam.Create(files)
             | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadLog" >> ReadLog(dataset, data.path, folders.tables)
+            | "ReadLog" >> ReadLog(dataset, data, folders.tables)
         )
         _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(
             dataset, folders, counted
@@ -142,7 +143,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
 
 def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dict[str, Any]:
     """Side tables into their folder, their bad rows among the dead letters; returns their counts."""
-    tables = load_tables(dataset, data.path)
+    tables = load_tables(dataset, data.path, pseudonyms_of(dataset, data.hash_key))
     save_tables(tables, folders.tables)
     os.makedirs(folders.quarantine, exist_ok=True)
     if tables.rejects:
@@ -203,9 +204,9 @@ def _user_errors_unwrapped() -> Iterator[None]:
 class ReadLog(beam.PTransform):
     """File names in; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``."""
 
-    def __init__(self, dataset: Dataset, path: str, tables: str) -> None:
+    def __init__(self, dataset: Dataset, data: DataConfig, tables: str) -> None:
         super().__init__()
-        self._read = _ReadFiles(dataset.model_dump_json(), path, tables)
+        self._read = _ReadFiles(dataset.model_dump_json(), data.path, data.hash_key, tables)
 
     def expand(self, files: beam.PCollection[str]) -> Any:
         """Composes; rows stream from the reader to the writers in one stage."""
@@ -213,19 +214,20 @@ class ReadLog(beam.PTransform):
 
 
 class _ReadFiles(beam.DoFn):
-    def __init__(self, dataset: str, path: str, tables: str) -> None:
-        self._json, self._path, self._folder = dataset, path, tables
+    def __init__(self, dataset: str, path: str, hash_key: str | None, tables: str) -> None:
+        self._json, self._path, self._hash_key, self._folder = dataset, path, hash_key, tables
         self._rows = 0
 
     def setup(self) -> None:
         self._dataset = Dataset.model_validate_json(self._json)
         self._tables = load_saved_tables(self._folder)
+        self._pseudonyms = pseudonyms_of(self._dataset, self._hash_key)
 
     def start_bundle(self) -> None:
         self._groups = {split: RowGroups() for split in SPLITS}
 
     def process(self, file: str) -> Iterator[Any]:
-        for batch in read_log(self._dataset, self._path, self._tables, [file]):
+        for batch in read_log(self._dataset, self._path, self._tables, [file], pseudonyms=self._pseudonyms):
             self._rows += batch.rows_read
             progress.report("ingest", rows=self._rows)
             yield beam.pvalue.TaggedOutput(COUNTS, Counts.of(batch, self._dataset))

@@ -22,7 +22,7 @@ from tfx.types import standard_artifacts
 from features.errors import ConfigError
 from features.spec import Dataset
 from pipeline import graph
-from pipeline.config import RunConfig
+from pipeline.config import DataConfig, RunConfig
 from pipeline.lookups import Lookups
 
 FINGERPRINT = "data-fingerprint"
@@ -96,6 +96,6 @@ def _latest_statistics(statistics: base_node.BaseNode) -> resolver.Resolver:
     return found
 
 
-def _fingerprint(dataset: Dataset, path: str) -> Any:
-    del dataset, path  # the compiling machine need not reach the data
+def _fingerprint(dataset: Dataset, data: DataConfig) -> Any:
+    del dataset, data  # the compiling machine need not reach the data
     return tfx.dsl.experimental.RuntimeParameter(name=FINGERPRINT, ptype=str)

@@ -23,7 +23,7 @@ def test_another_truth_is_another_question_to_the_cache(tmp_path: Path) -> None:
 
     def asked() -> dict[str, object]:
         """What TFX's cache sees of the evaluate stage beside its artifacts."""
-        pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
+        pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, data: "abc"))
         (evaluate,) = (node for node in pipeline.components if node.id == "evaluate")
         return dict(evaluate.exec_properties)
 
@@ -41,7 +41,7 @@ def test_another_truth_is_another_question_to_the_cache(tmp_path: Path) -> None:
 
 def trainer(tmp_path: Path, warm_start: str, *more: str) -> Any:
     config = load(CONFIGS / "demo.yaml", [f"data.path={tmp_path}", f"train.warm_start={warm_start}", *more])
-    pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
+    pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, data: "abc"))
     return next(node for node in pipeline.components if node.id == "train")
 
 
@@ -72,7 +72,7 @@ def test_another_model_to_begin_with_is_another_question_to_the_cache(export: An
 def test_the_gate_of_the_data_knows_what_the_head_asks_and_no_more(tmp_path: Path) -> None:
     def gate(*more: str) -> dict[str, Any]:
         config = load(CONFIGS / "demo.yaml", [f"data.path={tmp_path}", *more])
-        pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
+        pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, data: "abc"))
         (validate,) = (node for node in pipeline.components if node.id == "validate")
         return json.loads(validate.exec_properties["validate"])
 

@@ -341,3 +341,28 @@ def test_a_column_that_no_row_has_stops_the_run(tmp_path: Path) -> None:
         DataError, match="log of small: none of the 40 rows has score; allowed: names as they are written"
     ):
         _run(dataset(source=Source.model_validate("log.jsonl")), tmp_path)
+
+
+def test_nothing_personal_is_written(tmp_path: Path) -> None:
+    """In no file: examples, dead letters, side tables, manifest."""
+    (tmp_path / "key").write_bytes(b"sixteen bytes or more")
+    rows = [row | {"user": 4_000_000 + row["user"], "name": f"secret{row['user']}"} for row in _rows()]
+    rows[3]["item"] = 5000
+    lines = [json.dumps(row) for row in rows]
+    (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"name": "secret", "user"', '{"name": ["secret"]}']))
+    (tmp_path / "users.jsonl").write_text('{"user": 4000001, "city": "Bonn"}\n{"user": "secret", "city": "Linz"}')
+    spec = dataset().model_dump() | {"source": "log.jsonl"}
+    spec["columns"]["user"]["personal"], spec["columns"]["name"]["personal"] = "hash", "drop"
+    user = {"type": "int64", "personal": "hash"}
+    spec["tables"] = {"users": {"source": "users.jsonl", "on": "user", "columns": {"user": user, "city": "string"}}}
+    out = tmp_path / "out"
+    folders = Folders(*[str(out / name / "7") for name in ("examples", "quarantine", "manifest", "tables")])
+    data = DataConfig(path=str(tmp_path), budget=Budget(max_share=0.6), hash_key=str(tmp_path / "key"))
+    manifest = ingest(Dataset.model_validate(spec), data, folders, beam.Pipeline(options=PipelineOptions(RUNNER)))
+    assert (manifest["rows_read"], manifest["quarantined"]["rows"], manifest["unmatched"]) == (42, 3, {"users": 38})
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) >= 3 + 2 + 1 + 1
+    for path in written:
+        text = str(pq.read_table(path).to_pylist()) if path.suffix == ".parquet" else path.read_text()
+        assert "secret" not in text
+        assert "40000" not in text

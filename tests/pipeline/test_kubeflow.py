@@ -48,7 +48,7 @@ def test_the_kfp_library_loads_it(written: Path) -> None:
 
 
 def test_it_has_the_local_graphs_stages_and_arrows(config: RunConfig, spec: dict[str, Any]) -> None:
-    local = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, path: "abc"))
+    local = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, data: "abc"))
     tasks = spec["root"]["dag"]["tasks"]
     # Kubeflow looks up the last blessed model in two steps, its blessing first.
     twofold = {"baseline-model-resolver": "baseline", "baseline-model-blessing-resolver": "baseline"}
