@@ -105,9 +105,9 @@ def score(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
 
     found = pushed.find_model(model, runs)
     if top is None:
-        commands.score(found, data, output, side_tables, hash_key)
+        commands.score(found, data, output, commands.Beside(side_tables, hash_key))
     else:
-        commands.top(found, data, user, top, side_tables, hash_key)
+        commands.top(found, data, user, top, commands.Beside(side_tables, hash_key))
 
 
 @app.command()
@@ -126,7 +126,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     """Evaluate a model on a log with labels."""
     from pipeline import commands, pushed
 
-    commands.evaluate(pushed.find_model(model, runs), data, output, slices or (), as_json, side_tables, hash_key)
+    commands.evaluate(
+        pushed.find_model(model, runs), data, output, slices or (), as_json, commands.Beside(side_tables, hash_key)
+    )
 
 
 @app.command("compile")

@@ -186,39 +186,40 @@ def _quiet() -> Iterator[Screens]:
     log.unlink()
 
 
-def score(model: Path, data: str, output: Path, side_tables: str | None, hash_key: str | None) -> None:
+class Beside(NamedTuple):
+    """What a log is read with, as options of a command name it."""
+
+    tables: str | None
+    """Folder of the side tables' files."""
+    hash_key: str | None
+    """File with the key of hashed columns."""
+
+
+def score(model: Path, data: str, output: Path, beside: Beside) -> None:
     """Scores all rows of a log into a file."""
     check_local("--output", str(output))
     with _asking("score") as asking:
-        options = asking.model_log.LogOptions(tables=side_tables, hash_key=hash_key)
+        options = asking.model_log.LogOptions(*beside)
         result = asking.scoring.score(model, data, str(output), options)
     tables.show_scored(tables.screen(), result)
 
 
-def top(model: Path, data: str, user: str | None, items: int, side_tables: str | None, hash_key: str | None) -> None:
+def top(model: Path, data: str, user: str | None, items: int, beside: Beside) -> None:
     """Shows one user's best items."""
     with _asking("score") as asking:
-        options = asking.model_log.LogOptions(tables=side_tables, hash_key=hash_key)
+        options = asking.model_log.LogOptions(*beside)
         best = asking.scoring.top_items(model, data, user, items, options)
     tables.show_top_items(tables.screen(), best)
 
 
-def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
-    model: Path,
-    data: str,
-    output: Path,
-    slices: Sequence[str],
-    as_json: bool,
-    side_tables: str | None,
-    hash_key: str | None,
-) -> None:
+def evaluate(model: Path, data: str, output: Path, slices: Sequence[str], as_json: bool, beside: Beside) -> None:
     """Evaluates a model on a log with labels, saves the evaluation and prints it: the tables, or the JSON with the tables
     on standard error.
     """
     check_local("--output", str(output))
     refused = output.with_suffix(".quarantine.parquet")
     with _asking("evaluate") as asking:
-        options = asking.model_log.LogOptions(tables=side_tables, quarantine=str(refused), hash_key=hash_key)
+        options = asking.model_log.LogOptions(*beside, quarantine=str(refused))
         evaluation = asking.scoring.evaluate(model, data, options, slices)
         printed = asking.scoring.evaluation_tables(evaluation)
     text = json.dumps(evaluation, indent=2)

@@ -45,13 +45,13 @@ class LogOptions:
 
     Attributes:
         tables: a folder with the side tables' files, as ingest reads them; None: those that came with the model.
-        quarantine: Parquet file for the rows left out; None: beside the output, or nowhere if there is no output.
         hash_key: file with the key that the model's log was hashed with, if it has hashed columns.
+        quarantine: Parquet file for the rows left out; None: beside the output, or nowhere if there is no output.
     """
 
     tables: str | None = None
-    quarantine: str | None = None
     hash_key: str | None = None
+    quarantine: str | None = None
 
 
 class ModelLog:
@@ -59,8 +59,8 @@ class ModelLog:
 
     def __init__(self, bundle: Bundle, data: str, options: LogOptions, *, labels: bool, stage: str) -> None:
         self.dataset, self.files, self._root = _located(bundle.dataset(), data)
-        self._pseudonyms = pseudonyms_of(self.dataset, options.hash_key)
-        self._side_tables = _tables(bundle, self.dataset, options.tables, self._pseudonyms)
+        pseudonyms = pseudonyms_of(self.dataset, options.hash_key)
+        self._side_tables = _tables(bundle, self.dataset, options.tables, pseudonyms)
         self._labels = labels
         self._stage = stage
         self.counts = Counts()
@@ -89,7 +89,7 @@ class ModelLog:
             raise ConfigError(
                 f"'{value}': column '{column}' holds {spec.type}; allowed: a value of that type"
             ) from error
-        return hashed(typed, spec, self._pseudonyms)[0].as_py()
+        return hashed(typed, spec, self._side_tables.pseudonyms)[0].as_py()
 
     def batches(self, refused: BatchWriter | None, files: Sequence[str] | None = None) -> Iterator[LogBatch]:
         """Batches of the log; rows left out of it and of its side tables go to `refused`.
@@ -107,7 +107,6 @@ class ModelLog:
             files,
             labels=self._labels,
             split=False,
-            pseudonyms=self._pseudonyms,
         )
         for batch in read:
             self.counts.merge(Counts.of(batch, self.dataset))
@@ -163,7 +162,7 @@ def _tables(bundle: Bundle, dataset: Dataset, folder: str | None, pseudonyms: Ps
         ModelError: if tables are needed and none came with the model.
     """
     if not dataset.tables:
-        return Tables()
+        return Tables(pseudonyms=pseudonyms)
     if folder is not None:
         read = load_tables(dataset, folder, pseudonyms)
         for name, table in read.tables.items():
@@ -173,7 +172,7 @@ def _tables(bundle: Bundle, dataset: Dataset, folder: str | None, pseudonyms: Ps
                         f"table '{name}': {reject.file}: {REASONS[reject.reason]}; allowed: undamaged files"
                     )
         return read
-    found = load_saved_tables(str(bundle.directory / "tables"))
+    found = load_saved_tables(str(bundle.directory / "tables"), pseudonyms)
     if absent := [name for name in dataset.tables if name not in found.tables]:
         raise ModelError(
             f"{bundle.model} came without side table {', '.join(absent)}; name the folder of the tables' files "

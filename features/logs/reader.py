@@ -17,7 +17,7 @@ from features.logs.casting import cast_column
 from features.logs.days import NO_PART, check_time, days, parts
 from features.logs.files import name_of, resolve_log
 from features.logs.labels import label_arrays
-from features.logs.personal import Pseudonyms, hashed, without_personal
+from features.logs.personal import hashed, without_personal
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, read_source
@@ -54,7 +54,7 @@ class LogBatch:
         return self.rows.filter(pa.array(self.part == SPLITS.index(split)))
 
 
-def read_log(  # noqa: PLR0913 - what is read, and three ways of reading it by keyword
+def read_log(
     dataset: Dataset,
     path: str,
     tables: Tables,
@@ -62,19 +62,17 @@ def read_log(  # noqa: PLR0913 - what is read, and three ways of reading it by k
     *,
     labels: bool = True,
     split: bool = True,
-    pseudonyms: Pseudonyms | None = None,
 ) -> Iterator[LogBatch]:
     """Reads a log; what cannot be read as the spec says is set aside, never dropped and never guessed.
 
     Args:
         dataset: the spec.
         path: the data folder; file names in row ids and dead letters are relative to it.
-        tables: the side tables (`load_tables` or `load_saved_tables`).
+        tables: the side tables (`load_tables` or `load_saved_tables`), and what hashes personal columns.
         files: the files to read; those of `resolve_log` by default.
         labels: whether every row must have its labels. Without, the output has no label columns.
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
             every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
-        pseudonyms: for columns that are hashed (`features.logs.personal.pseudonyms_of`).
 
     Yields:
         at least one batch a file, in the files' order; memory does not grow with the log.
@@ -83,7 +81,7 @@ def read_log(  # noqa: PLR0913 - what is read, and three ways of reading it by k
         DataError: if no file matches, or a file lacks a column.
         ConfigError: if the spec names a function that does not exist, or a time column of an impossible type.
     """
-    stages = _Stages(dataset, tables, labels, split, pseudonyms)
+    stages = _Stages(dataset, tables, labels, split)
     for file in resolve_log(dataset, path) if files is None else files:
         name = name_of(file, path)
         batches = 0
@@ -110,14 +108,11 @@ def check_log(dataset: Dataset, path: str, files: Sequence[str], names: Sequence
 class _Stages:
     """What is done to each batch, decided once."""
 
-    def __init__(
-        self, dataset: Dataset, tables: Tables, labels: bool, split: bool, pseudonyms: Pseudonyms | None
-    ) -> None:
+    def __init__(self, dataset: Dataset, tables: Tables, labels: bool, split: bool) -> None:
         if dataset.time is not None:
             check_time(dataset.time, dataset.columns)
         self._dataset = dataset
         self._tables = tables
-        self._pseudonyms = pseudonyms
         self._labels = labels
         self._split = split
         self._weights = labels and split  # only a training reads them
@@ -162,7 +157,7 @@ class _Stages:
                 is_relaxed = name in self.optional and not self._labels
                 relaxed = column.model_copy(update={"required": False}) if is_relaxed else column
                 values = cast_column(name, relaxed, raw.columns[name], source, faults, unit)
-                arrays.append(hashed(values, column, self._pseudonyms))
+                arrays.append(hashed(values, column, self._tables.pseudonyms))
             else:
                 arrays.append(pa.nulls(len(raw.rows), arrow_type(column.type)))
         return pa.RecordBatch.from_arrays(arrays, names=list(self._dataset.columns))

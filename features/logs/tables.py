@@ -109,9 +109,10 @@ def _find(index: Any, values: Any) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Tables:
-    """All side tables of a dataset, by name, in the order in which they are joined."""
+    """All side tables of a dataset, by name, in the order in which they are joined, and what hashes their and the log's personal columns."""
 
     tables: Mapping[str, KeyedTable] = field(default_factory=dict)
+    pseudonyms: Pseudonyms | None = None
 
     @property
     def rejects(self) -> list[Reject]:
@@ -179,7 +180,7 @@ def load_tables(dataset: Dataset, path: str, pseudonyms: Pseudonyms | None = Non
             tables[name] = _read(name, spec, path, pseudonyms)
         else:
             tables[name] = _derive(name, spec, {n: tables[n].data for n in spec.inputs})
-    return Tables(tables)
+    return Tables(tables, pseudonyms)
 
 
 def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) -> KeyedTable:
@@ -314,8 +315,8 @@ def save_tables(tables: Tables, folder: str) -> None:
         )
 
 
-def load_saved_tables(folder: str) -> Tables:
-    """Reads what :func:`save_tables` wrote.
+def load_saved_tables(folder: str, pseudonyms: Pseudonyms | None = None) -> Tables:
+    """Reads what :func:`save_tables` wrote; `pseudonyms` is for personal columns of the log.
 
     Raises:
         DataError: if the folder holds Parquet files that it did not write.
@@ -331,4 +332,4 @@ def load_saved_tables(folder: str) -> Tables:
         kept = json.loads(note)
         table = KeyedTable(data.replace_schema_metadata(), tuple(kept["keys"]))
         found.append((kept["order"], file.removesuffix(".parquet"), table))
-    return Tables({name: table for _, name, table in sorted(found, key=lambda item: item[0])})
+    return Tables({name: table for _, name, table in sorted(found, key=lambda item: item[0])}, pseudonyms)

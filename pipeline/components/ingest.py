@@ -220,14 +220,13 @@ class _ReadFiles(beam.DoFn):
 
     def setup(self) -> None:
         self._dataset = Dataset.model_validate_json(self._json)
-        self._tables = load_saved_tables(self._folder)
-        self._pseudonyms = pseudonyms_of(self._dataset, self._hash_key)
+        self._tables = load_saved_tables(self._folder, pseudonyms_of(self._dataset, self._hash_key))
 
     def start_bundle(self) -> None:
         self._groups = {split: RowGroups() for split in SPLITS}
 
     def process(self, file: str) -> Iterator[Any]:
-        for batch in read_log(self._dataset, self._path, self._tables, [file], pseudonyms=self._pseudonyms):
+        for batch in read_log(self._dataset, self._path, self._tables, [file]):
             self._rows += batch.rows_read
             progress.report("ingest", rows=self._rows)
             yield beam.pvalue.TaggedOutput(COUNTS, Counts.of(batch, self._dataset))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from features.columns import kept_columns
 from features.errors import ConfigError
-from features.logs import Pseudonyms, load_tables, pseudonyms_of
+from features.logs import Pseudonyms, Tables, load_tables, pseudonyms_of
 from features.logs.personal import WITHHELD
 from features.spec import Column, Dataset, Derived, Source
 from tests.features.logs.small_log import COLUMNS, GOOD, dataset, read, write
@@ -67,7 +67,7 @@ def test_a_slice_of_lists_is_hashed_as_it_is() -> None:
 
 def test_rows_hold_hashes_only(tmp_path: Path) -> None:
     spec, pseudonyms = personal(user=HASHED, name=HASHED, tags=HASHED), Pseudonyms(KEY)
-    rows, _ = read(spec, write(tmp_path, GOOD, GOOD), pseudonyms=pseudonyms)
+    rows, _ = read(spec, write(tmp_path, GOOD, GOOD), Tables(pseudonyms=pseudonyms))
     assert rows["user"].to_pylist() == [pseudonyms.number(7)] * 2
     assert rows["name"].to_pylist() == [pseudonyms.text("ann")] * 2
     assert rows["tags"].to_pylist() == [[pseudonyms.number(3), pseudonyms.number(4)]] * 2
@@ -83,7 +83,7 @@ def test_hashed_keys_still_find_their_rows(tmp_path: Path) -> None:
     )
     write(tmp_path, GOOD, GOOD.replace("7", "9", 1))
     tables = load_tables(spec, str(users(tmp_path, "7,Bonn", "8,Linz")), Pseudonyms(KEY))
-    rows, _ = read(spec, tmp_path, tables, pseudonyms=Pseudonyms(KEY))
+    rows, _ = read(spec, tmp_path, tables)
     assert rows["city"].to_pylist() == ["Bonn", None]
 
 
@@ -112,7 +112,7 @@ def test_dead_letters_hold_nothing_personal(how: str, tmp_path: Path) -> None:
     ]
     text = "\n".join(["user,item,score,name,tags,day,click,like,seen", *bad, GOOD])
     (tmp_path / "log.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
-    _, letters = read(personal(name={"personal": how}), tmp_path, pseudonyms=Pseudonyms(KEY))
+    _, letters = read(personal(name={"personal": how}), tmp_path, Tables(pseudonyms=Pseudonyms(KEY)))
     assert len(letters) == 5
     assert {letter["raw"] for letter in letters} == {WITHHELD}
     by_column = {letter["column"]: letter["value"] for letter in letters}
@@ -127,7 +127,7 @@ def test_dead_letters_of_json_hold_nothing_personal(tmp_path: Path) -> None:
     row = {"user": 1, "day": 20240101, "click": 1, "like": 0, "seen": 1}
     (tmp_path / "log.jsonl").write_text(f"{json.dumps(row | {'name': ['secret']})}\nsecret\n")
     spec = personal(name=HASHED).model_copy(update={"source": Source.model_validate("log.jsonl")})
-    _, letters = read(spec, tmp_path, pseudonyms=Pseudonyms(KEY))
+    _, letters = read(spec, tmp_path, Tables(pseudonyms=Pseudonyms(KEY)))
     assert [letter["reason"] for letter in letters] == ["wrong_shape", "bad_json"]
     assert "secret" not in json.dumps(letters)
 
