@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("rows", pa.int64()),
     ]
 )
-"""Columns of the dead letters. `row` counts a file's data rows from 1, `line` its physical lines from 1 (-1 in Parquet);
+"""Columns of the dead letters. `row` counts a file's data rows from 1, `line` its physical lines from 1 (-1 in formats without lines);
 `rows` is 1, or for an unreadable part of a file the rows that are known to be lost with it."""
 
 REASONS: dict[str, str] = {
@@ -46,9 +46,9 @@ REASONS: dict[str, str] = {
     "bad_weight": "a sample weight is missing, below 0 or infinite",
     "bad_time": "the time is missing or no time of its unit",
     "time_out_of_range": "the day lies in no part of the split",
-    "truncated_file": "the compressed file ends too early: its remaining rows are lost",
-    "corrupt_file": "the compressed file is damaged from here on: its remaining rows are lost",
-    "unreadable_file": "the Parquet file, or a row group of it, cannot be read",
+    "truncated_file": "the compressed or Avro file ends too early: its remaining rows are lost",
+    "corrupt_file": "the compressed or Avro file is damaged: its rows up to its end, or to the next readable block, are lost",
+    "unreadable_file": "the file, or a part of it (a row group, stripe or block), cannot be read",
 }
 """Every reason there is, in words."""
 _ENDS_A_FILE = frozenset({"truncated_file", "corrupt_file"})
@@ -82,7 +82,7 @@ def text(value: Any, limit: int = VALUE_CHARS) -> str:
 
 
 def value_text(values: pa.Array, index: int, limit: int = VALUE_CHARS) -> str:
-    """One value of an array as text; text that is not UTF-8 (a Parquet file may hold it) is shown as ``\\xNN``."""
+    """One value of an array as text; text that is not UTF-8 (a typed file may hold it) is shown as ``\\xNN``."""
     scalar = values[index]
     try:
         return text(scalar.as_py(), limit)
@@ -104,7 +104,7 @@ class RawBatch:
 
     Attributes:
         file: the file's name.
-        columns: one array per column that was asked for: binary (CSV) or the file's own type (Parquet).
+        columns: one array per column that was asked for: binary (CSV) or the file's own type (Parquet, ORC, Avro).
         rows: int64 (n,), 1-based number of each row among the file's data rows.
         lines: int64 (n,), 1-based physical line; -1 where there are no lines.
         raw: gives the text of the i-th row.
