@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from features.logs.avro_reader import check_avro, read_avro
 from features.logs.csv_reader import check_csv, read_csv
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.quarantine import RawBatch
@@ -27,6 +28,7 @@ class Reader(NamedTuple):
 READERS: Mapping[str, Reader] = {
     "csv": Reader(read_csv, check_csv),
     "parquet": Reader(read_parquet, check_parquet),
+    "avro": Reader(read_avro, check_avro),
 }
 
 
