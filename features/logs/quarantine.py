@@ -89,6 +89,8 @@ def value_text(values: pa.Array, index: int, limit: int = VALUE_CHARS) -> str:
     except UnicodeDecodeError:
         buffer = getattr(scalar, "as_buffer", lambda: None)()
         return text(buffer.to_pybytes() if buffer is not None else "(a list with text that is not UTF-8)", limit)
+    except OverflowError:
+        return f"(a {values.type} beyond the years 1 to 9999)"
 
 
 def to_batch(rejects: Sequence[Reject]) -> pa.RecordBatch:
