@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from features.logs.avro_reader import check_avro, read_avro
 from features.logs.csv_reader import check_csv, read_csv
+from features.logs.orc_reader import check_orc, read_orc
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.quarantine import RawBatch
 from features.spec import Column, Source
@@ -28,6 +29,7 @@ class Reader(NamedTuple):
 READERS: Mapping[str, Reader] = {
     "csv": Reader(read_csv, check_csv),
     "parquet": Reader(read_parquet, check_parquet),
+    "orc": Reader(read_orc, check_orc),
     "avro": Reader(read_avro, check_avro),
 }
 
