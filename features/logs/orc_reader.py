@@ -161,7 +161,7 @@ class _Program:
     def __init__(self, file: str, columns: list[str], first: int) -> None:
         self.has_ended = False
         self._file = file
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         request = {"file": file, "columns": columns, "first": first, "batch_rows": BATCH_ROWS}
         # The text itself: a path would put its folder, where a `tables` and a `files` lie, before all libraries.
         self._process = subprocess.Popen(
