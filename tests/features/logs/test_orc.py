@@ -227,7 +227,7 @@ def test_a_damaged_compressed_stripe(tmp_path: Path, kind: str) -> None:
     file = (
         _write(tmp_path, stripe=10_000, rows=30_000, kind=kind, score=scores, item=pa.array([1] * 30_000)) / "log.orc"
     )
-    _spoil(file, 0.4, 0.5)
+    _spoil(file, 0.34, 0.6)  # a short stretch of 0xff may be other values: zstd and snappy decode it
     rows, bad = read(dataset(source=ORC), tmp_path)
     assert rows["user"].to_pylist() == [*range(10_000), *range(20_000, 30_000)]
     assert [(b["row"], b["reason"], b["rows"]) for b in bad] == [(10_001, "unreadable_file", 10_000)]
