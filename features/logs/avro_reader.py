@@ -71,7 +71,8 @@ def read_avro(
     numbered as if it had been 1.
 
     A file cut exactly between two blocks cannot be told from a whole one. A block of more rows than bytes counts as damaged:
-    rows without any bytes (nothing but nulls) are not read.
+    rows without any bytes (nothing but nulls) are not read. fastavro bounds neither how deep a type that holds itself may be
+    (some ten thousand levels end the process) nor how long an array of nulls: a damaged file with such a field may do harm.
 
     Args:
         file: path of the file.
