@@ -248,7 +248,7 @@ class TimeColumn(Frozen):
     column: str
     """The column that holds it."""
     unit: Literal["s", "ms", "us", "yyyymmdd", "iso8601"] = "ms"
-    """``s``/``ms``/``us`` since 1970-01-01 UTC, an integer like 20220425, or ISO 8601 text. Parquet: a
+    """``s``/``ms``/``us`` since 1970-01-01 UTC, an integer like 20220425, or ISO 8601 text. Parquet, ORC, Avro: a
     timestamp is read by ``s``, ``ms``, ``us`` and ``iso8601``, a date by ``yyyymmdd`` and ``iso8601``."""
     utc_offset_hours: float = 0.0
     """Added before the day is taken (8 for Beijing)."""

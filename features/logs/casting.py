@@ -45,7 +45,7 @@ def cast_column(
     Args:
         name: the column's name.
         column: its declaration.
-        values: binary as written in CSV, or the native column of a Parquet file.
+        values: binary as written in CSV, or the native column of a typed file.
         source: which texts mean *missing*, whether blanks around values count.
         faults: gets ``bad_utf8``, ``bad_number``, ``out_of_bounds``, ``oversized_field`` and ``missing_value``.
         time_unit: of the column that is the dataset's time; Arrow dates and timestamps are read as it says.
@@ -91,7 +91,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _mark_oversized(name: str, values: pa.Array, source: Source, faults: Faults) -> None:
-    """CSV lines were measured before parsing; this is for texts in Parquet."""
+    """CSV lines were measured before parsing; this is for texts in other formats."""
     if _is_text(values.type) and values.nbytes > source.max_field_bytes:
         faults.mark(
             _mask(pc.greater(pc.binary_length(values), source.max_field_bytes)), "oversized_field", name, values
@@ -253,7 +253,7 @@ def _text_to_double(text: pa.Array) -> _Cast:
 
 
 def _finite(numbers: pa.Array, missing_nan: bool) -> _Cast:
-    """NaN is a missing value in a Parquet file, and no number in a text."""
+    """NaN is a missing value among numbers, and no number in a text."""
     plain = numbers.to_numpy(zero_copy_only=False)
     nan = np.isnan(plain) & _mask(pc.is_valid(numbers))
     with np.errstate(invalid="ignore"):

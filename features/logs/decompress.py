@@ -18,9 +18,9 @@ _READ = 64 << 10
 
 
 class DamagedFileError(Exception):
-    """A compressed file stops before its end; all that could be had before was handed on.
+    """A part of a file cannot be read; all that could be had before was handed on.
 
-    `reason` is ``truncated_file`` or ``corrupt_file``.
+    `reason` is ``truncated_file`` or ``corrupt_file``; of a part whose rows are known, ``unreadable_file``.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("rows", pa.int64()),
     ]
 )
-"""Columns of the dead letters. `row` counts a file's data rows from 1, `line` its physical lines from 1 (-1 in Parquet);
+"""Columns of the dead letters. `row` counts a file's data rows from 1, `line` its physical lines from 1 (-1 in formats without lines);
 `rows` is 1, or for an unreadable part of a file the rows that are known to be lost with it."""
 
 REASONS: dict[str, str] = {
@@ -50,9 +50,9 @@ REASONS: dict[str, str] = {
     "bad_weight": "a sample weight is missing, below 0 or infinite",
     "bad_time": "the time is missing or no time of its unit",
     "time_out_of_range": "the day lies in no part of the split",
-    "truncated_file": "the compressed file ends too early: its remaining rows are lost",
-    "corrupt_file": "the compressed file is damaged from here on: its remaining rows are lost",
-    "unreadable_file": "the Parquet file, or a row group of it, cannot be read",
+    "truncated_file": "the file ends too early: its remaining rows are lost",
+    "corrupt_file": "the file is damaged: its rows up to its end, or to the next readable block, are lost",
+    "unreadable_file": "the file, or a part of it (a row group, stripe or block), cannot be read",
 }
 """Every reason there is, in words."""
 _ENDS_A_FILE = frozenset({"truncated_file", "corrupt_file"})
@@ -86,13 +86,15 @@ def text(value: Any, limit: int = VALUE_CHARS) -> str:
 
 
 def value_text(values: pa.Array, index: int, limit: int = VALUE_CHARS) -> str:
-    """One value of an array as text; text that is not UTF-8 (a Parquet file may hold it) is shown as ``\\xNN``."""
+    """One value of an array as text; text that is not UTF-8 (a typed file may hold it) is shown as ``\\xNN``."""
     scalar = values[index]
     try:
         return text(scalar.as_py(), limit)
     except UnicodeDecodeError:
         buffer = getattr(scalar, "as_buffer", lambda: None)()
         return text(buffer.to_pybytes() if buffer is not None else "(a list with text that is not UTF-8)", limit)
+    except OverflowError:
+        return f"(a {values.type} beyond the years 1 to 9999)"
 
 
 def to_batch(rejects: Sequence[Reject]) -> pa.RecordBatch:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from features.errors import DataError
+from features.logs.avro_reader import check_avro, read_avro
 from features.logs.csv_reader import check_csv, read_csv
 from features.logs.jsonl_reader import read_jsonl
+from features.logs.orc_reader import check_orc, read_orc
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.quarantine import RawBatch
 from features.logs.tfrecord_reader import read_tfrecord
@@ -34,6 +36,8 @@ READERS: Mapping[str, Reader] = {
     "parquet": Reader(read_parquet, check_parquet),
     "jsonl": Reader(read_jsonl, None),
     "tfrecord": Reader(read_tfrecord, None),
+    "orc": Reader(read_orc, check_orc),
+    "avro": Reader(read_avro, check_avro),
 }
 
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.logs.columnar import BATCH_ROWS, rejected
 from features.logs.decompress import DamagedFileError, chunks
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text, value_text
 from features.logs.values import column_of
 from features.spec import Column, Source
 
-BATCH_RECORDS = 65_536
 BATCH_BYTES = 8 << 20
 _HEAD = struct.Struct("<QI")
 _FOOT = struct.Struct("<I")
@@ -41,7 +41,7 @@ def read_tfrecord(
         optional: makes no difference: every example may lack any feature.
 
     Yields:
-        batches of at most :data:`BATCH_RECORDS` rows.
+        batches of at most :data:`~features.logs.columnar.BATCH_ROWS` rows.
 
     Raises:
         DataError: if the system cannot read the file.
@@ -52,9 +52,7 @@ def read_tfrecord(
         yield _decoded(name, records, row, columns)
         row += len(records)
         if lost is not None:
-            nothing = np.zeros(0, dtype=np.int64)
-            reject = Reject(name, row, -1, "", lost.reason, text(lost), "")
-            yield RawBatch(name, {}, nothing, nothing, lambda _: "", [reject])
+            yield rejected(name, row, 1, lost, lost.reason)
             row += 1
 
 
@@ -72,7 +70,7 @@ def _batches(file: str) -> Iterator[tuple[list[bytes], DamagedFileError | None]]
         else:
             waiting.append(record)
             size += len(record)
-            if len(waiting) < BATCH_RECORDS and size < BATCH_BYTES:
+            if len(waiting) < BATCH_ROWS and size < BATCH_BYTES:
                 continue
             yield waiting, None
         waiting, size = [], 0

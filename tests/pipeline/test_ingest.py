@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from pyarrow import orc
 from tfx import v1 as tfx
 from tfx_bsl.tfxio import parquet_tfxio
 
@@ -146,8 +148,8 @@ def test_a_damaged_file_stops_the_run_however_small_its_share_looks(tmp_path: Pa
     spec = dataset(source=Source(files="log*.csv*"))
     with pytest.raises(DataError, match=r"log of small: 2 damaged files, .*allowed: 1 \(data") as stop:
         _run(spec, tmp_path, max_share=1, max_damaged_files=1)
-    assert "  log5.csv.gz: the compressed file ends too early" in str(stop.value)
-    assert "  log6.csv.gz: the compressed file is damaged" in str(stop.value)
+    assert "  log5.csv.gz: the file ends too early" in str(stop.value)
+    assert "  log6.csv.gz: the file is damaged" in str(stop.value)
     manifest, _ = _run(spec, tmp_path, max_share=1, max_damaged_files=2)
     assert manifest["quarantined"]["damaged_files"] == [
         {"path": "log5.csv.gz", "reason": "truncated_file"},
@@ -313,12 +315,21 @@ def _in_format(kind: str, path: Path) -> Path:
     elif kind == "tfrecord":
         lists = [{name: value if name == "tags" else [value] for name, value in row.items()} for row in rows]
         (path / "log.tfrecord").write_bytes(framed([example(**row) for row in lists]))
+    elif kind == "avro":
+        fields = [
+            {"name": n, "type": {int: "long", float: "double", str: "string"}.get(type(v))} for n, v in rows[0].items()
+        ]
+        fields = [f | {"type": f["type"] or {"type": "array", "items": "long"}} for f in fields]
+        with (path / "log.avro").open("wb") as file:
+            fastavro.writer(file, {"type": "record", "name": "row", "fields": fields}, rows)
+    elif kind == "orc":
+        orc.write_table(pa.Table.from_pylist(rows), path / "log.orc")
     else:
         pq.write_table(pa.Table.from_pylist(rows), path / "log.parquet")
     return path
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "tfrecord", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "tfrecord", "avro", "orc", "parquet"])
 def test_a_log_of_any_format_gives_the_same_examples(kind: str, tmp_path: Path) -> None:
     spec = dataset(source=Source.model_validate(f"log.{kind}"))
     manifest, folders = _run(spec, _in_format(kind, tmp_path))

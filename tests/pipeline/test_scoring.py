@@ -131,7 +131,7 @@ def test_a_damaged_side_table_is_refused(joining, log, users, tmp_path):
     whole = gzip.compress((users / "users.csv").read_bytes() + b"".join(b"%d,%d\n" % (n, n) for n in range(3, 999)))
     (users / "users.csv").unlink()
     (users / "users.csv.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"table 'users': users\.csv\.gz: the compressed file ends too early"):
+    with pytest.raises(DataError, match=r"table 'users': users\.csv\.gz: the file ends too early"):
         scoring.score(joining, str(log), str(tmp_path / "scores.parquet"), LogOptions(tables=str(users)))
 
 
@@ -171,9 +171,7 @@ def test_a_damaged_log_says_that_nobody_can_count_what_is_lost(model, tmp_path):
     (tmp_path / "day.csv.gz").write_bytes(whole[: len(whole) // 2])
     found = scoring.score(model, str(tmp_path / "day.csv.gz"), str(tmp_path / "scores.parquet"))
     assert 0 < found.rows < 3000
-    assert "day.csv.gz: the compressed file ends too early: its remaining rows are lost" in said(
-        tables.show_scored, found
-    )
+    assert "day.csv.gz: the file ends too early: its remaining rows are lost" in said(tables.show_scored, found)
 
 
 def test_one_users_best_items(model, log):

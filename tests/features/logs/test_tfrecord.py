@@ -120,7 +120,7 @@ def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return [len(b.rows) for b in read_tfrecord(str(tmp_path / "log.tfrecord"), "log", TFRECORD, COLUMNS)]
 
     assert sizes() == [10]
-    monkeypatch.setattr(tfrecord_reader, "BATCH_RECORDS", 4)
+    monkeypatch.setattr(tfrecord_reader, "BATCH_ROWS", 4)
     assert sizes() == [4, 4, 2]
     monkeypatch.setattr(tfrecord_reader, "BATCH_BYTES", 1)
     assert sizes() == [1] * 10

@@ -1,0 +1,217 @@
+"""Avro, block by block; what cannot be read is set aside, and reading goes on with the next block."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+from fastavro import parse_schema, schemaless_reader
+from fastavro.schema import SchemaParseException
+
+from features.errors import DataError
+from features.logs.avro_blocks import CODECS, AvroBlock, AvroHeader, read_blocks, read_header
+from features.logs.avro_types import AvroType, arrow_type, decodable
+from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected, wanted_columns
+from features.logs.decompress import DamagedFileError
+from features.logs.files import open_bytes
+from features.logs.quarantine import WHOLE_FILE, RawBatch, text
+from features.spec import Source
+
+_BATCH_BYTES = 16 << 20
+"""Small blocks are joined to batches until they have this many bytes of Arrow arrays, or `BATCH_ROWS` rows."""
+_MOST_ROWS_A_BYTE = 1100
+"""A block that cannot be decompressed is believed to have its number of rows up to this: deflate packs no better."""
+_UNREADABLE = (
+    pa.ArrowException,
+    SchemaParseException,
+    DamagedFileError,
+    EOFError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    zlib.error,
+)
+"""What fastavro, the codecs and pyarrow raise for damaged bytes. An OSError with a number is none of these: see
+:func:`~features.logs.columnar.pass_on`."""
+
+
+class _Layout(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        header: the file's header.
+        schema: of a row, for fastavro.
+        types: field to how it is read; None if no column can hold it.
+        written: field to its Avro type as the file has it.
+    """
+
+    header: AvroHeader
+    schema: Any
+    types: Mapping[str, AvroType | None]
+    written: Mapping[str, Any]
+
+
+def read_avro(
+    file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
+) -> Iterator[RawBatch]:
+    """Reads one Avro file; :func:`~features.logs.avro_types.arrow_type` says what becomes of which type.
+
+    A file without a readable header is one dead letter of 1 row. A block that cannot be read is one dead letter of as many
+    rows as it says it has, if a marker stands where it ends and its number of rows can be true; else, as any stretch between
+    two markers that is no block, it is a dead letter ``corrupt_file`` or ``truncated_file`` of 1 row, and rows behind it are
+    numbered as if it had been 1.
+
+    A file cut exactly between two blocks cannot be told from a whole one. A block of more rows than bytes counts as damaged:
+    rows without any bytes (nothing but nulls) are not read. fastavro bounds neither how deep a type that holds itself may be
+    (some ten thousand levels end the process) nor how long an array of nulls: a damaged file with such a field may do harm.
+
+    Args:
+        file: path of the file.
+        name: its name in dead letters.
+        source: asks nothing of this format.
+        columns: columns to read.
+        optional: those of `columns` that the file may lack.
+
+    Yields:
+        batches of at most :data:`~features.logs.columnar.BATCH_ROWS` rows; besides them, one block is in memory.
+
+    Raises:
+        DataError: if the file lacks a column that is not optional, no column can hold a field's type, the codec is unknown, or
+            the system cannot read the file.
+    """
+    del source
+    with open_bytes(file) as stream:
+        try:
+            layout = _layout(stream)
+        except _UNREADABLE as error:
+            pass_on(file, error)
+            yield rejected(name, WHOLE_FILE, 1, error)
+            return
+        reading = _Reading(name, layout, _types(name, layout, columns, optional))
+        try:
+            for block in read_blocks(stream, layout.header):
+                yield from reading.add(block)
+            yield from reading.flush()
+        except OSError as error:
+            pass_on(file, error)
+            raise
+
+
+def check_avro(file: str, name: str, source: Source, columns: Iterable[str]) -> None:
+    """Looks at the header only; arguments and errors as of :func:`read_avro`. A damaged file is no error here."""
+    del source
+    with open_bytes(file) as stream:
+        try:
+            layout = _layout(stream)
+        except _UNREADABLE as error:
+            pass_on(file, error)
+            return
+    _types(name, layout, columns, ())
+
+
+def _layout(stream: BinaryIO) -> _Layout:
+    header = read_header(stream)
+    named: dict[str, Any] = {}
+    schema: Any = parse_schema(decodable(header.schema), named)
+    fields = schema["fields"] if isinstance(schema, dict) and schema["type"] == "record" else []
+    return _Layout(
+        header,
+        schema,
+        {field["name"]: arrow_type(field["type"], named) for field in fields},
+        {field["name"]: field["written"] for field in fields},
+    )
+
+
+def _types(name: str, layout: _Layout, columns: Iterable[str], optional: Collection[str]) -> dict[str, AvroType]:
+    """How the wanted columns are read."""
+    if layout.header.codec not in CODECS:
+        raise DataError(f"{name}: compressed by '{text(layout.header.codec)}'; allowed: {', '.join(CODECS)}")
+    types: dict[str, AvroType] = {}
+    for column in wanted_columns(name, layout.types, columns, optional):
+        if (known := layout.types[column]) is None:
+            raise DataError(
+                f"{name}: field '{column}' is {text(json.dumps(layout.written[column]))} in the file; allowed: booleans, "
+                "numbers, text, enums, dates, timestamps, decimals, arrays of these, unions of these with null, unions of "
+                "booleans, numbers, text and enums"
+            )
+        types[column] = known
+    return types
+
+
+class _Reading:
+    """One file: joins small blocks to batches, cuts large ones, counts rows."""
+
+    def __init__(self, name: str, layout: _Layout, types: Mapping[str, AvroType]) -> None:
+        self._name = name
+        self._layout = layout
+        self._types = types
+        self._row = 1
+        self._rows = 0
+        self._bytes = 0
+        self._pieces: dict[str, list[pa.Array]] = {column: [] for column in types}
+
+    def add(self, block: AvroBlock | DamagedFileError) -> Iterator[RawBatch]:
+        """Takes the next block or damaged stretch; yields batches that are full, and what is refused."""
+        if isinstance(block, DamagedFileError):
+            yield from self._refuse(1, block, block.reason)
+            return
+        seen = 0
+        try:
+            for rows, arrays in self._decoded(block):
+                if self._rows + rows > BATCH_ROWS or self._bytes > _BATCH_BYTES:
+                    yield from self.flush()
+                self._rows += rows
+                self._bytes += sum(array.nbytes for array in arrays.values())
+                for column, array in arrays.items():
+                    self._pieces[column].append(array)
+                seen += rows
+        except DamagedFileError as error:
+            yield from self._refuse(1, error, error.reason)
+        except _UNREADABLE as error:
+            if block.rows > _MOST_ROWS_A_BYTE * len(block.data):
+                yield from self._refuse(1, error, "corrupt_file")
+            else:
+                yield from self._refuse(block.rows - seen, error, "unreadable_file")
+
+    def flush(self) -> Iterator[RawBatch]:
+        """Yields the rows that wait, if there are any."""
+        if self._rows:
+            columns = {column: pa.concat_arrays(arrays) for column, arrays in self._pieces.items()}
+            yield raw_batch(self._name, columns, self._row, self._rows)
+        self._row += self._rows
+        self._rows = self._bytes = 0
+        self._pieces = {column: [] for column in self._types}
+
+    def _refuse(self, rows: int, error: Exception, reason: str) -> Iterator[RawBatch]:
+        yield from self.flush()
+        yield rejected(self._name, self._row, rows, error, reason)
+        self._row += rows
+
+    def _decoded(self, block: AvroBlock) -> Iterator[tuple[int, dict[str, pa.Array]]]:
+        """At most `BATCH_ROWS` rows at a time; the last only if the block holds nothing more.
+
+        Raises:
+            DamagedFileError: if its number of rows cannot be true.
+        """
+        data = CODECS[self._layout.header.codec](block.data)
+        if block.rows > len(data):
+            raise DamagedFileError("corrupt_file", f"a block says that it has {block.rows} rows in {len(data)} bytes")
+        stream = io.BytesIO(data)
+        for start in range(0, block.rows, BATCH_ROWS):
+            rows = min(BATCH_ROWS, block.rows - start)
+            records: list[Any] = [schemaless_reader(stream, self._layout.schema, None) for _ in range(rows)]
+            if start + rows == block.rows and (left := len(data) - stream.tell()):
+                raise DamagedFileError("corrupt_file", f"{left} bytes are left after the {block.rows} rows of a block")
+            yield (
+                rows,
+                {column: kind.array([record[column] for record in records]) for column, kind in self._types.items()},
+            )

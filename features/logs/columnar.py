@@ -1,0 +1,78 @@
+"""What the readers of files with named and typed columns share: which columns to read, raw batches, rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from features.errors import DataError
+from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text, value_text
+
+BATCH_ROWS = 65_536
+"""Rows of a batch, at most."""
+
+
+def wanted_columns(name: str, present: Collection[str], columns: Iterable[str], optional: Collection[str]) -> list[str]:
+    """Those of `columns` that a file has.
+
+    Args:
+        name: the file's name.
+        present: the columns that the file has.
+        columns: columns to read.
+        optional: those of `columns` that the file may lack.
+
+    Raises:
+        DataError: if the file lacks a column that is not optional.
+    """
+    wanted = list(columns)
+    if missing := [column for column in wanted if column not in present and column not in optional]:
+        shown = ", ".join(list(present)[:60])
+        raise DataError(f"{name}: the file lacks {', '.join(missing)}; columns present: {shown}")
+    return [column for column in wanted if column in present]
+
+
+def pass_on(file: str, error: Exception) -> None:
+    """Raises what is no damage of the file.
+
+    Raises:
+        DataError: if the system said why the file cannot be read: that costs no rows, the next attempt may read them.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def raw_batch(name: str, columns: Mapping[str, pa.Array], first_row: int, rows: int) -> RawBatch:
+    """Rows of a file.
+
+    Args:
+        name: the file's name in dead letters.
+        columns: the wanted columns, each of length `rows`.
+        first_row: the first row's number in the file, from 1.
+        rows: number of rows; `columns` may be empty.
+    """
+    numbers = np.arange(first_row, first_row + rows, dtype=np.int64)
+    return RawBatch(
+        name,
+        dict(columns),
+        numbers,
+        np.full(rows, -1, dtype=np.int64),
+        lambda i: text(repr({name: value_text(column, i) for name, column in columns.items()}), RAW_CHARS),
+    )
+
+
+def rejected(name: str, row: int, rows: int, error: object, reason: str = "unreadable_file") -> RawBatch:
+    """A stretch of a file that cannot be read, as one dead letter.
+
+    Args:
+        name: the file's name in dead letters.
+        row: number of the first row that is lost, or :data:`~features.logs.quarantine.WHOLE_FILE`.
+        rows: rows known to be lost.
+        error: what went wrong.
+        reason: a key of :data:`~features.logs.quarantine.REASONS`.
+    """
+    nothing = np.zeros(0, dtype=np.int64)
+    return RawBatch(
+        name, {}, nothing, nothing, lambda _: "", [Reject(name, row, -1, "", reason, text(error), "", rows)]
+    )
