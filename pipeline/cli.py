@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +43,8 @@ ModelRuns = Annotated[Path, typer.Option("--runs", help="Folder of the pipelines
 
 
 def main() -> None:
-    """The program ``feedrank``: every failure ends here, with one message and exit code 1; Ctrl-C with 130."""
+    """The program ``feedrank``: every failure ends here, with one message and exit code 1; Ctrl-C with 130, SIGTERM with 143."""
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except Exception as error:
@@ -51,6 +53,17 @@ def main() -> None:
         log = "" if isinstance(error, FeedrankError) else f"\n  traceback: {failures.write_traceback(error)}"
         typer.echo(typer.style("✗ ", fg="red") + failures.message(error) + log, err=True)
         sys.exit(error.EXIT_CODE if isinstance(error, failures.InterruptedByUserError) else 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """Ends the program as Ctrl-C does, so that a run leaves its record and page; a second SIGTERM ends it at once."""
+    del frame
+    from pipeline import failures
+
+    signal.signal(number, signal.SIG_DFL)
+    raise failures.Terminated
 
 
 @app.command()

@@ -27,7 +27,7 @@ from pipeline import doctor as examination
 from pipeline import failures, history, loading, tables
 from pipeline.config import RunConfig
 from pipeline.console import RunConsole, Screens, captured_output
-from pipeline.failures import InterruptedByUserError, RunError
+from pipeline.failures import RunError
 from pipeline.pushed import named_beginning
 from pipeline.runs import RunFolder, RunRecord, StageResult
 
@@ -44,7 +44,7 @@ def run(file: Path, overrides: Sequence[str]) -> None:
         ConfigError: if the configuration cannot be run, or another run of this pipeline goes on.
         ModelError: if `train.warm_start` names no model, or one of another architecture.
         RunError: if it fails; the message names the log.
-        InterruptedByUserError: at Ctrl-C.
+        InterruptedByUserError: at Ctrl-C and SIGTERM.
     """
     config = loading.load(file, overrides)
     named_beginning(config)
@@ -59,9 +59,7 @@ def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
             return _run(config, folder, listener)
         except KeyboardInterrupt as error:
             logging.getLogger(__name__).exception("the run was interrupted")
-            raise InterruptedByUserError(
-                f"{failures.message(error)}; log: {folder.log}; run the same command again to go on"
-            ) from error
+            raise failures.interrupted(error, f"; log: {folder.log}; run the same command again to go on") from error
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
             report = f"\n  report: {folder.report}" if folder.report.exists() else ""
@@ -178,7 +176,7 @@ def _quiet() -> Iterator[Screens]:
         raise
     except KeyboardInterrupt as error:
         log.unlink()
-        raise InterruptedByUserError(failures.message(error)) from error
+        raise failures.interrupted(error) from error
     except Exception as error:
         with log.open("a", encoding="utf-8") as file:
             file.writelines(traceback.format_exception(error))

@@ -29,12 +29,31 @@ class InterruptedByUserError(FeedrankError):
     """What shells say of a program that SIGINT ended."""
 
 
+class TerminatedError(InterruptedByUserError):
+    """A scheduler asked for the end: SIGTERM."""
+
+    EXIT_CODE = 143
+    """What shells say of a program that SIGTERM ended."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+def interrupted(error: KeyboardInterrupt, more: str = "") -> InterruptedByUserError:
+    """What the program ends with; `more` stands behind the message."""
+    kind = TerminatedError if isinstance(error, Terminated) else InterruptedByUserError
+    return kind(message(error) + more)
+
+
 def message(error: BaseException) -> str:
     """What happened, for a user.
 
     A `FeedrankError` speaks for itself, also where TFX or Beam wrapped it, or where a worker process sent it as text.
     Of anything else, type and message are told.
     """
+    if isinstance(error, Terminated):
+        return "ended by SIGTERM"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     found = user_error(error)

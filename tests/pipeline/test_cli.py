@@ -3,7 +3,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -266,6 +268,22 @@ def test_an_interrupted_run_says_so_and_how_to_go_on(
     found = re.fullmatch(r"✗ interrupted; log: (\S+); run the same command again to go on\n", said)
     assert found is not None, said
     assert "KeyboardInterrupt" in Path(found[1]).read_text()
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(
+    capfd: pytest.CaptureFixture[str], feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminated(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
+        listener.stage_started("train")
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("nobody was told")
+
+    before = signal.getsignal(signal.SIGTERM)
+    use_runner(monkeypatch, terminated)
+    with real_streams():
+        assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 143
+    assert re.fullmatch(r"✗ ended by SIGTERM; log: \S+; run the same command again to go on\n", capfd.readouterr().err)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_an_interrupted_question_says_so(
