@@ -23,6 +23,22 @@ class Vocabulary(Frozen):
     """At most so many tokens are kept, the most frequent."""
     oov_buckets: int = pydantic.Field(default=1, ge=1)
     """Rows that rare and unknown tokens share, each by its hash."""
+    hash_buckets: int | None = pydantic.Field(default=None, ge=1)
+    """No vocabulary: every token's row is that of its hash, one of so many behind row 0. Nothing is counted, a new token has a row at
+    once, and tokens that fall into one row share it (Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML
+    2009). Of V tokens in N rows, a share of ``1 - exp(-V / N)`` meets another."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_hashed(self) -> Vocabulary:
+        counted = ("min_count", "top_k", "oov_buckets")
+        # By value: a spec that was saved as JSON gives every key, defaults included.
+        given = [key for key in counted if getattr(self, key) != type(self).model_fields[key].default]
+        if self.hash_buckets is not None and given:
+            raise SpecError(
+                f"`{'` and `'.join(given)}` beside `hash_buckets: {self.hash_buckets}` would go unused, as no token is counted; allowed: "
+                "either"
+            )
+        return self
 
 
 class IdVocabulary(Vocabulary):
@@ -76,6 +92,12 @@ class Id(Tokens):
     """Adds a second input that says how frequent the token is: ``1 - log(r) / log(1 + V)`` for the r-th most frequent of the
     vocabulary's V tokens (1 for the first), 0 for rarer and unknown ones and where the value is missing. An embedding learns
     that of each token by itself, trees read it off the order of indices."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_ranked(self) -> Id:
+        if self.frequency_rank and self.vocabulary.hash_buckets is not None:
+            raise SpecError("`frequency_rank` needs counted tokens, and `hash_buckets` counts none; allowed: either")
+        return self
 
 
 def frequency_input(feature: str) -> str:

@@ -43,7 +43,7 @@ def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter
 
     def preprocess(inputs: Mapping[str, tf.SparseTensor]) -> Tensors:
         columns = {name: _present(inputs[name]) for name in dataset.transform_columns()}
-        vocabularies = _vocabularies(dataset, columns, write_vocabularies)
+        rows = _token_rows(dataset, columns, write_vocabularies)
         outputs = _numbers(dataset, columns)
         if dataset.position is not None:
             outputs[POSITION] = _position(columns[dataset.position])
@@ -51,14 +51,14 @@ def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter
             raw = columns[dataset.feature_column(name)]
             if isinstance(feature, Numeric | Bucketized):
                 continue
-            vocabulary, oov_buckets = vocabularies[dataset.vocabulary_owner(name)]
+            table = rows[dataset.vocabulary_owner(name)]
             if isinstance(feature, Bag | Sequence):
-                outputs[name] = _tokens(feature, raw, vocabulary, oov_buckets)
+                outputs[name] = _tokens(feature, raw, table)
                 continue
-            places = _places(raw.values, vocabulary, oov_buckets)
+            places = _places(raw.values, table)
             outputs[name] = _per_row(raw, places + 1, tf.constant(0, tf.int64))
             if isinstance(feature, Id) and feature.frequency_rank:
-                outputs[frequency_input(name)] = _frequency_rank(raw, places, oov_buckets)
+                outputs[frequency_input(name)] = _frequency_rank(raw, places, table.buckets)
         return outputs
 
     return preprocess
@@ -102,17 +102,26 @@ _BEFORE_ANALYSIS = b"-1"
 """What TFT puts into vocabulary files while it traces the graph: a token of either type."""
 
 
-def _vocabularies(
-    dataset: Dataset, columns: Mapping[str, _Values], write: VocabularyWriter
-) -> dict[str, tuple[tf.Tensor, int]]:
-    """For each feature that owns one, its vocabulary file (most frequent first) and its out-of-vocabulary buckets."""
-    rules = {
+class _Rows(NamedTuple):
+    """Which row of a table a token has."""
+
+    vocabulary: tf.Tensor | None
+    """File of the tokens with a row of their own, most frequent first; None: no token has."""
+    buckets: int
+    """Rows behind them, each for the tokens of a hash."""
+
+
+def _token_rows(dataset: Dataset, columns: Mapping[str, _Values], write: VocabularyWriter) -> dict[str, _Rows]:
+    """For each feature that owns a table of tokens."""
+    owned = {
         name: feature.vocabulary
         for name, feature in dataset.features.items()
         if not isinstance(feature, Numeric | Bucketized) and dataset.vocabulary_owner(name) == name
     }
+    rules = {name: rule for name, rule in owned.items() if rule.hash_buckets is None}
+    hashed = {name: _Rows(None, rule.hash_buckets) for name, rule in owned.items() if rule.hash_buckets is not None}
     if not rules:
-        return {}
+        return hashed
     tokens = [columns[dataset.feature_column(name)].values for name in rules]
     files = tft.experimental.ptransform_analyzer(
         tokens,
@@ -123,12 +132,16 @@ def _vocabularies(
     )
     for name in rules:
         tft.annotate_asset(name, name)
-    return {name: (file, rule.oov_buckets) for (name, rule), file in zip(rules.items(), files, strict=True)}
+    counted = {name: _Rows(file, rule.oov_buckets) for (name, rule), file in zip(rules.items(), files, strict=True)}
+    return counted | hashed
 
 
-def _places(values: tf.Tensor, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
-    """From 0 on the tokens of the vocabulary, then the out-of-vocabulary buckets. Indices are one more: 0 is missing."""
-    return tft.apply_vocabulary(values, vocabulary, num_oov_buckets=oov_buckets)
+def _places(values: tf.Tensor, rows: _Rows) -> tf.Tensor:
+    """From 0 on the tokens of the vocabulary, then the buckets. Indices are one more: 0 is missing."""
+    if rows.vocabulary is not None:
+        return tft.apply_vocabulary(values, rows.vocabulary, num_oov_buckets=rows.buckets)
+    texts = values if values.dtype == tf.string else tf.strings.as_string(values)
+    return tf.strings.to_hash_bucket_fast(texts, rows.buckets)
 
 
 def _frequency_rank(raw: _Values, places: tf.Tensor, oov_buckets: int) -> tf.Tensor:
@@ -139,7 +152,7 @@ def _frequency_rank(raw: _Values, places: tf.Tensor, oov_buckets: int) -> tf.Ten
     return _per_row(raw, tf.where(places < size, ranks, 0), tf.constant(0, tf.float32))
 
 
-def _tokens(feature: Bag | Sequence, raw: _Values, vocabulary: tf.Tensor, oov_buckets: int) -> tf.Tensor:
+def _tokens(feature: Bag | Sequence, raw: _Values, table: _Rows) -> tf.Tensor:
     """Bag, Sequence: int64 ``(batch, max_length)``, the first or last tokens in order, padded with 0 behind."""
     length = feature.max_length
     # The place of each token in its row: its number among all, less the number of the row's first.
@@ -149,7 +162,7 @@ def _tokens(feature: Bag | Sequence, raw: _Values, vocabulary: tf.Tensor, oov_bu
         starts += tf.maximum(counts - length, 0)
     places = tf.range(tf.size(raw.rows, tf.int64)) - tf.gather(starts, raw.rows)
     where = tf.reshape(tf.where((places >= 0) & (places < length)), [-1])
-    indices = _places(tf.gather(raw.values, where), vocabulary, oov_buckets) + 1
+    indices = _places(tf.gather(raw.values, where), table) + 1
     cells = tf.stack([tf.gather(raw.rows, where), tf.gather(places, where)], axis=1)
     dense = tf.scatter_nd(cells, indices, tf.stack([raw.batch, length]))
     return tf.ensure_shape(dense, [None, length])
@@ -246,8 +259,9 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
             buckets = feature.buckets if feature.boundaries is None else len(feature.boundaries) + 1
             tables.append(Table(name=name, rows=1 + buckets, dim=feature.dim, boundaries=feature.boundaries))
         elif not isinstance(feature, Numeric) and dataset.vocabulary_owner(name) == name:
-            rows = 1 + transform_output.vocabulary_size_by_name(name) + feature.vocabulary.oov_buckets
-            tables.append(Table(name=name, rows=rows, dim=feature.dim))
+            rule = feature.vocabulary
+            rows = rule.hash_buckets or transform_output.vocabulary_size_by_name(name) + rule.oov_buckets
+            tables.append(Table(name=name, rows=1 + rows, dim=feature.dim))
     return Layout(inputs=tuple(inputs), tables=tuple(tables), position=dataset.position is not None)
 
 

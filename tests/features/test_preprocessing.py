@@ -58,6 +58,9 @@ SPEC: dict[str, Any] = {
         "tags": {"kind": "bag", "max_length": 2},
         "seen": {"kind": "sequence", "max_length": 3, "vocabulary_of": "user", "pooling": "din_attention"},
         "seen_first": {"kind": "sequence", "column": "seen", "max_length": 4, "keep": "first", "dim": 5},
+        "user_hashed": {"kind": "id", "column": "user", "vocabulary": {"hash_buckets": 16}},
+        "seen_hashed": {"kind": "sequence", "column": "seen", "max_length": 3, "vocabulary_of": "user_hashed"},
+        "city_hashed": {"kind": "categorical", "column": "city", "vocabulary": {"hash_buckets": 3}},
     },
     "tasks": {"click": {"label": "click"}},
     "split": {"by": "random"},
@@ -235,6 +238,22 @@ def test_missing_indicator(toy: Toy) -> None:
     np.testing.assert_array_equal(toy.rows["price_missing"], (~present).astype(np.float32))
 
 
+def _hashed(value: object, buckets: int) -> int:
+    """TensorFlow's own hash of the value's text."""
+    return 0 if value is None else 1 + int(tf.strings.to_hash_bucket_fast(str(value), buckets))
+
+
+def test_hashed_tokens_need_no_vocabulary(toy: Toy) -> None:
+    assert toy.rows["user_hashed"].tolist() == [_hashed(value, 16) for value in DATA["user"]]
+    assert toy.rows["city_hashed"].tolist() == [_hashed(value, 3) for value in DATA["city"]]
+    lists = [[_hashed(value, 16) for value in (row or [])[-3:]] for row in DATA["seen"]]
+    assert toy.rows["seen_hashed"].tolist() == [row + [0] * (3 - len(row)) for row in lists]
+    assert (toy.layout.table("user_hashed").rows, toy.layout.table("city_hashed").rows) == (17, 4)
+    assert set(toy.rows["user_hashed"]) == set(range(17))  # of some 40 users and none
+    new = toy.apply(DATA | {"user": [10**12 + row for row in range(ROWS)]})["user_hashed"]
+    assert new.tolist() == [_hashed(10**12 + row, 16) for row in range(ROWS)]
+
+
 def test_frequency_rank(toy: Toy) -> None:
     counts = Counter(user for user in DATA["user"] if user is not None)
     kept = {user: count for user, count in counts.items() if count >= 3}
@@ -316,12 +335,13 @@ def test_layout_agrees_with_the_columns(toy: Toy) -> None:
 
 
 def test_layout_knows_sequences_and_what_they_are_compared_with(toy: Toy) -> None:
-    assert [i.name for i in toy.layout.sequences()] == ["seen", "seen_first"]
+    assert [i.name for i in toy.layout.sequences()] == ["seen", "seen_first", "seen_hashed"]
     lists = {i.name: (i.pooling, i.target, i.ordered, i.keep) for i in toy.layout.inputs if i.kind == "indices"}
     assert lists == {
         "tags": ("mean", None, False, "last"),
         "seen": ("din_attention", "user", True, "last"),
         "seen_first": ("mean", None, True, "first"),
+        "seen_hashed": ("mean", None, True, "last"),
     }
 
 
@@ -329,7 +349,8 @@ def test_table_sizes(toy: Toy) -> None:
     rows = {table.name: table.rows for table in toy.layout.tables}
     sizes = {name: 1 + len(vocabulary) + OOV[name] for name, vocabulary in VOCABULARIES.items()}
     # An empty vocabulary holds one token of TFT's own, so that its file is not empty.
-    assert rows == sizes | {"price_bucket": 6, "when_bucket": 4, "nothing_bucket": 5, "never": 3, "nobody": 10}
+    sizes |= {"price_bucket": 6, "when_bucket": 4, "nothing_bucket": 5, "never": 3, "nobody": 10}
+    assert rows == sizes | {"user_hashed": 17, "city_hashed": 4}
     assert toy.layout.table("seen_first").dim == 5
     boundaries = {table.name: table.boundaries for table in toy.layout.tables if table.boundaries is not None}
     assert boundaries == {"when_bucket": (1.65e12 + 4e8, 1.65e12 + 6e8)}

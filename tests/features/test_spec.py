@@ -145,6 +145,14 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
             {"features": {"user": "id", "item": {"kind": "id", "vocabulary_of": "user", "vocabulary": {"top_k": 9}}}},
             ["`vocabulary` beside `vocabulary_of: user`"],
         ),
+        (
+            {"features": {"user": {"kind": "id", "vocabulary": {"hash_buckets": 9, "top_k": 9, "oov_buckets": 3}}}},
+            ["`top_k` and `oov_buckets` beside `hash_buckets: 9` would go unused", "allowed: either"],
+        ),
+        (
+            {"features": {"user": {"kind": "id", "vocabulary": {"hash_buckets": 9}, "frequency_rank": True}}},
+            ["`frequency_rank` needs counted tokens"],
+        ),
         ({"features": {"viewed": DIN}}, ["name its feature by `target`", "got neither"]),
         (
             {"features": {"user": "id", "viewed": {"kind": "sequence", "target": "user"}}},
