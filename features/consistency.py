@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from features.frozen import SpecError, did_you_mean
-from features.kinds import Categorical, Id, Numeric, Sequence, Tokens, frequency_input, missing_input
+from features.kinds import Bucketized, Categorical, Cross, Id, Numeric, Sequence, Tokens, frequency_input, missing_input
 from features.outputs import other_outputs
 from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable, SideTable
 from features.splits import SPLITS, RandomSplit
@@ -152,7 +152,7 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
         for column in derived.inputs:
             _require(f"derived '{derived.function}'", column, known)
         known.update(derived.outputs)
-    for name, feature in dataset.features.items():
+    for name, feature in dataset.reading().items():
         _require(f"feature '{name}'", feature.column or name, columns)
         if (owner := getattr(feature, "vocabulary_of", None)) is not None:
             _require(f"feature '{name}': vocabulary_of", owner, dataset.features, "feature")
@@ -161,7 +161,7 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
 def _check_input_names(dataset: Dataset) -> None:
     """Each column that features read becomes an input of the exported model, which would fail after the training."""
     inputs: dict[str, str] = {}
-    for name in dataset.features:
+    for name in dataset.reading():
         column = dataset.feature_column(name)
         if not INPUT_NAME.fullmatch(column):
             raise SpecError(
@@ -180,7 +180,7 @@ def _check_input_names(dataset: Dataset) -> None:
 def _check_leakage(dataset: Dataset, columns: Columns) -> None:
     tainted = _tainted(dataset, columns)
     allowed = [name for name in columns if name not in tainted]
-    for name in dataset.features:
+    for name in dataset.reading():
         column = dataset.feature_column(name)
         if column in tainted:
             raise SpecError(
@@ -201,7 +201,7 @@ def _check_personal(dataset: Dataset, columns: Columns) -> None:
                 raise SpecError(
                     f"{what} reads column '{name}', which is personal; allowed: a column whose values are kept"
                 )
-    kept = {f"feature '{name}'": dataset.feature_column(name) for name in dataset.features}
+    kept = {f"feature '{name}'": dataset.feature_column(name) for name in dataset.reading()}
     kept |= {what: name for what in ("group", "item") if (name := getattr(dataset, what)) is not None}
     for what, name in kept.items():
         if columns[name].personal == "drop":
@@ -253,6 +253,9 @@ def _tainted(dataset: Dataset, columns: Columns) -> dict[str, str]:
 
 def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
     for name, feature in dataset.features.items():
+        if isinstance(feature, Cross):
+            _check_cross(dataset, name, feature)
+            continue
         column = columns[dataset.feature_column(name)]
         allowed = {
             "bag": ("list<int64>", "list<string>"),
@@ -278,6 +281,17 @@ def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
                 )
     if not dataset.features:
         raise SpecError("a dataset needs at least one feature; got none")
+
+
+def _check_cross(dataset: Dataset, name: str, cross: Cross) -> None:
+    fit = [other for other, feature in dataset.features.items() if isinstance(feature, Id | Categorical | Bucketized)]
+    for part in cross.of:
+        _require(f"feature '{name}': of", part, dataset.features, "feature")
+        if part not in fit:
+            raise SpecError(
+                f"feature '{name}' crosses '{part}', which is of kind {dataset.features[part].kind}; allowed: id, categorical and "
+                f"bucketized features: {_names(fit)}"
+            )
 
 
 def _check_targets(dataset: Dataset) -> None:

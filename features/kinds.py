@@ -50,19 +50,21 @@ class IdVocabulary(Vocabulary):
     """As in every vocabulary."""
 
 
-class _Reads(Frozen):
+class Reads(Frozen):
+    """A feature that reads a column."""
+
     column: str | None = None
     """The column read; by default the one with the feature's own name."""
 
 
-class Embedded(_Reads):
+class Embedded(Frozen):
     """A feature that looks up rows of an embedding table."""
 
     dim: int | None = pydantic.Field(default=None, ge=1)
     """Embedding width; by default the model's ``embedding_dim``."""
 
 
-class Tokens(Embedded):
+class Tokens(Reads, Embedded):
     """A feature whose values are tokens of a vocabulary."""
 
     vocabulary: Vocabulary = Vocabulary()
@@ -156,7 +158,7 @@ class Sequence(Tokens):
         return (self.target or self.vocabulary_of) if self.pooling == "din_attention" else None
 
 
-class Numeric(_Reads):
+class Numeric(Reads):
     """A number, scaled with what the training split shows; `scaling` says what stands for a missing one."""
 
     kind: Literal["numeric"] = "numeric"
@@ -172,7 +174,7 @@ def missing_input(feature: str) -> str:
     return f"{feature}_missing"
 
 
-class Bucketized(Embedded):
+class Bucketized(Reads, Embedded):
     """A number cut into buckets, each an embedding row; row 0 is missing."""
 
     kind: Literal["bucketized"] = "bucketized"
@@ -188,7 +190,24 @@ class Bucketized(Embedded):
         return self
 
 
-AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized
+class Cross(Embedded):
+    """Several features at once, such as the tab and the hour: each combination of their values has the row of its hash. Row 0 where
+    one of them is missing."""
+
+    kind: Literal["cross"] = "cross"
+    of: Annotated[tuple[str, ...], pydantic.Field(min_length=2, max_length=4)]
+    """Two to four other features of kind id, categorical or bucketized."""
+    hash_buckets: int = pydantic.Field(default=10_000, ge=1)
+    """Rows behind row 0; combinations that fall into one share it."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_parts(self) -> Cross:
+        if len(set(self.of)) < len(self.of):
+            raise SpecError(f"a cross is of features that differ; got {', '.join(self.of)}")
+        return self
+
+
+AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized | Cross
 FEATURE_KINDS: tuple[str, ...] = tuple(cls.model_fields["kind"].default for cls in get_args(AnyFeature))
 
 

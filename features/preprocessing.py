@@ -20,10 +20,12 @@ from features.spec import (
     POSITION,
     Bag,
     Bucketized,
+    Cross,
     Dataset,
     Id,
     Numeric,
     Sequence,
+    Tokens,
     Vocabulary,
 )
 
@@ -48,9 +50,12 @@ def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter
         if dataset.position is not None:
             outputs[POSITION] = _position(columns[dataset.position])
         for name, feature in dataset.features.items():
-            raw = columns[dataset.feature_column(name)]
             if isinstance(feature, Numeric | Bucketized):
                 continue
+            if isinstance(feature, Cross):
+                outputs[name] = _cross(feature, [_texts(dataset, part, columns, outputs) for part in feature.of])
+                continue
+            raw = columns[dataset.feature_column(name)]
             table = rows[dataset.vocabulary_owner(name)]
             if isinstance(feature, Bag | Sequence):
                 outputs[name] = _tokens(feature, raw, table)
@@ -98,6 +103,8 @@ def _per_row(raw: _Values, values: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
 
 # -- tokens ---------------------------------------------------------------------------------------------------
 
+_BETWEEN = "\x1f"
+"""Between the texts of a cross: no token should hold it (ASCII's unit separator)."""
 _BEFORE_ANALYSIS = b"-1"
 """What TFT puts into vocabulary files while it traces the graph: a token of either type."""
 
@@ -116,7 +123,7 @@ def _token_rows(dataset: Dataset, columns: Mapping[str, _Values], write: Vocabul
     owned = {
         name: feature.vocabulary
         for name, feature in dataset.features.items()
-        if not isinstance(feature, Numeric | Bucketized) and dataset.vocabulary_owner(name) == name
+        if isinstance(feature, Tokens) and dataset.vocabulary_owner(name) == name
     }
     rules = {name: rule for name, rule in owned.items() if rule.hash_buckets is None}
     hashed = {name: _Rows(None, rule.hash_buckets) for name, rule in owned.items() if rule.hash_buckets is not None}
@@ -140,8 +147,26 @@ def _places(values: tf.Tensor, rows: _Rows) -> tf.Tensor:
     """From 0 on the tokens of the vocabulary, then the buckets. Indices are one more: 0 is missing."""
     if rows.vocabulary is not None:
         return tft.apply_vocabulary(values, rows.vocabulary, num_oov_buckets=rows.buckets)
-    texts = values if values.dtype == tf.string else tf.strings.as_string(values)
-    return tf.strings.to_hash_bucket_fast(texts, rows.buckets)
+    return tf.strings.to_hash_bucket_fast(_as_text(values), rows.buckets)
+
+
+def _as_text(values: tf.Tensor) -> tf.Tensor:
+    return values if values.dtype == tf.string else tf.strings.as_string(values)
+
+
+def _texts(dataset: Dataset, name: str, columns: Mapping[str, _Values], outputs: Tensors) -> tf.Tensor:
+    """string ``(batch,)``: a feature's token, or its bucket's number; empty where missing."""
+    if isinstance(dataset.features[name], Bucketized):
+        return tf.where(outputs[name] > 0, tf.strings.as_string(outputs[name]), "")
+    raw = columns[dataset.feature_column(name)]
+    return _per_row(raw, _as_text(raw.values), tf.constant(""))
+
+
+def _cross(feature: Cross, texts: list[tf.Tensor]) -> tf.Tensor:
+    """int64 ``(batch,)``: 0 where a text is missing, else 1 + the hash of all of them."""
+    present = tf.reduce_all(tf.stack(texts) != "", axis=0)
+    places = tf.strings.to_hash_bucket_fast(tf.strings.join(texts, _BETWEEN), feature.hash_buckets)
+    return tf.where(present, places + 1, 0)
 
 
 def _frequency_rank(raw: _Values, places: tf.Tensor, oov_buckets: int) -> tf.Tensor:
@@ -258,7 +283,9 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         if isinstance(feature, Bucketized):
             buckets = feature.buckets if feature.boundaries is None else len(feature.boundaries) + 1
             tables.append(Table(name=name, rows=1 + buckets, dim=feature.dim, boundaries=feature.boundaries))
-        elif not isinstance(feature, Numeric) and dataset.vocabulary_owner(name) == name:
+        elif isinstance(feature, Cross):
+            tables.append(Table(name=name, rows=1 + feature.hash_buckets, dim=feature.dim))
+        elif isinstance(feature, Tokens) and dataset.vocabulary_owner(name) == name:
             rule = feature.vocabulary
             rows = rule.hash_buckets or transform_output.vocabulary_size_by_name(name) + rule.oov_buckets
             tables.append(Table(name=name, rows=1 + rows, dim=feature.dim))

@@ -20,10 +20,12 @@ from features.kinds import (
     Bag,
     Bucketized,
     Categorical,
+    Cross,
     Feature,
     Id,
     IdVocabulary,
     Numeric,
+    Reads,
     Sequence,
     Tokens,
     Vocabulary,
@@ -61,6 +63,7 @@ __all__ = [
     "Column",
     "ColumnType",
     "Columns",
+    "Cross",
     "Dataset",
     "Derived",
     "DerivedTable",
@@ -134,13 +137,17 @@ class Dataset(Frozen):
             columns.update(derived.outputs)
         return columns
 
+    def reading(self) -> dict[str, Reads]:
+        """Features that read a column: all but crosses, which are made of other features."""
+        return {name: feature for name, feature in self.features.items() if isinstance(feature, Reads)}
+
     def feature_column(self, feature: str) -> str:
-        """The column that a feature reads."""
-        return self.features[feature].column or feature
+        """The column that a feature of `reading` reads."""
+        return self.reading()[feature].column or feature
 
     def feature_columns(self) -> tuple[str, ...]:
         """Columns the model needs, in the features' order, each once: the inputs of the served model."""
-        return tuple(dict.fromkeys(self.feature_column(name) for name in self.features))
+        return tuple(dict.fromkeys(self.feature_column(name) for name in self.reading()))
 
     def transform_columns(self) -> tuple[str, ...]:
         """Columns that Transform reads: `feature_columns`, and the position, which a served model does not need."""

@@ -177,9 +177,9 @@ def check_anomalies(findings: Findings, anomalies: Mapping[str, anomalies_pb2.An
 def check_integer_categories(findings: Findings, dataset: Dataset, statistics: Mapping[str, Statistics]) -> None:
     """A closed category of integers holds no other value. (Strings: the schema's domain, so ExampleValidator.)"""
     for name, feature in dataset.features.items():
-        column = dataset.feature_column(name)
         if not isinstance(feature, Categorical) or not feature.values or not isinstance(feature.values[0], int):
             continue
+        column = dataset.feature_column(name)
         known = {str(value) for value in feature.values}
         for split, of_split in statistics.items():
             unexpected = sorted(_counted_values(of_split, column) - known)

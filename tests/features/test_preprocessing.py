@@ -60,6 +60,7 @@ SPEC: dict[str, Any] = {
         "seen_first": {"kind": "sequence", "column": "seen", "max_length": 4, "keep": "first", "dim": 5},
         "user_hashed": {"kind": "id", "column": "user", "vocabulary": {"hash_buckets": 16}},
         "seen_hashed": {"kind": "sequence", "column": "seen", "max_length": 3, "vocabulary_of": "user_hashed"},
+        "city_price": {"kind": "cross", "of": ["city", "price_bucket", "user"], "hash_buckets": 50, "dim": 2},
         "city_hashed": {"kind": "categorical", "column": "city", "vocabulary": {"hash_buckets": 3}},
     },
     "tasks": {"click": {"label": "click"}},
@@ -254,6 +255,15 @@ def test_hashed_tokens_need_no_vocabulary(toy: Toy) -> None:
     assert new.tolist() == [_hashed(10**12 + row, 16) for row in range(ROWS)]
 
 
+def test_a_cross_is_the_hash_of_all_its_parts(toy: Toy) -> None:
+    buckets = [None if bucket == 0 else bucket for bucket in toy.rows["price_bucket"].tolist()]
+    parts = list(zip(DATA["city"], buckets, DATA["user"], strict=True))
+    expected = [None if None in row else "\x1f".join(map(str, row)) for row in parts]
+    assert toy.rows["city_price"].tolist() == [_hashed(text, 50) for text in expected]
+    assert 0 in toy.rows["city_price"]
+    assert (toy.layout.table("city_price").rows, toy.layout.table("city_price").dim) == (51, 2)
+
+
 def test_frequency_rank(toy: Toy) -> None:
     counts = Counter(user for user in DATA["user"] if user is not None)
     kept = {user: count for user, count in counts.items() if count >= 3}
@@ -350,7 +360,7 @@ def test_table_sizes(toy: Toy) -> None:
     sizes = {name: 1 + len(vocabulary) + OOV[name] for name, vocabulary in VOCABULARIES.items()}
     # An empty vocabulary holds one token of TFT's own, so that its file is not empty.
     sizes |= {"price_bucket": 6, "when_bucket": 4, "nothing_bucket": 5, "never": 3, "nobody": 10}
-    assert rows == sizes | {"user_hashed": 17, "city_hashed": 4}
+    assert rows == sizes | {"user_hashed": 17, "city_hashed": 4, "city_price": 51}
     assert toy.layout.table("seen_first").dim == 5
     boundaries = {table.name: table.boundaries for table in toy.layout.tables if table.boundaries is not None}
     assert boundaries == {"when_bucket": (1.65e12 + 4e8, 1.65e12 + 6e8)}

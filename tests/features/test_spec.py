@@ -153,6 +153,16 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
             {"features": {"user": {"kind": "id", "vocabulary": {"hash_buckets": 9}, "frequency_rank": True}}},
             ["`frequency_rank` needs counted tokens"],
         ),
+        (
+            {"features": {"user": "id", "x": {"kind": "cross", "of": ["user", "tag"]}}},
+            ["feature 'x': of names feature 'tag', which does not exist"],
+        ),
+        (
+            {"features": {"user": "id", "age": "numeric", "x": {"kind": "cross", "of": ["user", "age"]}}},
+            ["feature 'x' crosses 'age', which is of kind numeric", "bucketized features: user"],
+        ),
+        ({"features": {"user": "id", "x": {"kind": "cross", "of": ["user", "user"]}}}, ["features that differ"]),
+        ({"features": {"user": "id", "x": {"kind": "cross", "of": ["user"]}}}, ["at least 2 items"]),
         ({"features": {"viewed": DIN}}, ["name its feature by `target`", "got neither"]),
         (
             {"features": {"user": "id", "viewed": {"kind": "sequence", "target": "user"}}},
