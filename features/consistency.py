@@ -7,7 +7,18 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from features.frozen import SpecError, did_you_mean
-from features.kinds import Bucketized, Categorical, Cross, Id, Numeric, Sequence, Tokens, frequency_input, missing_input
+from features.kinds import (
+    Bucketized,
+    Categorical,
+    Clock,
+    Cross,
+    Id,
+    Numeric,
+    Sequence,
+    Tokens,
+    frequency_input,
+    missing_input,
+)
 from features.outputs import other_outputs
 from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable, SideTable
 from features.splits import SPLITS, RandomSplit
@@ -17,6 +28,8 @@ if TYPE_CHECKING:
     from features.spec import Dataset
 
 NUMBERS = ("int64", "float32")
+CLOCK_UNITS = ("s", "ms", "us")
+"""Of times that a clock reads."""
 SCALARS = (*NUMBERS, "string")
 """Types of columns with one value a row."""
 
@@ -153,7 +166,9 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
             _require(f"derived '{derived.function}'", column, known)
         known.update(derived.outputs)
     for name, feature in dataset.reading().items():
-        _require(f"feature '{name}'", feature.column or name, columns)
+        if isinstance(feature, Clock):
+            _check_clock(dataset, name, feature)
+        _require(f"feature '{name}'", dataset.feature_column(name), columns)
         if (owner := getattr(feature, "vocabulary_of", None)) is not None:
             _require(f"feature '{name}': vocabulary_of", owner, dataset.features, "feature")
 
@@ -262,6 +277,7 @@ def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
             "sequence": ("list<int64>", "list<string>"),
             "numeric": NUMBERS,
             "bucketized": NUMBERS,
+            "clock": ("int64",),
         }.get(feature.kind, ("int64", "string"))
         if column.type not in allowed:
             raise SpecError(
@@ -283,14 +299,33 @@ def _check_feature_types(dataset: Dataset, columns: Columns) -> None:
         raise SpecError("a dataset needs at least one feature; got none")
 
 
+def _check_clock(dataset: Dataset, name: str, clock: Clock) -> None:
+    if dataset.time is None:
+        raise SpecError(
+            f"feature '{name}' is a clock, and the dataset has no `time`; allowed: with the column that says when"
+        )
+    if clock.column not in (None, dataset.time.column):
+        raise SpecError(
+            f"feature '{name}' reads '{clock.column}'; allowed for a clock: the time, '{dataset.time.column}', or no `column`"
+        )
+    if dataset.time.unit not in CLOCK_UNITS:
+        raise SpecError(
+            f"feature '{name}' needs a time of unit {', '.join(CLOCK_UNITS)}; got {dataset.time.unit}, which a served model does not read"
+        )
+
+
 def _check_cross(dataset: Dataset, name: str, cross: Cross) -> None:
-    fit = [other for other, feature in dataset.features.items() if isinstance(feature, Id | Categorical | Bucketized)]
+    fit = [
+        other
+        for other, feature in dataset.features.items()
+        if isinstance(feature, Id | Categorical | Bucketized | Clock)
+    ]
     for part in cross.of:
         _require(f"feature '{name}': of", part, dataset.features, "feature")
         if part not in fit:
             raise SpecError(
-                f"feature '{name}' crosses '{part}', which is of kind {dataset.features[part].kind}; allowed: id, categorical and "
-                f"bucketized features: {_names(fit)}"
+                f"feature '{name}' crosses '{part}', which is of kind {dataset.features[part].kind}; allowed: id, categorical, "
+                f"bucketized and clock features: {_names(fit)}"
             )
 
 

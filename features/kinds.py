@@ -190,13 +190,26 @@ class Bucketized(Reads, Embedded):
         return self
 
 
+class Clock(Reads, Embedded):
+    """What the impression's time says of day and week, by the dataset's clock (``time``: unit and offset from UTC). Row 0 is missing."""
+
+    kind: Literal["clock"] = "clock"
+    part: Literal["hour", "weekday", "hour_of_week"] = "hour"
+    """``hour``: 24 rows. ``weekday``: 7, from Monday on. ``hour_of_week``: 168."""
+
+    @property
+    def rows(self) -> int:
+        """Behind row 0."""
+        return {"hour": 24, "weekday": 7, "hour_of_week": 168}[self.part]
+
+
 class Cross(Embedded):
     """Several features at once, such as the tab and the hour: each combination of their values has the row of its hash. Row 0 where
     one of them is missing."""
 
     kind: Literal["cross"] = "cross"
     of: Annotated[tuple[str, ...], pydantic.Field(min_length=2, max_length=4)]
-    """Two to four other features of kind id, categorical or bucketized."""
+    """Two to four other features of kind id, categorical, bucketized or clock."""
     hash_buckets: int = pydantic.Field(default=10_000, ge=1)
     """Rows behind row 0; combinations that fall into one share it."""
 
@@ -207,7 +220,7 @@ class Cross(Embedded):
         return self
 
 
-AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized | Cross
+AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized | Clock | Cross
 FEATURE_KINDS: tuple[str, ...] = tuple(cls.model_fields["kind"].default for cls in get_args(AnyFeature))
 
 

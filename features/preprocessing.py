@@ -20,11 +20,13 @@ from features.spec import (
     POSITION,
     Bag,
     Bucketized,
+    Clock,
     Cross,
     Dataset,
     Id,
     Numeric,
     Sequence,
+    TimeColumn,
     Tokens,
     Vocabulary,
 )
@@ -56,6 +58,9 @@ def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter
                 outputs[name] = _cross(feature, [_texts(dataset, part, columns, outputs) for part in feature.of])
                 continue
             raw = columns[dataset.feature_column(name)]
+            if isinstance(feature, Clock):
+                outputs[name] = _clock(feature, dataset.time, raw)
+                continue
             table = rows[dataset.vocabulary_owner(name)]
             if isinstance(feature, Bag | Sequence):
                 outputs[name] = _tokens(feature, raw, table)
@@ -105,6 +110,8 @@ def _per_row(raw: _Values, values: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
 
 _BETWEEN = "\x1f"
 """Between the texts of a cross: no token should hold it (ASCII's unit separator)."""
+_WEEKDAY_OF_DAY_0 = 3
+"""1970-01-01 was a Thursday; Monday is 0."""
 _BEFORE_ANALYSIS = b"-1"
 """What TFT puts into vocabulary files while it traces the graph: a token of either type."""
 
@@ -156,10 +163,21 @@ def _as_text(values: tf.Tensor) -> tf.Tensor:
 
 def _texts(dataset: Dataset, name: str, columns: Mapping[str, _Values], outputs: Tensors) -> tf.Tensor:
     """string ``(batch,)``: a feature's token, or its bucket's number; empty where missing."""
-    if isinstance(dataset.features[name], Bucketized):
-        return tf.where(outputs[name] > 0, tf.strings.as_string(outputs[name]), "")
-    raw = columns[dataset.feature_column(name)]
+    feature, raw = dataset.features[name], columns[dataset.feature_column(name)]
+    if isinstance(feature, Bucketized | Clock):
+        index = outputs[name] if isinstance(feature, Bucketized) else _clock(feature, dataset.time, raw)
+        return tf.where(index > 0, tf.strings.as_string(index), "")
     return _per_row(raw, _as_text(raw.values), tf.constant(""))
+
+
+def _clock(feature: Clock, time: TimeColumn | None, raw: _Values) -> tf.Tensor:
+    """int64 ``(batch,)``: 0 where missing, else 1 + the hour, the weekday (from Monday on) or both."""
+    assert time is not None  # the spec checks it
+    ticks = {"s": 1, "ms": 1_000, "us": 1_000_000}[time.unit]
+    seconds = raw.values // ticks + round(time.utc_offset_hours * 3600)
+    hour, weekday = seconds // 3600 % 24, (seconds // 86_400 + _WEEKDAY_OF_DAY_0) % 7
+    places = {"hour": hour, "weekday": weekday, "hour_of_week": 24 * weekday + hour}[feature.part]
+    return _per_row(raw, places + 1, tf.constant(0, tf.int64))
 
 
 def _cross(feature: Cross, texts: list[tf.Tensor]) -> tf.Tensor:
@@ -283,6 +301,8 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         if isinstance(feature, Bucketized):
             buckets = feature.buckets if feature.boundaries is None else len(feature.boundaries) + 1
             tables.append(Table(name=name, rows=1 + buckets, dim=feature.dim, boundaries=feature.boundaries))
+        elif isinstance(feature, Clock):
+            tables.append(Table(name=name, rows=1 + feature.rows, dim=feature.dim))
         elif isinstance(feature, Cross):
             tables.append(Table(name=name, rows=1 + feature.hash_buckets, dim=feature.dim))
         elif isinstance(feature, Tokens) and dataset.vocabulary_owner(name) == name:

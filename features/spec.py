@@ -20,6 +20,7 @@ from features.kinds import (
     Bag,
     Bucketized,
     Categorical,
+    Clock,
     Cross,
     Feature,
     Id,
@@ -60,6 +61,7 @@ __all__ = [
     "Bag",
     "Bucketized",
     "Categorical",
+    "Clock",
     "Column",
     "ColumnType",
     "Columns",
@@ -142,8 +144,11 @@ class Dataset(Frozen):
         return {name: feature for name, feature in self.features.items() if isinstance(feature, Reads)}
 
     def feature_column(self, feature: str) -> str:
-        """The column that a feature of `reading` reads."""
-        return self.reading()[feature].column or feature
+        """The column that a feature of `reading` reads: its own name's unless it says another, the time's of a clock."""
+        reads = self.reading()[feature]
+        if isinstance(reads, Clock) and self.time is not None:
+            return reads.column or self.time.column
+        return reads.column or feature
 
     def feature_columns(self) -> tuple[str, ...]:
         """Columns the model needs, in the features' order, each once: the inputs of the served model."""

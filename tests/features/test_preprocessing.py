@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections import Counter
 from typing import Any
@@ -39,6 +40,7 @@ SPEC: dict[str, Any] = {
         "seen": "list<int64>",
         "click": "int64",
     },
+    "time": {"column": "when", "unit": "ms", "utc_offset_hours": 5.5},
     "features": {
         "user": {"kind": "id", "vocabulary": {"min_count": 3, "oov_buckets": 4}, "frequency_rank": True},
         "city": {"kind": "categorical", "vocabulary": {"top_k": 3, "oov_buckets": 2}},
@@ -61,6 +63,10 @@ SPEC: dict[str, Any] = {
         "user_hashed": {"kind": "id", "column": "user", "vocabulary": {"hash_buckets": 16}},
         "seen_hashed": {"kind": "sequence", "column": "seen", "max_length": 3, "vocabulary_of": "user_hashed"},
         "city_price": {"kind": "cross", "of": ["city", "price_bucket", "user"], "hash_buckets": 50, "dim": 2},
+        "hour": "clock",
+        "hour_of_week": {"kind": "clock", "part": "hour_of_week"},
+        "weekday_city": {"kind": "cross", "of": ["weekday", "city"], "hash_buckets": 30},
+        "weekday": {"kind": "clock", "part": "weekday", "dim": 2},
         "city_hashed": {"kind": "categorical", "column": "city", "vocabulary": {"hash_buckets": 3}},
     },
     "tasks": {"click": {"label": "click"}},
@@ -264,6 +270,26 @@ def test_a_cross_is_the_hash_of_all_its_parts(toy: Toy) -> None:
     assert (toy.layout.table("city_price").rows, toy.layout.table("city_price").dim) == (51, 2)
 
 
+def test_clocks_read_as_pythons_own(toy: Toy) -> None:
+    """A week around the epoch and now, in Delhi's time."""
+    zone = datetime.timezone(datetime.timedelta(hours=5.5))
+    whens = [-86_400_000 * day + 1_800_000 * step for day in (-3, 5) for step in range(ROWS // 4)]
+    whens += [1_790_000_000_000 + 3_333_333 * step for step in range(ROWS - len(whens))]
+    data = [None if step % 10 == 9 else when for step, when in enumerate(whens)]
+    rows = toy.apply(DATA | {"when": data})
+    times = [None if when is None else datetime.datetime.fromtimestamp(when / 1000, zone) for when in data]
+    assert rows["hour"].tolist() == [0 if time is None else 1 + time.hour for time in times]
+    assert rows["weekday"].tolist() == [0 if time is None else 1 + time.weekday() for time in times]
+    both = [0 if time is None else 1 + 24 * time.weekday() + time.hour for time in times]
+    assert rows["hour_of_week"].tolist() == both
+    assert set(rows["weekday"]) == set(range(8))
+    texts = [
+        None if None in row else f"{row[0]}\x1f{row[1]}"
+        for row in zip([time and 1 + time.weekday() for time in times], DATA["city"], strict=True)
+    ]
+    assert rows["weekday_city"].tolist() == [_hashed(text, 30) for text in texts]
+
+
 def test_frequency_rank(toy: Toy) -> None:
     counts = Counter(user for user in DATA["user"] if user is not None)
     kept = {user: count for user, count in counts.items() if count >= 3}
@@ -360,7 +386,12 @@ def test_table_sizes(toy: Toy) -> None:
     sizes = {name: 1 + len(vocabulary) + OOV[name] for name, vocabulary in VOCABULARIES.items()}
     # An empty vocabulary holds one token of TFT's own, so that its file is not empty.
     sizes |= {"price_bucket": 6, "when_bucket": 4, "nothing_bucket": 5, "never": 3, "nobody": 10}
-    assert rows == sizes | {"user_hashed": 17, "city_hashed": 4, "city_price": 51}
+    assert rows == sizes | {"user_hashed": 17, "city_hashed": 4, "city_price": 51} | {
+        "hour": 25,
+        "weekday": 8,
+        "hour_of_week": 169,
+        "weekday_city": 31,
+    }
     assert toy.layout.table("seen_first").dim == 5
     boundaries = {table.name: table.boundaries for table in toy.layout.tables if table.boundaries is not None}
     assert boundaries == {"when_bucket": (1.65e12 + 4e8, 1.65e12 + 6e8)}

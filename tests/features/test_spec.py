@@ -159,10 +159,12 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
         ),
         (
             {"features": {"user": "id", "age": "numeric", "x": {"kind": "cross", "of": ["user", "age"]}}},
-            ["feature 'x' crosses 'age', which is of kind numeric", "bucketized features: user"],
+            ["feature 'x' crosses 'age', which is of kind numeric", "bucketized and clock features: user"],
         ),
         ({"features": {"user": "id", "x": {"kind": "cross", "of": ["user", "user"]}}}, ["features that differ"]),
         ({"features": {"user": "id", "x": {"kind": "cross", "of": ["user"]}}}, ["at least 2 items"]),
+        ({"features": {"hour": "clock"}, "time": None, "split": "random"}, ["'hour' is a clock", "no `time`"]),
+        ({"features": {"hour": {"kind": "clock", "column": "user"}}}, ["allowed for a clock: the time, 'ts'"]),
         ({"features": {"viewed": DIN}}, ["name its feature by `target`", "got neither"]),
         (
             {"features": {"user": "id", "viewed": {"kind": "sequence", "target": "user"}}},
