@@ -4,24 +4,26 @@ Read from the documented format; no real file was at hand. Three datasets:
 
 `tenrec_ctr` is ``ctr_data_1M.csv``, the paper's file for CTR and multi-task learning (sections 3.1, 3.3): 120,342,306 rows,
 999,447 users, 2,310,087 items; positive rates click .240, like .0189, share .0021, follow .0015. The paper's pair is click and like.
-``hist_1`` to ``hist_10`` are items that the user has clicked, the same in all rows of a user; those clicks are not among the rows.
+``hist_1`` to ``hist_10`` are items that the user has clicked, the same in all rows of a user; the authors' script (``gen_ctr.py``) takes
+those clicks out of the rows.
 
 `tenrec_video` is a raw log of videos, by default ``QB-video.csv``: 2.44 million rows, 34,240 users, 130,637 items, 1.70 million clicks,
 20,687 likes, 2,541 shares, 2,487 follows. ``QK-video.csv`` (493 million rows, 5.02 million users, 3.75 million items) and
 ``sbr_data_1M.csv`` have the same columns: ``dataset.source.files`` names another one. One at a time, for the latter is a part of the former.
 
-`tenrec_article` is ``QK-article.csv``. Only clicked articles are in it (the paper's table 2 counts clicks and no exposures), so `click` is
-an outcome and no task here: it would have no negative row. ``QB-article.csv`` has clicks and no other feedback, so nothing to learn.
+`tenrec_article` is ``QK-article.csv``. The paper counts clicks of articles and no exposures, and those who have looked into the file saw
+``click`` 1 in every row: it is an outcome here and no task, for a task without a negative row stops a run. If your file has
+some, ``dataset.tasks.click.label=click`` adds it. ``QB-article.csv`` has the same columns; the paper counts nothing but clicks in it.
 
 Quirks that this entry takes care of: ``\\N`` is a missing value; 0 in the history is padding; gender 0 and age 0 stand for unknown and
 are categories like the others. There are no timestamps. The rows of one user are in the order of clicks, so the
 split is by a hash of file and row, 80 : 10 : 10 as in the paper, which samples two negatives a positive beforehand (not done here).
 
-No task has a parent: the format does not say that a like, a share or a follow needs a click, and videos are also watched without one.
-``dataset.tasks.like.parent=click`` states it for the heads that follow chains; validation then counts the likes without a click.
+No task has a parent: the format does not say that a like, a share or a follow needs a click. ``dataset.tasks.like.parent=click`` states
+it, as the paper's ESMM takes it, for the heads that follow chains; validation then counts the likes without a click.
 
-Outcomes: ``watching_times``, ``read_time``, ``read_percentage``. The counts of an article (exposures, clicks, likes, comments)
-are no features, for nothing says that they were taken before the row.
+Outcomes: ``watching_times``, ``read_time``, and ``read_percentage``, which may be the row's own. The counts of an article (exposures,
+clicks, likes, comments) are no features, for nothing says that they were taken before the row.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ VIDEO_TASKS = ("click", "like", "share", "follow")
 ARTICLE_TASKS = ("read", "like", "share", "favorite", "follow")
 HISTORY = tuple(f"hist_{place}" for place in range(1, 11))
 SCORES = ("item_score1", "item_score2", "item_score3")
-"""Of the article, by systems that the paper does not name."""
+"""Of the article."""
 COUNTS = ("exposure_count", "click_count", "like_count", "comment_count")
 
 
