@@ -1,4 +1,4 @@
-"""The datasets that feedrank knows by name: one file each, the only place with its column names.
+"""The datasets that feedrank knows by name: one file each (a family shares one), the only place with its column names.
 
 A log of your own needs no file here; its YAML says the same (see README).
 """
@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from features.catalog import census_income, kuairand, synthetic
+from features.catalog import census_income, criteo_attribution, kuairand, synthetic, tenrec
 from features.errors import ConfigError
 from features.frozen import nearest
 from features.spec import Dataset
 
 DATASETS: Mapping[str, Callable[[], Dataset]] = {
     "census_income": census_income.dataset,
+    "criteo_attribution": criteo_attribution.dataset,
     "kuairand": kuairand.dataset,
     "synthetic": synthetic.dataset,
+    "tenrec_article": tenrec.article,
+    "tenrec_ctr": tenrec.ctr,
+    "tenrec_video": tenrec.video,
 }
 
 

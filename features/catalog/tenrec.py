@@ -1,0 +1,176 @@
+"""Tenrec (Yuan et al., NeurIPS 2022 datasets track, arXiv 2210.10629): feeds of videos and articles, four kinds of feedback.
+
+Read from the documented format; no real file was at hand. Three datasets:
+
+`tenrec_ctr` is ``ctr_data_1M.csv``, the paper's file for CTR and multi-task learning (sections 3.1, 3.3): 120,342,306 rows,
+999,447 users, 2,310,087 items; positive rates click .240, like .0189, share .0021, follow .0015. The paper's pair is click and like.
+``hist_1`` to ``hist_10`` are items that the user has clicked, the same in all rows of a user; the authors' script (``gen_ctr.py``) takes
+those clicks out of the rows.
+
+`tenrec_video` is a raw log of videos, by default ``QB-video.csv``: 2.44 million rows, 34,240 users, 130,637 items, 1.70 million clicks,
+20,687 likes, 2,541 shares, 2,487 follows. ``QK-video.csv`` (493 million rows, 5.02 million users, 3.75 million items) and
+``sbr_data_1M.csv`` have the same columns: ``dataset.source.files`` names another one. One at a time, for the latter is a part of the former.
+
+`tenrec_article` is ``QK-article.csv``. The paper counts clicks of articles and no exposures, and those who have looked into the file saw
+``click`` 1 in every row: it is an outcome here and no task, for a task without a negative row stops a run. If your file has
+some, ``dataset.tasks.click.label=click`` adds it. ``QB-article.csv`` has the same columns; the paper counts nothing but clicks in it.
+
+Quirks that this entry takes care of: ``\\N`` is a missing value; 0 in the history is padding; gender 0 and age 0 stand for unknown and
+are categories like the others. There are no timestamps. The rows of one user are in the order of clicks, so the
+split is by a hash of file and row, 80 : 10 : 10 as in the paper, which samples two negatives a positive beforehand (not done here).
+
+No task has a parent: the format does not say that a like, a share or a follow needs a click. ``dataset.tasks.like.parent=click`` states
+it, as the paper's ESMM takes it, for the heads that follow chains; validation then counts the likes without a click.
+
+Outcomes: ``watching_times``, ``read_time``, and ``read_percentage``, which may be the row's own. The counts of an article (exposures,
+clicks, likes, comments) are no features, for nothing says that they were taken before the row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.columns import list_array
+from features.spec import (
+    Categorical,
+    Column,
+    Columns,
+    ColumnType,
+    Dataset,
+    Derived,
+    Feature,
+    Id,
+    IdVocabulary,
+    Numeric,
+    RandomSplit,
+    Sequence,
+    Source,
+    Task,
+    Vocabulary,
+)
+
+VIDEO_TASKS = ("click", "like", "share", "follow")
+ARTICLE_TASKS = ("read", "like", "share", "favorite", "follow")
+HISTORY = tuple(f"hist_{place}" for place in range(1, 11))
+SCORES = ("item_score1", "item_score2", "item_score3")
+"""Of the article."""
+COUNTS = ("exposure_count", "click_count", "like_count", "comment_count")
+
+
+def ctr() -> Dataset:
+    """The log of CTR and multi-task learning, with a history of ten clicked items."""
+    return Dataset(
+        name="tenrec_ctr",
+        description="Tenrec, the file for CTR and multi-task: videos with click, like, share, follow, and ten clicked items.",
+        source=_source("ctr_data_1M.csv"),
+        columns=_video_columns() | dict.fromkeys(HISTORY, Column(type="int64", minimum=0)),
+        group="user_id",
+        item="item_id",
+        derived=(
+            Derived(
+                function="features.catalog.tenrec:clicked_items",
+                inputs=HISTORY,
+                outputs={"clicked_items": Column(type="list<int64>")},
+            ),
+        ),
+        features=_video_features() | {"clicked_items": Sequence(vocabulary_of="item_id", max_length=len(HISTORY))},
+        tasks=_tasks(VIDEO_TASKS),
+        split=RandomSplit(),
+    )
+
+
+def video() -> Dataset:
+    """A raw log of videos: exposures with and without feedback."""
+    return Dataset(
+        name="tenrec_video",
+        description="Tenrec, a raw log of videos (QB-video.csv unless source.files says another): click, like, share, follow.",
+        source=_source("QB-video.csv"),
+        columns=_video_columns(),
+        group="user_id",
+        item="item_id",
+        features=_video_features(),
+        tasks=_tasks(VIDEO_TASKS),
+        split=RandomSplit(),
+    )
+
+
+def article() -> Dataset:
+    """The log of clicked articles: what happens after the click."""
+    return Dataset(
+        name="tenrec_article",
+        description="Tenrec, clicked articles (QK-article.csv): read, like, share, favorite, follow.",
+        source=_source("QK-article.csv"),
+        columns={
+            **_person_and_item(),
+            **_labels("click", *ARTICLE_TASKS),
+            **_of("int64", *COUNTS),
+            **_of("float32", *SCORES),
+            **_of("string", "category_first", "category_second"),
+            **dict.fromkeys(("read_percentage", "read_time"), Column(type="float32", outcome=True)),
+        },
+        group="user_id",
+        item="item_id",
+        features={
+            **_ids_and_person(),
+            **dict.fromkeys(("category_first", "category_second"), Categorical(vocabulary=Vocabulary(min_count=10))),
+            **dict.fromkeys(SCORES, Numeric(missing_indicator=True)),
+        },
+        tasks=_tasks(ARTICLE_TASKS),
+        split=RandomSplit(),
+    )
+
+
+def clicked_items(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """``clicked_items``: the ten items of the history in their order, without padding (0) and what is missing; perhaps none.
+
+    Args:
+        batch: the columns of the history, int64 (n,) each.
+    """
+    items = np.stack([pc.fill_null(column, 0).to_numpy() for column in batch.columns], axis=1)
+    kept = items != 0
+    return {"clicked_items": list_array(pa.array(items[kept]), kept.sum(axis=1))}
+
+
+def _source(file: str) -> Source:
+    return Source(files=file, null_values=("", "\\N"))
+
+
+def _of(kind: ColumnType, *names: str) -> Columns:
+    return {name: Column(type=kind) for name in names}
+
+
+def _labels(*names: str) -> Columns:
+    return dict.fromkeys(names, Column(type="int64", required=True, outcome=True, minimum=0, maximum=1))
+
+
+def _person_and_item() -> Columns:
+    ids = dict.fromkeys(("user_id", "item_id"), Column(type="int64", required=True))
+    return {**ids, **_of("int64", "gender", "age")}
+
+
+def _video_columns() -> Columns:
+    return {
+        **_person_and_item(),
+        **_labels(*VIDEO_TASKS),
+        **_of("int64", "video_category"),
+        "watching_times": Column(type="int64", outcome=True),
+    }
+
+
+def _ids_and_person() -> dict[str, Feature]:
+    return {
+        "user_id": Id(vocabulary=IdVocabulary(min_count=5), frequency_rank=True),
+        "item_id": Id(vocabulary=IdVocabulary(min_count=5), frequency_rank=True),
+        "gender": Categorical(),
+        "age": Categorical(),
+    }
+
+
+def _video_features() -> dict[str, Feature]:
+    return {**_ids_and_person(), "video_category": Categorical(vocabulary=Vocabulary(min_count=10))}
+
+
+def _tasks(names: tuple[str, ...]) -> dict[str, Task]:
+    return {name: Task(label=name) for name in names}
