@@ -13,6 +13,7 @@ from typing import Any
 import pydantic
 
 from features.consistency import check
+from features.expected import Expected
 from features.frozen import Frozen, SpecError
 from features.kinds import (
     FEATURE_KINDS,
@@ -69,6 +70,7 @@ __all__ = [
     "Dataset",
     "Derived",
     "DerivedTable",
+    "Expected",
     "Feature",
     "Frozen",
     "Id",
@@ -127,6 +129,8 @@ class Dataset(Frozen):
     """What is predicted, by name."""
     split: AnySplit
     """Which rows are trained on, chosen by and tested on."""
+    expected: Expected = Expected()
+    """What is known of the official files of a public log."""
 
     # -- what the rest of the house asks ---------------------------------------------------------------------
 

@@ -134,6 +134,18 @@ def check_parents(findings: Findings, dataset: Dataset, manifest: Manifest, max_
                 )
 
 
+def check_expected(findings: Findings, dataset: Dataset, manifest: Manifest) -> None:
+    """Warns where files of an official name are others."""
+    rows = {file["path"]: file["rows"] for file in manifest.get("files", [])}
+    sums = {
+        name: (sum(of["positives"] for of in splits.values()), sum(of["rows"] for of in splits.values()))
+        for name, splits in manifest["tasks"].items()
+    }
+    rates = {name: positives / counted for name, (positives, counted) in sums.items() if counted}
+    for difference in dataset.expected.differences(rows, rates):
+        findings.add(f"{difference}: is it the file that '{dataset.name}' is made for?", stops=False)
+
+
 def check_rates(findings: Findings, dataset: Dataset, manifest: Manifest, config: DataGateConfig) -> None:
     """The tasks' rates in the training split are such as the model's head can start from."""
     split = SPLITS[0]
@@ -266,6 +278,7 @@ def judge(
     check_labels(findings, dataset, manifest)
     check_parents(findings, dataset, manifest, config.max_orphans)
     check_rates(findings, dataset, manifest, config)
+    check_expected(findings, dataset, manifest)
     check_anomalies(findings, anomalies)
     check_integer_categories(findings, dataset, statistics)
     check_drift(findings, dataset, config, statistics, previous)

@@ -14,7 +14,18 @@ easy task by design.
 
 from __future__ import annotations
 
-from features.spec import Categorical, Column, Dataset, Feature, Numeric, RandomSplit, Source, Task, Vocabulary
+from features.spec import (
+    Categorical,
+    Column,
+    Dataset,
+    Expected,
+    Feature,
+    Numeric,
+    RandomSplit,
+    Source,
+    Task,
+    Vocabulary,
+)
 
 # As the official files have them; they have no header.
 NUMBERS = (
@@ -58,6 +69,7 @@ def dataset() -> Dataset:
             "never_married": Task(label="marital_stat", positive=("Never married",)),
         },
         split=RandomSplit(),
+        expected=Expected(rows={"census-income.data": 199_523, "census-income.test": 99_762}),
     )
 
 

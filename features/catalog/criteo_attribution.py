@@ -30,6 +30,7 @@ from features.spec import (
     Categorical,
     Column,
     Dataset,
+    Expected,
     Id,
     IdVocabulary,
     Source,
@@ -82,5 +83,9 @@ def dataset() -> Dataset:
             train=(datetime.date(1970, 1, 1), datetime.date(1970, 1, 28)),
             validation=(datetime.date(1970, 1, 29), datetime.date(1970, 1, 29)),
             test=(datetime.date(1970, 1, 30), datetime.date(1970, 1, 31)),
+        ),
+        expected=Expected(
+            rows={"criteo_attribution_dataset.tsv": 16_468_027},
+            rates={"click": 0.361, "conversion": 0.0490, "attribution": 0.0269},
         ),
     )

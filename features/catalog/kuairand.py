@@ -29,6 +29,7 @@ from features.spec import (
     Dataset,
     Derived,
     DerivedTable,
+    Expected,
     Feature,
     Id,
     IdVocabulary,
@@ -115,6 +116,18 @@ def dataset() -> Dataset:
             train=(datetime.date(2022, 4, 25), datetime.date(2022, 4, 28)),
             validation=(datetime.date(2022, 4, 29), datetime.date(2022, 4, 29)),
             test=(datetime.date(2022, 4, 30), datetime.date(2022, 4, 30)),
+        ),
+        expected=Expected(
+            rows={"log_standard_4_25_to_4_30_pure.csv": 94_784},
+            rates={
+                "click": 0.438,
+                "long_view": 0.307,
+                "profile_enter": 0.0194,
+                "like": 0.0171,
+                "comment": 0.0023,
+                "follow": 0.00135,
+                "forward": 0.00080,
+            },
         ),
     )
 

@@ -40,6 +40,7 @@ from features.spec import (
     ColumnType,
     Dataset,
     Derived,
+    Expected,
     Feature,
     Id,
     IdVocabulary,
@@ -78,6 +79,10 @@ def ctr() -> Dataset:
         features=_video_features() | {"clicked_items": Sequence(vocabulary_of="item_id", max_length=len(HISTORY))},
         tasks=_tasks(VIDEO_TASKS),
         split=RandomSplit(),
+        expected=Expected(
+            rows={"ctr_data_1M.csv": 120_342_306},
+            rates={"click": 0.240, "like": 0.0189, "share": 0.0021, "follow": 0.0015},
+        ),
     )
 
 

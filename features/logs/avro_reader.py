@@ -19,6 +19,7 @@ from features.logs.avro_types import AvroType, arrow_type, decodable
 from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected, wanted_columns
 from features.logs.decompress import DamagedFileError
 from features.logs.files import open_bytes
+from features.logs.pieces import Piece
 from features.logs.quarantine import WHOLE_FILE, RawBatch, text
 from features.spec import Source
 
@@ -61,7 +62,7 @@ class _Layout(NamedTuple):
 
 
 def read_avro(
-    file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
+    piece: Piece, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
     """Reads one Avro file; :func:`~features.logs.avro_types.arrow_type` says what becomes of which type.
 
@@ -75,7 +76,7 @@ def read_avro(
     (some ten thousand levels end the process) nor how long an array of nulls: a damaged file with such a field may do harm.
 
     Args:
-        file: path of the file.
+        piece: the file, always all of it.
         name: its name in dead letters.
         source: asks nothing of this format.
         columns: columns to read.
@@ -89,6 +90,7 @@ def read_avro(
             the system cannot read the file.
     """
     del source
+    file = piece.file
     with open_bytes(file) as stream:
         try:
             layout = _layout(stream)

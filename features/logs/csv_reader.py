@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from features.errors import ConfigError, DataError
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
 from features.logs.lines import Block, blocks, line_limit
+from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
 from features.spec import Source
 
@@ -75,17 +77,17 @@ def _positions(name: str, names: Sequence[str], wanted: Sequence[str], optional:
 
 
 def read_csv(
-    file: str,
+    piece: Piece,
     name: str,
     source: Source,
     columns: Iterable[str],
     optional: Collection[str] = (),
     chunk_bytes: int = CHUNK,
 ) -> Iterator[RawBatch]:
-    """Reads one CSV file in blocks of bounded size.
+    """Reads one CSV file, or a piece of one, in blocks of bounded size.
 
     Args:
-        file: path of the file.
+        piece: the file, or a part of it.
         name: its name in dead letters.
         source: how it is written.
         columns: columns to read. Without a header these are all columns of the file, in order.
@@ -100,11 +102,17 @@ def read_csv(
     """
     check_source(source)
     wanted = list(columns)
-    names = header_of(file, source) if source.header else wanted
+    names = header_of(piece.file, source) if source.header else wanted
     positions = {} if names is None else _positions(name, names, wanted, optional)
-    parser = _Parser(name, source, len(names or wanted), positions)
-    for block in blocks(file, source, parser.width, chunk_bytes):
+    parser = _Parser(name, source, len(names or wanted), positions, piece)
+    for block in blocks(piece.file, source, parser.width, chunk_bytes, piece.part):
         yield parser.parse(block)
+
+
+def cut_csv(file: str, source: Source, columns: Iterable[str], size: int) -> list[Piece]:
+    """A file in pieces of about `size` bytes (`features.logs.pieces.cut_lines`); arguments as of :func:`read_csv`."""
+    names = header_of(file, source) if source.header else None
+    return cut_lines(file, source, size, len(names or list(columns)))
 
 
 def check_csv(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
@@ -117,13 +125,13 @@ def check_csv(file: str, name: str, source: Source, columns: Sequence[str]) -> N
 class _Parser:
     """Turns blocks into batches and counts the rows of the file."""
 
-    def __init__(self, name: str, source: Source, width: int, positions: dict[str, int]) -> None:
+    def __init__(self, name: str, source: Source, width: int, positions: dict[str, int], piece: Piece) -> None:
         self.width = width
         self._name = name
         self._source = source
         self._positions = positions
-        self._row = 0
-        self._header_waits = source.header
+        self._row = piece.first_row - 1
+        self._header_waits = source.header and piece.begin == 0
 
     def parse(self, block: Block) -> RawBatch:
         """One block; rows that are no CSV of the right width become rejects."""
@@ -311,4 +319,6 @@ def _bytes_of(block: Block, rows: NDArray[Any]) -> bytes:
 
 def _without_first(block: Block) -> Block:
     flagged = {i - 1: reason for i, reason in block.flagged.items() if i}
-    return Block(block.data, block.starts[1:], block.ends[1:], block.lines[1:], flagged)
+    return dataclasses.replace(
+        block, starts=block.starts[1:], ends=block.ends[1:], lines=block.lines[1:], flagged=flagged
+    )

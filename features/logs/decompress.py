@@ -28,8 +28,14 @@ class DamagedFileError(Exception):
         self.reason = reason
 
 
-def chunks(file: str, size: int = CHUNK) -> Iterator[bytes]:
+def chunks(file: str, size: int = CHUNK, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
     """Reads a file, decompressed by its suffix (.gz, .bz2, .xz, .zst; anything else is plain).
+
+    Args:
+        file: path of the file.
+        size: bytes of a chunk, about.
+        begin: first byte that is read of a plain file.
+        end: behind the last byte that is read of a plain file; None: to its end.
 
     Raises:
         DamagedFileError: after everything before the damage was yielded.
@@ -41,7 +47,9 @@ def chunks(file: str, size: int = CHUNK) -> Iterator[bytes]:
         elif file.endswith((".gz", ".bz2", ".xz")):
             yield from _collect(_pieces(stream, file, size), size)
         else:
-            while chunk := stream.read(size):
+            stream.seek(begin)
+            while chunk := stream.read(size if end is None else min(size, end - begin)):
+                begin += len(chunk)
                 yield chunk
 
 

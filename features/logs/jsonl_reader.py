@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,26 +10,27 @@ import orjson
 
 from features.logs.decompress import CHUNK
 from features.logs.lines import Block, blocks
+from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
 from features.logs.values import column_of
 from features.spec import Column, Source
 
 
 def read_jsonl(
-    file: str,
+    piece: Piece,
     name: str,
     source: Source,
     columns: Mapping[str, Column],
     optional: Collection[str] = (),
     chunk_bytes: int = CHUNK,
 ) -> Iterator[RawBatch]:
-    """Reads one file of JSON objects, decompressed by its suffix, in blocks of bounded size.
+    """Reads one file of JSON objects, or a piece of one, decompressed by its suffix, in blocks of bounded size.
 
     A key that a row lacks is a missing value, as null is. true and false are 1 and 0. Of a key that a row has twice the last
     counts. Keys that `columns` does not name are not read.
 
     Args:
-        file: path of the file.
+        piece: the file, or a part of it.
         name: its name in dead letters.
         source: how it is written; ``max_field_bytes`` counts here, too.
         columns: columns to read.
@@ -43,11 +44,18 @@ def read_jsonl(
         DataError: if the system cannot read the file.
     """
     del optional
-    row = 1
-    for block in blocks(file, source.model_copy(update={"newlines_in_values": False}), chunk_bytes=chunk_bytes):
+    row = piece.first_row
+    by_line = source.model_copy(update={"newlines_in_values": False})
+    for block in blocks(piece.file, by_line, chunk_bytes=chunk_bytes, part=piece.part):
         batch = _batch(name, block, row, columns)
         row += batch.rows_read
         yield batch
+
+
+def cut_jsonl(file: str, source: Source, columns: Iterable[str], size: int) -> list[Piece]:
+    """A file in pieces of about `size` bytes (`features.logs.pieces.cut_lines`)."""
+    del columns
+    return cut_lines(file, source, size)
 
 
 def _batch(name: str, block: Block, first_row: int, columns: Mapping[str, Column]) -> RawBatch:

@@ -19,8 +19,10 @@ from features.spec import Source
 _BLANKS_CARRIED = 64 << 10
 _WINDOW = 64 << 10
 _LF = 10
+Part = tuple[int, int | None, int]
 LOGGER = logging.getLogger(__name__)
-_BOM = b"\xef\xbb\xbf"
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark, which some put before UTF-8."""
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Block:
         ends: int64 (rows,), offset of its line feed.
         lines: int64 (rows,), 1-based physical line on which it begins.
         flagged: rows already known to be bad, by position, with the reason.
+        stop: byte of the (decompressed) file behind the last row.
+        next_line: physical line that begins there.
         damage: the file ends here before its time; there are no rows, `data` is the unfinished one on line ``lines[0]``.
     """
 
@@ -40,6 +44,8 @@ class Block:
     starts: NDArray[Any]
     ends: NDArray[Any]
     lines: NDArray[Any]
+    stop: int
+    next_line: int
     flagged: dict[int, str] = field(default_factory=dict)
     damage: DamagedFileError | None = None
 
@@ -54,7 +60,9 @@ def line_limit(source: Source) -> int:
     return max(64 * source.max_field_bytes, 1 << 20)
 
 
-def blocks(file: str, source: Source, width: int = 1, chunk_bytes: int = CHUNK) -> Iterator[Block]:
+def blocks(
+    file: str, source: Source, width: int = 1, chunk_bytes: int = CHUNK, part: Part = (0, None, 1)
+) -> Iterator[Block]:
     """Splits a file into blocks of whole rows, the header among them.
 
     Blank lines at the end of the file are no rows. A byte order mark is dropped. A row that is longer than
@@ -68,14 +76,16 @@ def blocks(file: str, source: Source, width: int = 1, chunk_bytes: int = CHUNK) 
         width: fields of a row; only asked for with `source.newlines_in_values`, to tell a row over several lines from
             a stray quote.
         chunk_bytes: about the size of a block.
+        part: bytes of a plain file, from and to, between which whole rows lie, and the first one's line; by default all of it.
 
     Raises:
         DataError: if the file cannot be opened.
     """
-    splitter = _Splitter(source, width)
+    begin, end, line = part
+    splitter = _Splitter(source, width, begin, line)
     damage: DamagedFileError | None = None
     try:
-        for chunk in chunks(file, chunk_bytes):
+        for chunk in chunks(file, chunk_bytes, begin, end):
             yield from splitter.feed(chunk)
     except DamagedFileError as error:
         damage = error
@@ -85,15 +95,16 @@ def blocks(file: str, source: Source, width: int = 1, chunk_bytes: int = CHUNK) 
 class _Splitter:
     """Carries an unfinished row from chunk to chunk."""
 
-    def __init__(self, source: Source, width: int) -> None:
+    def __init__(self, source: Source, width: int, begin: int, line: int) -> None:
         self._limit = line_limit(source)
         self._quote = source.quote.encode() if source.newlines_in_values else b""
         self._strict = _strict_row(source, width) if self._quote else None
         self._window = sys.maxsize
         self._carry = b""
-        self._line = 1
+        self._base = begin  # where in the file the carry begins
+        self._line = line
         self._skipped = 0
-        self._begun = False
+        self._begun = begin > 0
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         """Whole rows of what was carried and `chunk`."""
@@ -105,22 +116,29 @@ class _Splitter:
             yield self._stub(self._skipped + end)
             chunk = chunk[end + 1 :]
         data = self._carry + chunk
-        if not self._begun and len(data) >= len(_BOM):
-            data, self._begun = data.removeprefix(_BOM), True
+        if not self._begun and len(data) >= len(MARK):
+            data = self._without_mark(data)
         used = yield from self._rows(data, last=False)
+        self._base += used
         data = data[used:]
         if len(data) > self._limit:
             self._skipped, data = len(data), data[: RAW_CHARS * 4]
         self._carry = data
 
+    def _without_mark(self, data: bytes) -> bytes:
+        if data.startswith(MARK):
+            self._base += len(MARK)
+        self._begun = True
+        return data.removeprefix(MARK)
+
     def finish(self, damage: DamagedFileError | None) -> Iterator[Block]:
         """The last row, which may lack its line feed, or the damage that ended the file."""
         if self._skipped:
             yield self._stub(self._skipped)
-        data = self._carry if self._begun else self._carry.removeprefix(_BOM)
+        data = self._carry if self._begun else self._without_mark(self._carry)
         if damage is not None:
             nothing = np.zeros(0, dtype=np.int64)
-            yield Block(data, nothing, nothing, np.array([self._line]), damage=damage)
+            yield Block(data, nothing, nothing, np.array([self._line]), self._base, self._line, damage=damage)
         elif data := data.rstrip(b"\r\n"):
             yield from self._rows(data + b"\n", last=True)
 
@@ -129,12 +147,12 @@ class _Splitter:
         at = 0
         while at < len(data):
             piece = data if not at and self._window >= len(data) else data[at : at + self._window]
-            block, used = self._cut(piece, last)
+            block, used = self._cut(piece, last, self._base + at)
             if not used and len(piece) < len(data) - at:
                 self._window *= 2
                 continue
             if not used and self._quote and (last or len(piece) > self._limit) and 0 <= piece.find(b"\n") < self._limit:
-                block, used = self._first_line(piece)
+                block, used = self._first_line(piece, self._base + at)
             if block is not None:
                 yield block
             at += used
@@ -142,8 +160,8 @@ class _Splitter:
                 break
         return at
 
-    def _cut(self, data: bytes, last: bool) -> tuple[Block | None, int]:
-        """The whole rows at the beginning of `data`, and how many bytes they take."""
+    def _cut(self, data: bytes, last: bool, base: int) -> tuple[Block | None, int]:
+        """The whole rows at the beginning of `data`, which begins at byte `base` of the file, and how many bytes they take."""
         newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _LF)
         if not len(newlines):
             return None, 0
@@ -154,7 +172,7 @@ class _Splitter:
             if (fault := self._first_fault(data, newlines, closing)) is not None:
                 self._window = _WINDOW
                 if fault == 0:
-                    return self._first_line(data)
+                    return self._first_line(data, base)
                 closing = closing[:fault]
             else:
                 self._window = min(2 * self._window, sys.maxsize)
@@ -169,7 +187,7 @@ class _Splitter:
         ends = newlines[closing]
         lines = np.concatenate([[0], closing[:-1] + 1]) + self._line
         self._line += int(closing[-1]) + 1
-        return Block(data[:end], np.concatenate([[0], ends[:-1] + 1]), ends, lines), end
+        return Block(data[:end], np.concatenate([[0], ends[:-1] + 1]), ends, lines, base + end, self._line), end
 
     def _first_fault(self, data: bytes, newlines: NDArray[Any], closing: NDArray[Any]) -> int | None:
         """Position of the first row over several lines that is no well-formed row: a stray quote opened it."""
@@ -180,19 +198,23 @@ class _Splitter:
                 return int(row)
         return None
 
-    def _first_line(self, data: bytes) -> tuple[Block, int]:
+    def _first_line(self, data: bytes, base: int) -> tuple[Block, int]:
         """The first physical line alone, refused: its quote is never closed."""
         end = data.find(b"\n")
-        block = Block(data[: end + 1], np.array([0]), np.array([end]), np.array([self._line]), {0: "unbalanced_quote"})
-        self._line += 1
-        return block, end + 1
+        line, self._line = np.array([self._line]), self._line + 1
+        flagged = {0: "unbalanced_quote"}
+        return Block(
+            data[: end + 1], np.array([0]), np.array([end]), line, base + end + 1, self._line, flagged
+        ), end + 1
 
     def _stub(self, length: int) -> Block:
         """What was kept of a row that was too long to load."""
         data = self._carry + b"\n"
-        block = Block(data, np.array([0]), np.array([len(data) - 1]), np.array([self._line]), {0: "oversized_field"})
         LOGGER.warning("line %d has %d bytes; it was skipped", self._line, length)
-        self._line += 1
+        line, self._line = np.array([self._line]), self._line + 1
+        self._base += length + 1
+        flagged = {0: "oversized_field"}
+        block = Block(data, np.array([0]), np.array([len(data) - 1]), line, self._base, self._line, flagged)
         self._carry, self._skipped = b"", 0
         return block
 

@@ -19,6 +19,7 @@ from features.logs import orc_program
 from features.logs.columnar import BATCH_ROWS, raw_batch, rejected, wanted_columns
 from features.logs.decompress import DamagedFileError
 from features.logs.files import open_bytes
+from features.logs.pieces import Piece
 from features.logs.quarantine import WHOLE_FILE, RawBatch
 from features.spec import Source
 
@@ -27,7 +28,7 @@ _OF_DAMAGE = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, sign
 
 
 def read_orc(
-    file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
+    piece: Piece, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
     """Reads one ORC file.
 
@@ -39,7 +40,7 @@ def read_orc(
     decoding does not notice is a changed value. If no column is read, no stripe is looked at.
 
     Args:
-        file: path of the file.
+        piece: the file, always all of it.
         name: its name in dead letters.
         source: asks nothing of this format.
         columns: columns to read.
@@ -53,6 +54,7 @@ def read_orc(
         DataError: if the file lacks a column that is not optional, or the system cannot read it.
     """
     del source
+    file = piece.file
     columns = list(columns)
     with _OrcFile(file, columns) as orc:
         try:
@@ -66,9 +68,9 @@ def read_orc(
             seen = 0
             problem: Exception | None = None
             try:
-                for piece, arrays in orc.pieces(stripe) if wanted else _without_columns(rows):
-                    yield raw_batch(name, {column: arrays[column] for column in wanted}, first_row + seen, piece)
-                    seen += piece
+                for count, arrays in orc.pieces(stripe) if wanted else _without_columns(rows):
+                    yield raw_batch(name, {column: arrays[column] for column in wanted}, first_row + seen, count)
+                    seen += count
             except DamagedFileError as error:
                 problem = error
             if problem is None and seen < rows:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected, wanted_columns
+from features.logs.pieces import Piece
 from features.logs.quarantine import WHOLE_FILE, RawBatch
 from features.spec import Source
 
@@ -17,15 +18,15 @@ the system's own, of a file that is not there or a disk that failed (see :func:`
 
 
 def read_parquet(
-    file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
+    piece: Piece, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
-    """Reads one Parquet file.
+    """Reads one Parquet file, or some of its row groups.
 
     A file without a readable footer is one dead letter of 1 row; a row group that cannot be read is one dead letter of
     as many rows as the footer says it has, and reading goes on with the next group.
 
     Args:
-        file: path of the file.
+        piece: the file, or a part of it.
         name: its name in dead letters.
         source: asks nothing of this format.
         columns: columns to read.
@@ -38,6 +39,7 @@ def read_parquet(
         DataError: if the file lacks a column that is not optional, or the system cannot read it.
     """
     del source
+    file = piece.file
     try:
         parquet = pq.ParquetFile(file)
         groups = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
@@ -49,7 +51,7 @@ def read_parquet(
     wanted = wanted_columns(name, present, columns, optional)
     with parquet:
         try:
-            yield from _read_groups(parquet, name, groups, wanted)
+            yield from _read_groups(parquet, name, groups, wanted, piece)
         except OSError as error:
             pass_on(file, error)
             raise
@@ -66,9 +68,30 @@ def check_parquet(file: str, name: str, source: Source, columns: Iterable[str]) 
     wanted_columns(name, present, columns, ())
 
 
-def _read_groups(parquet: pq.ParquetFile, name: str, groups: list[int], wanted: list[str]) -> Iterator[RawBatch]:
+def cut_parquet(file: str, source: Source, columns: Iterable[str], size: int) -> list[Piece]:
+    """A file in pieces of row groups, each of about `size` bytes uncompressed; one with an unreadable footer as a whole."""
+    del source, columns
+    try:
+        metadata = pq.read_metadata(file)
+    except _UNREADABLE as error:
+        pass_on(file, error)
+        return [Piece(file)]
+    pieces, begin, rows, held = [], 0, 0, 0
     first_row = 1
-    for group, rows in enumerate(groups):
+    for group in range(metadata.num_row_groups):
+        rows += metadata.row_group(group).num_rows
+        held += metadata.row_group(group).total_byte_size
+        if held >= size and group + 1 < metadata.num_row_groups:
+            pieces.append(Piece(file, begin, group + 1, first_row))
+            begin, first_row, rows, held = group + 1, first_row + rows, 0, 0
+    return [*pieces, Piece(file, begin, None, first_row)]
+
+
+def _read_groups(
+    parquet: pq.ParquetFile, name: str, groups: list[int], wanted: list[str], piece: Piece
+) -> Iterator[RawBatch]:
+    first_row = piece.first_row
+    for group, rows in list(enumerate(groups))[piece.begin : piece.end]:
         seen = 0
         problem: Exception | None = None
         try:

@@ -18,6 +18,7 @@ from features.logs.days import NO_PART, check_time, days, parts
 from features.logs.files import name_of, resolve_log
 from features.logs.labels import label_arrays
 from features.logs.personal import hashed, without_personal
+from features.logs.pieces import Piece
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, read_source
@@ -58,7 +59,7 @@ def read_log(
     dataset: Dataset,
     path: str,
     tables: Tables,
-    files: Sequence[str] | None = None,
+    files: Sequence[str | Piece] | None = None,
     *,
     labels: bool = True,
     split: bool = True,
@@ -69,7 +70,7 @@ def read_log(
         dataset: the spec.
         path: the data folder; file names in row ids and dead letters are relative to it.
         tables: the side tables (`load_tables` or `load_saved_tables`), and what hashes personal columns.
-        files: the files to read; those of `resolve_log` by default.
+        files: the files to read, or pieces of files (`features.logs.sources.cut_source`); those of `resolve_log` by default.
         labels: whether every row must have its labels. Without, the output has no label columns.
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
             every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
@@ -83,9 +84,10 @@ def read_log(
     """
     stages = _Stages(dataset, tables, labels, split)
     for file in resolve_log(dataset, path) if files is None else files:
-        name = name_of(file, path)
+        piece = file if isinstance(file, Piece) else Piece(file)
+        name = name_of(piece.file, path)
         batches = 0
-        for raw in read_source(file, name, dataset.source, dataset.columns, stages.optional):
+        for raw in read_source(piece, name, dataset.source, dataset.columns, stages.optional):
             yield stages.run(raw)
             batches += 1
         if not batches:

@@ -7,47 +7,51 @@ from typing import NamedTuple
 
 from features.errors import DataError
 from features.logs.avro_reader import check_avro, read_avro
-from features.logs.csv_reader import check_csv, read_csv
-from features.logs.jsonl_reader import read_jsonl
+from features.logs.csv_reader import check_csv, cut_csv, read_csv
+from features.logs.jsonl_reader import cut_jsonl, read_jsonl
 from features.logs.orc_reader import check_orc, read_orc
-from features.logs.parquet_reader import check_parquet, read_parquet
+from features.logs.parquet_reader import check_parquet, cut_parquet, read_parquet
+from features.logs.pieces import Piece
 from features.logs.quarantine import RawBatch
 from features.logs.tfrecord_reader import read_tfrecord
 from features.spec import Column, Source
 
 
 class Reader(NamedTuple):
-    """A format. A new one is a file with these two functions, a line in `READERS`, and its name in `features.sources`.
+    """A format. A new one is a file with these functions, a line in `READERS`, and its name in `features.sources`.
 
     Attributes:
-        read: (path, name, source, columns, optional) -> batches of bounded size with the columns' values as the file has them
+        read: (piece, name, source, columns, optional) -> batches of bounded size with the columns' values as the file has them
             (`features.logs.casting` types them), and a reject for each stretch of the file that cannot be read.
         check: (path, name, source, columns) -> raises DataError if the file says that it lacks a column; reads as little as it can.
             None for a format whose files do not say which columns they have: there a column that no row has is found in the end
             (`check_found`).
+        cut: (path, source, columns, bytes) -> pieces of the file that can be read apart, of about so many bytes; None for a format
+            whose files are read as a whole.
     """
 
-    read: Callable[[str, str, Source, Mapping[str, Column], Collection[str]], Iterator[RawBatch]]
+    read: Callable[[Piece, str, Source, Mapping[str, Column], Collection[str]], Iterator[RawBatch]]
     check: Callable[[str, str, Source, Sequence[str]], None] | None
+    cut: Callable[[str, Source, Sequence[str], int], list[Piece]] | None
 
 
 READERS: Mapping[str, Reader] = {
-    "csv": Reader(read_csv, check_csv),
-    "parquet": Reader(read_parquet, check_parquet),
-    "jsonl": Reader(read_jsonl, None),
-    "tfrecord": Reader(read_tfrecord, None),
-    "orc": Reader(read_orc, check_orc),
-    "avro": Reader(read_avro, check_avro),
+    "csv": Reader(read_csv, check_csv, cut_csv),
+    "parquet": Reader(read_parquet, check_parquet, cut_parquet),
+    "jsonl": Reader(read_jsonl, None, cut_jsonl),
+    "tfrecord": Reader(read_tfrecord, None, None),
+    "orc": Reader(read_orc, check_orc, None),
+    "avro": Reader(read_avro, check_avro, None),
 }
 
 
 def read_source(
-    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
+    piece: Piece, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
-    """Reads one file as its source says.
+    """Reads one file, or a piece of one, as its source says.
 
     Args:
-        file: path of the file.
+        piece: the file, or a part of it.
         name: its name in dead letters.
         source: how it is written.
         columns: columns to read.
@@ -56,7 +60,13 @@ def read_source(
     Raises:
         DataError: if the file lacks a column that is not optional, or the system cannot read it.
     """
-    return READERS[source.format].read(file, name, source, columns, optional)
+    return READERS[source.format].read(piece, name, source, columns, optional)
+
+
+def cut_source(file: str, source: Source, columns: Sequence[str], size: int) -> list[Piece]:
+    """A file in pieces of about `size` bytes, where its format allows it: read one after the other they are the whole file."""
+    cut = READERS[source.format].cut
+    return [Piece(file)] if cut is None else cut(file, source, columns, size)
 
 
 def check_columns(file: str, name: str, source: Source, columns: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from features.errors import ConfigError, DataError
 from features.logs.casting import cast_column
 from features.logs.files import name_of, resolve
 from features.logs.personal import Pseudonyms, hashed, without_personal
+from features.logs.pieces import Piece
 from features.logs.quarantine import Faults, RawBatch, Reject
 from features.logs.sources import check_found, read_source
 from features.spec import Columns, Dataset, DerivedTable, SideTable
@@ -188,7 +189,7 @@ def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) 
     rejects: list[Reject] = []
     rows = 0
     for file in resolve(spec.source, path):
-        for raw in read_source(file, name_of(file, path), spec.source, spec.columns):
+        for raw in read_source(Piece(file), name_of(file, path), spec.source, spec.columns):
             part, refused = _typed(raw, spec, pseudonyms)
             parts.append(part)
             rejects += without_personal([*raw.rejects, *refused], spec.columns)

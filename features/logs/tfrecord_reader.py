@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.logs.columnar import BATCH_ROWS, rejected
 from features.logs.decompress import DamagedFileError, chunks
+from features.logs.pieces import Piece
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text, value_text
 from features.logs.values import column_of
 from features.spec import Column, Source
@@ -26,7 +27,7 @@ _UNREADABLE = RuntimeError
 
 
 def read_tfrecord(
-    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
+    piece: Piece, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
     """Reads one file of tf.Examples, decompressed by its suffix (``.gz`` as TensorFlow's GZIP).
 
@@ -34,7 +35,7 @@ def read_tfrecord(
     of its own; where the length of a record is damaged, the rest of the file is one.
 
     Args:
-        file: path of the file.
+        piece: the file, always all of it.
         name: its name in dead letters.
         source: asks nothing of this format.
         columns: columns to read.
@@ -47,6 +48,7 @@ def read_tfrecord(
         DataError: if the system cannot read the file.
     """
     del source, optional
+    file = piece.file
     row = 1
     for records, lost in _batches(file):
         yield _decoded(name, records, row, columns)

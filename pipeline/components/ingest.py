@@ -35,9 +35,10 @@ from features.logs import (
     save_tables,
 )
 from features.logs.files import name_of, size_of
+from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
 from features.logs.row_ids import check_disjoint
-from features.logs.sources import check_columns
+from features.logs.sources import check_columns, cut_source
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
@@ -50,6 +51,8 @@ ROW_GROUP_ROWS = 65_536
 """Rows of a row group at most."""
 ROW_GROUP_BYTES = 64 << 20
 """Bytes of Arrow data at which a row group is written before it is full."""
+PIECE_BYTES = 256 << 20
+"""Of a large file: parts of about this size are read by workers apart from each other."""
 MANIFEST = "manifest.json"
 QUARANTINED, COUNTS = "quarantined", "counts"
 """Outputs of reading besides the parts of the split."""
@@ -123,6 +126,8 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
             pipeline
             | "Files" >> beam.Create(files)
             | "SpreadFiles" >> beam.Reshuffle()
+            | "Cut" >> beam.FlatMap(_pieces, dataset.model_dump_json())
+            | "SpreadPieces" >> beam.Reshuffle()
             | "ReadLog" >> ReadLog(dataset, data, folders.tables)
         )
         _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(
@@ -201,14 +206,19 @@ def _user_errors_unwrapped() -> Iterator[None]:
 # -- composites ---------------------------------------------------------------------------------------------------
 
 
+def _pieces(file: str, dataset: str) -> list[Piece]:
+    spec = Dataset.model_validate_json(dataset)
+    return cut_source(file, spec.source, list(spec.columns), PIECE_BYTES)
+
+
 class ReadLog(beam.PTransform):
-    """File names in; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``."""
+    """Pieces of files in; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``."""
 
     def __init__(self, dataset: Dataset, data: DataConfig, tables: str) -> None:
         super().__init__()
         self._read = _ReadFiles(dataset.model_dump_json(), data.path, data.hash_key, tables)
 
-    def expand(self, files: beam.PCollection[str]) -> Any:
+    def expand(self, files: beam.PCollection[Piece]) -> Any:
         """Composes; rows stream from the reader to the writers in one stage."""
         return files | beam.ParDo(self._read).with_outputs(*SPLITS, QUARANTINED, COUNTS)
 
@@ -225,7 +235,7 @@ class _ReadFiles(beam.DoFn):
     def start_bundle(self) -> None:
         self._groups = {split: RowGroups() for split in SPLITS}
 
-    def process(self, file: str) -> Iterator[Any]:
+    def process(self, file: Piece) -> Iterator[Any]:
         for batch in read_log(self._dataset, self._path, self._tables, [file]):
             self._rows += batch.rows_read
             progress.report("ingest", rows=self._rows)

@@ -20,6 +20,7 @@ MODULES = [
 ]
 WITHOUT_EXAMPLE = {
     "models.interactions.interactions",
+    "models.interactions.pair_products",
     "models.trunks.gated",
     "models.trunks.trunk",
     "models.heads.head",

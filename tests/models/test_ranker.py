@@ -282,9 +282,13 @@ def test_interactions_are_before_dropout_and_after_what_l2_sees(interactions: st
     assert_close(ranker(batch), again(batch))
 
 
-def test_dots_of_vectors_of_several_widths_are_refused():
-    with pytest.raises(ModelError, match="most have 6, but 'user' has 4"):
-        ranker_of("mmoe", interactions="dot")
+@pytest.mark.parametrize("kind", ["dot", "fm"])
+def test_vectors_of_several_widths_meet_in_that_of_most(kind: str):
+    ranker = ranker_of("mmoe", interactions=kind)
+    mapped = {
+        variable.name: tuple(variable.shape) for variable in ranker.dense_variables if "kernel_user" in variable.name
+    }
+    assert mapped == {"ranker/interactions/kernel_user:0": (1, 4, 6)}
 
 
 def test_unscaled_numbers_are_not_cut_into_bins():

@@ -346,7 +346,10 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
             ["model.gate.k=2"],
             "model.gate: no kind; kinds: softmax, top_k, dselect_k; set `kind`, too: k may stand beside top_k, d",
         ),
-        (["dataset.features.usr_id.dim=8"], "id, categorical, bag, sequence, bucketized; did you mean 'user_id'?"),
+        (
+            ["dataset.features.usr_id.dim=8"],
+            "id, categorical, bag, sequence, bucketized, clock, cross; did you mean 'user_id'?",
+        ),
         (
             ["dataset.features.usr_id=id"],
             "'usr_id', which does not exist; did you mean 'user_id'? columns: activity, age",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from features.spec import Dataset
+from features.spec import Dataset, Expected
 from pipeline.data_checks import DataGateConfig, judge
 
 SPLITS = ("train", "validation", "test")
@@ -95,6 +95,15 @@ def test_a_missing_day_stops_unless_allowed() -> None:
     expected = ["day 2024-02-29 has no rows"]
     assert _judge(manifest=manifest) == (expected, [])
     assert _judge(manifest=manifest, config=DataGateConfig(required_days=False)) == ([], expected)
+
+
+def test_files_that_are_not_the_official_ones_are_warned_of() -> None:
+    spec = _dataset().model_copy(update={"expected": Expected(rows={"log.csv": 30}, rates={"click": 0.3})})
+    manifest = _manifest() | {"files": [{"path": "log.csv", "rows": 30}]}
+    assert _judge(dataset=spec, manifest=manifest) == ([], [])
+    manifest["files"] = [{"path": "log.csv", "rows": 29}]
+    said = "log.csv has 29 rows, the official file 30: is it the file that 'toy' is made for?"
+    assert _judge(dataset=spec, manifest=manifest) == ([], [said.replace("toy", spec.name)])
 
 
 @pytest.mark.parametrize(

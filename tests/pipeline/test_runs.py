@@ -138,9 +138,12 @@ def test_a_model_to_begin_with_that_is_none_is_refused_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
+NOTHING = commands.Beside(tables=None, hash_key=None)
+
+
 @pytest.mark.parametrize(
     "command",
-    [partial(commands.score, side_tables=None), partial(commands.evaluate, slices=(), side_tables=None, as_json=False)],
+    [partial(commands.score, beside=NOTHING), partial(commands.evaluate, slices=(), as_json=False, beside=NOTHING)],
 )
 def test_remote_outputs_are_refused(command: Callable[..., object]) -> None:
     with pytest.raises(ConfigError, match=r"^--output: 'gs:/bucket/x.parquet' is"):

@@ -21,6 +21,7 @@ from features.logs import avro_reader
 from features.logs.avro_blocks import CODECS, read_header
 from features.logs.avro_reader import check_avro, read_avro
 from features.logs.avro_types import arrow_type, decodable
+from features.logs.pieces import Piece
 from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
 from tests.features.logs.small_log import COLUMNS, dataset, read
 
@@ -69,7 +70,7 @@ def _write(
 
 
 def _raw(file: Path, *columns: str) -> dict[str, pa.Array]:
-    [batch] = read_avro(str(file), "log.avro", AVRO, columns)
+    [batch] = read_avro(Piece(str(file)), "log.avro", AVRO, columns)
     return batch.columns
 
 
@@ -242,9 +243,9 @@ def test_a_missing_column(tmp_path: Path) -> None:
         read(dataset(source=AVRO), tmp_path)
     with pytest.raises(DataError, match=r"a.avro: the file lacks item; columns present: user"):
         check_avro(str(tmp_path / "a.avro"), "a.avro", AVRO, ["user", "item"])
-    [batch] = read_avro(str(tmp_path / "a.avro"), "a.avro", AVRO, ["user", "item"], optional=["item"])
+    [batch] = read_avro(Piece(str(tmp_path / "a.avro")), "a.avro", AVRO, ["user", "item"], optional=["item"])
     assert {name: values.to_pylist() for name, values in batch.columns.items()} == {"user": [1]}
-    [batch] = read_avro(str(tmp_path / "a.avro"), "a.avro", AVRO, ["item"], optional=["item"])
+    [batch] = read_avro(Piece(str(tmp_path / "a.avro")), "a.avro", AVRO, ["item"], optional=["item"])
     assert (batch.columns, batch.rows_read) == ({}, 1)
 
 
@@ -306,10 +307,10 @@ def test_a_time_beyond_all_calendars_costs_its_own_row_only(tmp_path: Path) -> N
 def test_small_blocks_are_joined_and_large_ones_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(avro_reader, "BATCH_ROWS", 40)
     _write(tmp_path, 100, sync=1)
-    sizes = [len(batch.rows) for batch in read_avro(str(tmp_path / "log.avro"), "log.avro", AVRO, ["user"])]
+    sizes = [len(batch.rows) for batch in read_avro(Piece(str(tmp_path / "log.avro")), "log.avro", AVRO, ["user"])]
     assert sizes == [40, 40, 20]
     _write(tmp_path, 100, sync=10**6)
-    batches = list(read_avro(str(tmp_path / "log.avro"), "log.avro", AVRO, ["user"]))
+    batches = list(read_avro(Piece(str(tmp_path / "log.avro")), "log.avro", AVRO, ["user"]))
     assert [len(batch.rows) for batch in batches] == [40, 40, 20]
     assert [n for batch in batches for n in batch.rows.tolist()] == [*range(1, 101)]
     assert [n for batch in batches for n in batch.columns["user"].to_pylist()] == [*range(100)]
@@ -318,7 +319,7 @@ def test_small_blocks_are_joined_and_large_ones_cut(tmp_path: Path, monkeypatch:
 def test_a_batch_has_a_limited_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(avro_reader, "_BATCH_BYTES", 1000)
     _write(tmp_path, 100, sync=400, name=("string", ["x" * 100] * 100))
-    sizes = [len(batch.rows) for batch in read_avro(str(tmp_path / "log.avro"), "log.avro", AVRO, ["name"])]
+    sizes = [len(batch.rows) for batch in read_avro(Piece(str(tmp_path / "log.avro")), "log.avro", AVRO, ["name"])]
     assert sum(sizes) == 100
     assert max(sizes) <= 15
 
@@ -388,7 +389,7 @@ def test_more_rows_than_bytes_are_not_believed(tmp_path: Path) -> None:
         )
     [(offset, _)] = _blocks(tmp_path / "log.avro")
     _damage(tmp_path / "log.avro", offset, b"\x04")
-    [batch] = read_avro(str(tmp_path / "log.avro"), "log.avro", AVRO, ["user"])
+    [batch] = read_avro(Piece(str(tmp_path / "log.avro")), "log.avro", AVRO, ["user"])
     assert [(r.row, r.reason, r.rows, r.damages_file) for r in batch.rejects] == [(1, "corrupt_file", 1, True)]
     assert "2 rows in 1 bytes" in batch.rejects[0].value
 
@@ -416,7 +417,7 @@ def test_a_marker_is_found_across_the_pieces_of_a_search(tmp_path: Path, monkeyp
 def test_what_the_system_cannot_read_is_an_error_and_no_row(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere.avro")
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
-        list(read_avro(nowhere, "a", AVRO, ["user"]))
+        list(read_avro(Piece(nowhere), "a", AVRO, ["user"]))
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
         check_avro(nowhere, "a", AVRO, ["user"])
 
@@ -521,7 +522,7 @@ def test_what_was_written_is_read(
         schema = {"type": "record", "name": "Row", "fields": fields}
         fastavro.writer(stream, schema, rows, codec=codec, sync_interval=sync)
     found: list[dict[str, Any]] = []
-    for batch in read_avro(str(file), "log.avro", AVRO, list(VALUES)):
+    for batch in read_avro(Piece(str(file)), "log.avro", AVRO, list(VALUES)):
         assert batch.rejects == []
         found += pa.RecordBatch.from_arrays(list(batch.columns.values()), names=list(batch.columns)).to_pylist()
     assert found == rows

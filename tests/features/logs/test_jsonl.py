@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from features.errors import DataError
 from features.logs import Counts, Tables, check_found, load_tables, read_log
 from features.logs.jsonl_reader import read_jsonl
+from features.logs.pieces import Piece
 from features.spec import Column, SideTable, Source
 from tests.features.logs.small_log import COLUMNS, dataset, read
 
@@ -121,7 +122,7 @@ def test_what_becomes_of_a_row_does_not_depend_on_its_neighbours(rows: list[dict
 @given(lines=st.lists(st.binary(max_size=12), max_size=8), chunk=st.integers(1, 40))
 def test_any_bytes_add_up(lines: list[bytes], chunk: int, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
-    batches = list(read_jsonl(str(tmp_path / "log.jsonl"), "log", JSONL, COLUMNS, chunk_bytes=chunk))
+    batches = list(read_jsonl(Piece(str(tmp_path / "log.jsonl")), "log", JSONL, COLUMNS, chunk_bytes=chunk))
     rejects = [reject for batch in batches for reject in batch.rejects]
     text = b"\n".join(lines).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
     assert sum(batch.rows_read for batch in batches) == (text.count(b"\n") + 1 if text else 0)

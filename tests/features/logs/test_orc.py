@@ -22,6 +22,7 @@ from features.errors import DataError
 from features.logs import orc_reader
 from features.logs.orc_program import stripe_rows
 from features.logs.orc_reader import check_orc, read_orc
+from features.logs.pieces import Piece
 from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
 from tests.features.logs.small_log import COLUMNS, dataset, read
 
@@ -120,20 +121,20 @@ def test_a_missing_column(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a.orc: the file lacks item; columns present: user"):
         check_orc(file, "a.orc", ORC, ["user", "item"])
     check_orc(file, "a.orc", ORC, ["user"])
-    [batch] = read_orc(file, "a.orc", ORC, ["user", "item"], optional=["item"])
+    [batch] = read_orc(Piece(file), "a.orc", ORC, ["user", "item"], optional=["item"])
     assert {name: values.to_pylist() for name, values in batch.columns.items()} == {"user": [1]}
 
 
 def test_rows_without_any_column_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orc_reader, "BATCH_ROWS", 40)
     file = str(_write(tmp_path, rows=50) / "log.orc")
-    batches = list(read_orc(file, "a.orc", ORC, ["other"], optional=["other"]))
+    batches = list(read_orc(Piece(file), "a.orc", ORC, ["other"], optional=["other"]))
     assert [(batch.columns, len(batch.rows)) for batch in batches] == [({}, 40), ({}, 10)]
 
 
 def test_large_stripes_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orc_reader, "BATCH_ROWS", 40)
-    batches = list(read_orc(str(_write(tmp_path, rows=100) / "log.orc"), "log.orc", ORC, ["name", "user"]))
+    batches = list(read_orc(Piece(str(_write(tmp_path, rows=100) / "log.orc")), "log.orc", ORC, ["name", "user"]))
     assert [len(batch.rows) for batch in batches] == [40, 40, 20]
     assert [n for batch in batches for n in batch.rows.tolist()] == [*range(1, 101)]
     assert [n for batch in batches for n in batch.columns["user"].to_pylist()] == [*range(100)]
@@ -276,7 +277,7 @@ def test_cut_anywhere_nothing_is_made_up(tmp_path_factory: pytest.TempPathFactor
 def test_what_the_system_cannot_read_is_an_error_and_no_row(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere.orc")
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
-        list(read_orc(nowhere, "a", ORC, ["user"]))
+        list(read_orc(Piece(nowhere), "a", ORC, ["user"]))
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
         check_orc(nowhere, "a", ORC, ["user"])
 
@@ -299,14 +300,14 @@ def test_a_process_that_fails_by_no_fault_of_the_file(
     file = str(_write(tmp_path) / "log.orc")
     _instead(monkeypatch, program)
     with pytest.raises(DataError, match=f"cannot read {file}: .*{said}"):
-        list(read_orc(file, "log.orc", ORC, ["user"]))
+        list(read_orc(Piece(file), "log.orc", ORC, ["user"]))
 
 
 def test_a_process_that_breaks_off_in_a_stripe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = str(_write(tmp_path) / "log.orc")
     _instead(monkeypatch, """print('{"names": ["user"], "rows": [4]}'); print('{"rows": 4}'); raise SystemExit(3)""")
     with pytest.raises(DataError, match="ended with status 3"):
-        list(read_orc(file, "log.orc", ORC, ["user"]))
+        list(read_orc(Piece(file), "log.orc", ORC, ["user"]))
 
 
 def test_a_stripe_of_fewer_rows_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +319,7 @@ def test_a_stripe_of_fewer_rows_than_promised(tmp_path: Path, monkeypatch: pytes
         "batch = pa.record_batch([pa.array([1])], ['user'])\n"
         "with pa.ipc.new_stream(sys.stdout.buffer, batch.schema) as stream: stream.write_batch(batch)\n",
     )
-    first, second = read_orc(file, "log.orc", ORC, ["user"])
+    first, second = read_orc(Piece(file), "log.orc", ORC, ["user"])
     assert len(first.rows) == 1
     assert [(r.row, r.reason, r.rows) for r in second.rejects] == [(2, "unreadable_file", 3)]
 
@@ -328,7 +329,7 @@ def test_no_process_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     start = orc_reader.subprocess.Popen
     monkeypatch.setattr(orc_reader.subprocess, "Popen", lambda *a, **k: started.append(start(*a, **k)) or started[-1])
     file = str(_write(tmp_path, stripe=100, rows=10_000) / "log.orc")
-    batches = read_orc(file, "log.orc", ORC, ["user"])
+    batches = read_orc(Piece(file), "log.orc", ORC, ["user"])
     next(batches)
     assert started[0].poll() is None
     batches.close()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from features.errors import DataError
 from features.logs.parquet_reader import check_parquet, read_parquet
+from features.logs.pieces import Piece
 from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
 from tests.features.logs.small_log import COLUMNS, dataset, read
 
@@ -181,7 +182,7 @@ def test_a_truncated_and_an_empty_file_are_one_dead_letter_each(tmp_path: Path) 
 def test_what_the_system_cannot_read_is_an_error_and_no_row(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere.parquet")
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
-        list(read_parquet(nowhere, "a", PARQUET, ["user"]))
+        list(read_parquet(Piece(nowhere), "a", PARQUET, ["user"]))
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
         check_parquet(nowhere, "a", PARQUET, ["user"])
 
@@ -193,7 +194,7 @@ def test_a_disk_that_fails_later_is_an_error_too(tmp_path: Path, monkeypatch: py
     _write(tmp_path)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", fails)
     with pytest.raises(DataError, match=r"cannot read .*log.parquet: Input/output error"):
-        list(read_parquet(str(tmp_path / "log.parquet"), "log.parquet", PARQUET, ["user"]))
+        list(read_parquet(Piece(str(tmp_path / "log.parquet")), "log.parquet", PARQUET, ["user"]))
 
 
 def test_a_damaged_row_group_counts_its_rows_and_the_next_is_read(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from features.errors import ConfigError, DataError
 from features.logs import Tables, read_log
 from features.logs.decompress import chunks
 from features.logs.lines import blocks
+from features.logs.pieces import Piece
 from features.spec import DAY, ROW_ID, Column, Derived, Id, RandomSplit, Source, Task, TimeColumn
 from tests.features.logs.small_log import COLUMNS, GOOD, HEADER, dataset, read, write
 
@@ -244,7 +245,7 @@ def test_one_column(tmp_path: Path) -> None:
     from features.logs.csv_reader import read_csv
 
     (tmp_path / "one.csv").write_bytes(b"a\nx\n\ny\n\n")
-    batches = list(read_csv(str(tmp_path / "one.csv"), "one.csv", Source(files=""), ["a"]))
+    batches = list(read_csv(Piece(str(tmp_path / "one.csv")), "one.csv", Source(files=""), ["a"]))
     assert [v for b in batches for v in b.columns["a"].to_pylist()] == [b"x", b"", b"y"]
     assert [reject for b in batches for reject in b.rejects] == []
 

@@ -18,6 +18,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from features.errors import DataError
 from features.logs import tfrecord_reader
+from features.logs.pieces import Piece
 from features.logs.tfrecord_reader import read_tfrecord
 from features.spec import Source
 from tests.features.logs.small_log import COLUMNS, dataset, read
@@ -117,7 +118,7 @@ def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     _write(tmp_path, *[example()] * 10)
 
     def sizes() -> list[int]:
-        return [len(b.rows) for b in read_tfrecord(str(tmp_path / "log.tfrecord"), "log", TFRECORD, COLUMNS)]
+        return [len(b.rows) for b in read_tfrecord(Piece(str(tmp_path / "log.tfrecord")), "log", TFRECORD, COLUMNS)]
 
     assert sizes() == [10]
     monkeypatch.setattr(tfrecord_reader, "BATCH_ROWS", 4)
@@ -179,4 +180,4 @@ def test_gzip_and_a_file_that_breaks_off(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
-        list(read_tfrecord(str(tmp_path / "no.tfrecord"), "no", TFRECORD, COLUMNS))
+        list(read_tfrecord(Piece(str(tmp_path / "no.tfrecord")), "no", TFRECORD, COLUMNS))

@@ -1,0 +1,39 @@
+"""What is known of a public log's official files, so that others are noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pydantic
+
+from features.frozen import Frozen
+
+TOLERANCE = 0.05
+"""Relative difference of a rate that is still the same."""
+
+
+class Expected(Frozen):
+    """Sizes and rates of the official files. Others are warned of, never refused: a part of a log is a log, too."""
+
+    rows: dict[str, pydantic.PositiveInt] = {}
+    """Data rows of each file, by its name without folder and without ``.gz`` or the like."""
+    rates: dict[str, pydantic.PositiveFloat] = {}
+    """Positive rate of each binary task, over all rows that count, of all these files together."""
+
+    def differences(self, rows: Mapping[str, int], rates: Mapping[str, float]) -> Iterator[str]:
+        """What differs, in words; nothing about files that are not known.
+
+        Args:
+            rows: of each file that was read, by its name.
+            rates: of each task; compared only if all files are known and have the rows that they should.
+        """
+        known = True
+        for file, found in rows.items():
+            stem = file.rpartition("/")[2]
+            expected = next((n for name, n in self.rows.items() if stem in (name, f"{name}.gz", f"{name}.zst")), None)
+            known &= found == expected
+            if expected is not None and found != expected:
+                yield f"{file} has {found:,} rows, the official file {expected:,}"
+        for task, rate in self.rates.items() if known else ():
+            if task in rates and abs(rates[task] / rate - 1) > TOLERANCE:
+                yield f"task '{task}' has rate {rates[task]:.6g}, in the official files {rate:.6g}"
