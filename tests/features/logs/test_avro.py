@@ -436,7 +436,7 @@ def test_a_disk_that_fails_is_an_error_too(tmp_path: Path, monkeypatch: pytest.M
     data = (_write(tmp_path) / "log.avro").read_bytes()
     monkeypatch.setattr(avro_reader, "open_bytes", lambda _: Failing(data))
     with pytest.raises(DataError, match=r"cannot read log.avro: Input/output error"):
-        list(read_avro("log.avro", "log.avro", AVRO, ["user"]))
+        list(read_avro(Piece("log.avro"), "log.avro", AVRO, ["user"]))
 
 
 def _read_damaged(folder: Path, data: bytes) -> list[dict[str, Any]]:

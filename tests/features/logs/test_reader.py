@@ -122,7 +122,7 @@ def test_largest_and_smallest_integers(tmp_path: Path) -> None:
 def test_blocks_of_any_size_give_the_same_rows(
     tmp_path: Path, newlines: bool, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("features.logs.csv_reader.blocks", lambda f, s, w, _: blocks(f, s, w, limit))
+    monkeypatch.setattr("features.logs.csv_reader.blocks", lambda f, s, w, _, part: blocks(f, s, w, limit, part))
     write(tmp_path, *[f"{i}{GOOD[1:]}" for i in range(20)], "x", "", "", GOOD, "", "")
     rows, bad = read(dataset(source=Source(files="*.csv", newlines_in_values=newlines)), tmp_path)
     assert rows["user"].to_pylist() == [*range(20), 7]
