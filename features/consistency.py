@@ -20,7 +20,7 @@ from features.kinds import (
     missing_input,
 )
 from features.outputs import other_outputs
-from features.sources import DAY, POSITION, ROW_ID, Column, Columns, DerivedTable, SideTable
+from features.sources import DAY, POSITION, ROW_ID, TICKS, Column, Columns, DerivedTable, SideTable
 from features.splits import SPLITS, RandomSplit
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from features.spec import Dataset
 
 NUMBERS = ("int64", "float32")
-CLOCK_UNITS = ("s", "ms", "us")
-"""Of times that a clock reads."""
 SCALARS = (*NUMBERS, "string")
 """Types of columns with one value a row."""
 
@@ -308,9 +306,9 @@ def _check_clock(dataset: Dataset, name: str, clock: Clock) -> None:
         raise SpecError(
             f"feature '{name}' reads '{clock.column}'; allowed for a clock: the time, '{dataset.time.column}', or no `column`"
         )
-    if dataset.time.unit not in CLOCK_UNITS:
+    if dataset.time.unit not in TICKS:
         raise SpecError(
-            f"feature '{name}' needs a time of unit {', '.join(CLOCK_UNITS)}; got {dataset.time.unit}, which a served model does not read"
+            f"feature '{name}' needs a time of unit {', '.join(TICKS)}; got {dataset.time.unit}, which a served model does not read"
         )
 
 

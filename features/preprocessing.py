@@ -16,6 +16,7 @@ from features.kinds import frequency_input, missing_input
 from features.layout import Input, Layout, Table
 from features.raw_inputs import is_present
 from features.scaling import buckets_between, quantile_buckets, scale
+from features.sources import TICKS
 from features.spec import (
     POSITION,
     Bag,
@@ -173,8 +174,7 @@ def _texts(dataset: Dataset, name: str, columns: Mapping[str, _Values], outputs:
 def _clock(feature: Clock, time: TimeColumn | None, raw: _Values) -> tf.Tensor:
     """int64 ``(batch,)``: 0 where missing, else 1 + the hour, the weekday (from Monday on) or both."""
     assert time is not None  # the spec checks it
-    ticks = {"s": 1, "ms": 1_000, "us": 1_000_000}[time.unit]
-    seconds = raw.values // ticks + round(time.utc_offset_hours * 3600)
+    seconds = raw.values // TICKS[time.unit] + round(time.utc_offset_hours * 3600)
     hour, weekday = seconds // 3600 % 24, (seconds // 86_400 + _WEEKDAY_OF_DAY_0) % 7
     places = {"hour": hour, "weekday": weekday, "hour_of_week": 24 * weekday + hour}[feature.part]
     return _per_row(raw, places + 1, tf.constant(0, tf.int64))

@@ -240,6 +240,10 @@ class Derived(Frozen):
     """The columns that it gives."""
 
 
+TICKS: Mapping[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000}
+"""Of a second, by the units that count since 1970-01-01 UTC."""
+
+
 class TimeColumn(Frozen):
     """When the impression happened."""
 

@@ -149,7 +149,8 @@ class Dataset(Frozen):
 
     def feature_column(self, feature: str) -> str:
         """The column that a feature of `reading` reads: its own name's unless it says another, the time's of a clock."""
-        reads = self.reading()[feature]
+        reads = self.features[feature]
+        assert isinstance(reads, Reads)
         if isinstance(reads, Clock) and self.time is not None:
             return reads.column or self.time.column
         return reads.column or feature

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from features.errors import ConfigError
 from features.logs.quarantine import Faults
 from features.logs.row_ids import uniform
+from features.sources import TICKS
 from features.spec import SPLITS, AnySplit, Columns, RandomSplit, TimeColumn
 
 NO_PART = -1
-_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000}
+_DAY_SECONDS = 86_400
 _ISO8601 = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}:?\d{2})?$"
 _FIRST = np.datetime64("0001-01-01", "D").astype(np.int64)
 _LAST = np.datetime64("9999-12-31", "D").astype(np.int64)
@@ -50,7 +51,9 @@ def days(time: TimeColumn, values: pa.Array, faults: Faults, required: bool = Tr
     elif time.unit == "yyyymmdd":
         day, ok = _days_of_dates(pc.fill_null(values, 0).to_numpy())
     else:
-        day, ok = _days_of_numbers(pc.fill_null(values, 0).to_numpy(), _PER_DAY[time.unit], time.utc_offset_hours)
+        day, ok = _days_of_numbers(
+            pc.fill_null(values, 0).to_numpy(), _DAY_SECONDS * TICKS[time.unit], time.utc_offset_hours
+        )
     ok &= (day >= _FIRST) & (day <= _LAST)
     faults.mark(~ok if required else valid & ~ok, "bad_time", time.column, values)
     return pa.array(_as_number(np.where(ok & valid, day, 0)), mask=~(ok & valid))

@@ -12,7 +12,7 @@ from features.logs.decompress import CHUNK
 from features.logs.lines import Block, blocks
 from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
-from features.logs.values import column_of
+from features.logs.values import Fault, batch_of, column_of
 from features.spec import Column, Source
 
 
@@ -63,7 +63,7 @@ def _batch(name: str, block: Block, first_row: int, columns: Mapping[str, Column
         line, damage = int(block.lines[0]), block.damage
         lost = Reject(name, first_row, line, "", damage.reason, text(damage), text(block.data, RAW_CHARS))
         return RawBatch(name, {}, block.starts, block.starts, lambda _: "", [lost])
-    faults = {row: (reason, "", "") for row, reason in block.flagged.items()}
+    faults = {row: Fault(reason) for row, reason in block.flagged.items()}
     objects = [
         _parsed(line, row, faults) if row not in faults else None
         for row, line in enumerate(block.data[:-1].split(b"\n"))
@@ -73,33 +73,21 @@ def _batch(name: str, block: Block, first_row: int, columns: Mapping[str, Column
         values = [None if found is None else found.get(column) for found in objects]
         arrays[column], misfits = column_of(values, spec)
         for row in np.flatnonzero(misfits).tolist():
-            faults.setdefault(row, ("wrong_shape", column, text(values[row])))
-    good = np.setdiff1d(np.arange(len(objects)), np.fromiter(faults, dtype=np.int64, count=len(faults)))
-    rejects = [
-        Reject(name, first_row + row, int(block.lines[row]), column, reason, value, text(block.raw(row), RAW_CHARS))
-        for row, (reason, column, value) in sorted(faults.items())
-    ]
-    return RawBatch(
-        name,
-        {column: array.take(good) if faults else array for column, array in arrays.items()},
-        good + first_row,
-        block.lines[good],
-        lambda i: text(block.raw(int(good[i])), RAW_CHARS),
-        rejects,
-    )
+            faults.setdefault(row, Fault("wrong_shape", column, text(values[row])))
+    return batch_of(name, arrays, faults, (first_row, block.lines), lambda row: text(block.raw(row), RAW_CHARS))
 
 
-def _parsed(line: bytes, row: int, faults: dict[int, tuple[str, str, str]]) -> dict[str, Any] | None:
+def _parsed(line: bytes, row: int, faults: dict[int, Fault]) -> dict[str, Any] | None:
     """The object of one line; None, and a fault, if it is none."""
     if not line.strip():
-        faults[row] = ("blank_line", "", "")
+        faults[row] = Fault("blank_line")
         return None
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        faults[row] = ("bad_json", "", text(error))
+        faults[row] = Fault("bad_json", value=text(error))
         return None
     if not isinstance(found, dict):
-        faults[row] = ("bad_json", "", "not an object")
+        faults[row] = Fault("bad_json", value="not an object")
         return None
     return found

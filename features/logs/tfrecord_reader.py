@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from features.logs.columnar import BATCH_ROWS, rejected
 from features.logs.decompress import DamagedFileError, chunks
 from features.logs.pieces import Piece
-from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text, value_text
-from features.logs.values import column_of
+from features.logs.quarantine import RAW_CHARS, RawBatch, text, value_text
+from features.logs.values import Fault, batch_of, column_of
 from features.spec import Column, Source
 
 BATCH_BYTES = 8 << 20
@@ -134,11 +134,11 @@ def _masked(data: bytes) -> int:
 
 def _decoded(name: str, records: Sequence[bytes], first_row: int, columns: Mapping[str, Column]) -> RawBatch:
     arrays: dict[str, pa.Array] = {}
-    faults: dict[int, tuple[str, str, str]] = {}
+    faults: dict[int, Fault] = {}
     together = _table(records)
     alone = None if together is not None else [_row(record) for record in records]
     for row in [] if alone is None else [row for row, found in enumerate(alone) if found is None]:
-        faults[row] = ("bad_example", "", "")
+        faults[row] = Fault("bad_example")
     for column, spec in columns.items():
         if together is not None:
             features = together.get(column, pa.nulls(len(records), pa.large_list(pa.large_binary())))
@@ -150,20 +150,9 @@ def _decoded(name: str, records: Sequence[bytes], first_row: int, columns: Mappi
             arrays[column], misfits = column_of(values, spec)
         for row in np.flatnonzero(misfits).tolist():
             shown = value_text(features, row) if isinstance(features, pa.Array) else text(features[row])
-            faults.setdefault(row, ("wrong_shape", column, shown))
-    good = np.setdiff1d(np.arange(len(records)), np.fromiter(faults, dtype=np.int64, count=len(faults)))
-    rejects = [
-        Reject(name, first_row + row, -1, column, reason, shown, text(records[row], RAW_CHARS))
-        for row, (reason, column, shown) in sorted(faults.items())
-    ]
-    return RawBatch(
-        name,
-        {column: array.take(pa.array(good)) if faults else array for column, array in arrays.items()},
-        good + first_row,
-        np.full(len(good), -1, dtype=np.int64),
-        lambda i: text(records[int(good[i])], RAW_CHARS),
-        rejects,
-    )
+            faults.setdefault(row, Fault("wrong_shape", column, shown))
+    lines = np.full(len(records), -1, dtype=np.int64)
+    return batch_of(name, arrays, faults, (first_row, lines), lambda row: text(records[row], RAW_CHARS))
 
 
 def _table(records: Sequence[bytes]) -> dict[str, pa.Array] | None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.columns import list_array
+from features.logs.quarantine import RawBatch, Reject
 from features.spec import Column
+
+
+class Fault(NamedTuple):
+    """Why a row is refused."""
+
+    reason: str
+    column: str = ""
+    value: str = ""
 
 
 def column_of(values: Sequence[Any], column: Column) -> tuple[pa.Array, NDArray[Any]]:
@@ -42,6 +51,32 @@ def column_of(values: Sequence[Any], column: Column) -> tuple[pa.Array, NDArray[
         elements = _without(elements, nested)
     missing = np.fromiter((value is None for value in lists), bool, len(lists))
     return list_array(_scalars(elements, column.element_type), lengths, missing), misfits
+
+
+def batch_of(
+    name: str,
+    arrays: Mapping[str, pa.Array],
+    faults: Mapping[int, Fault],
+    places: tuple[int, NDArray[Any]],
+    raw: Callable[[int], str],
+) -> RawBatch:
+    """The rows without a fault, and a dead letter for each of the others.
+
+    Args:
+        name: the file's name in dead letters.
+        arrays: the columns of all rows.
+        faults: by row, from 0.
+        places: the first row's number in the file, and int64 (rows,), the physical line of each row, -1 where there are none.
+        raw: gives the text of a row, from 0.
+    """
+    first_row, lines = places
+    good = np.setdiff1d(np.arange(len(lines)), np.fromiter(faults, dtype=np.int64, count=len(faults)))
+    rejects = [
+        Reject(name, first_row + row, int(lines[row]), fault.column, fault.reason, fault.value, raw(row))
+        for row, fault in sorted(faults.items())
+    ]
+    kept = {column: array.take(pa.array(good)) if faults else array for column, array in arrays.items()}
+    return RawBatch(name, kept, good + first_row, lines[good], lambda i: raw(int(good[i])), rejects)
 
 
 def _scalars(values: Sequence[Any], kind: str) -> pa.Array:
