@@ -139,8 +139,9 @@ class _Splitter:
         if damage is not None:
             nothing = np.zeros(0, dtype=np.int64)
             yield Block(data, nothing, nothing, np.array([self._line]), self._base, self._line, damage=damage)
-        elif data := data.rstrip(b"\r\n"):
-            yield from self._rows(data + b"\n", last=True)
+            return
+        data = data if data.endswith(b"\n") else data + b"\n"
+        yield from self._rows(data[: _without_trailing_blanks(data, len(data))], last=True)
 
     def _rows(self, data: bytes, last: bool) -> Generator[Block, None, int]:
         """Yields the whole rows at the beginning of `data`; returns how many bytes they took."""

@@ -83,7 +83,7 @@ def _ends_of_lines(file: str, size: int) -> Iterator[tuple[int, int, int]]:
 
 def _end_of_line(stream: BinaryIO, place: int) -> int | None:
     """Behind the first line that ends at `place` or later and is not blank; None if there is none."""
-    at = max(0, place - 3)
+    at = max(0, place - len(MARK + b"\r\n"))
     stream.seek(at)
     data = b""
     while more := stream.read(_READ):
@@ -116,10 +116,11 @@ def _count_lines(stream: BinaryIO, begin: int, end: int) -> int:
 
 
 def _ends_of_rows(file: str, source: Source, size: int, width: int) -> Iterator[tuple[int, int, int]]:
-    """As `_ends_of_lines`, for rows over several lines."""
+    """As `_ends_of_lines`, for rows over several lines: where a block of them ends."""
     total, begin, rows, line = size_of(file), 0, 0, 1
     for block in blocks(file, source, width):
         rows += len(block.starts)
-        if block.stop - begin >= size and block.stop < total:
+        blank = not len(block.starts) or not block.raw(-1)
+        if block.stop - begin >= size and block.stop < total and not blank:
             yield block.stop, rows, block.next_line - line
             begin, rows, line = block.stop, 0, block.next_line

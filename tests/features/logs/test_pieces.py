@@ -61,6 +61,9 @@ def check(file: Path, source: Source, size: int, columns: dict[str, Column] = CO
 )
 @example(lines=[b"", b"", b"1,2", b"", b"", b"3,4"], end=b"\n\n", size=2, header=False, mark=True, over_lines=False)
 @example(lines=[b'"open,2', b"1,2", b'"x\ny",2'], end=b"", size=1, header=False, mark=False, over_lines=True)
+@example(lines=[b"", b'"open,2'], end=b"", size=1, header=False, mark=False, over_lines=True)
+@example(lines=[b'"open,2', b"\r"], end=b"\r\n", size=1, header=False, mark=False, over_lines=True)
+@example(lines=[b"", b"1,2"], end=b"", size=4, header=False, mark=True, over_lines=False)
 def test_any_lines_of_csv(
     lines: list[bytes], end: bytes, size: int, header: bool, mark: bool, over_lines: bool, tmp_path: Path
 ) -> None:
