@@ -122,18 +122,21 @@ def to_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
     Args:
         batch: any plain columns of types int64, float32, string, or lists of them.
     """
-    arrays = [_to_list(column) for column in batch.columns]
+    ones = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32))
+    arrays = [_to_list(column, ones) for column in batch.columns]
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
-def _to_list(column: pa.Array) -> pa.Array:
+def _to_list(column: pa.Array, ones: pa.Array) -> pa.Array:
+    """`ones`: offsets of lists of one value each."""
     if pa.types.is_list(column.type):
         lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False))
         missing = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
         return list_array(_as_binary(pc.list_flatten(column)), lengths, missing)
+    if not column.null_count:
+        return pa.ListArray.from_arrays(ones, _as_binary(column))
     valid = np.asarray(pc.is_valid(column).to_numpy(zero_copy_only=False))
-    values = column if not column.null_count else pc.drop_null(column)
-    return list_array(_as_binary(values), valid.astype(np.int64), ~valid)
+    return list_array(_as_binary(pc.drop_null(column)), valid.astype(np.int64), ~valid)
 
 
 def _as_binary(values: pa.Array) -> pa.Array:

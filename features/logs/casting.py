@@ -191,9 +191,17 @@ def _to_text(values: pa.Array, source: Source) -> _Cast:
         text = _null_where(values, bad).cast(pa.string())
     if source.strip_spaces:
         text = pc.ascii_trim_whitespace(text)
-    nulls = pc.is_in(text, value_set=pa.array(sorted({"", *source.null_values})))
-    cast.values = pc.if_else(nulls, pa.scalar(None, pa.string()), text) if pc.any(nulls).as_py() else text
+    cast.values = text
+    missing = sorted({"", *source.null_values})
+    if _shortest(text) <= max(len(value.encode()) for value in missing):
+        nulls = pc.is_in(text, value_set=pa.array(missing))
+        cast.values = pc.if_else(nulls, pa.scalar(None, pa.string()), text) if pc.any(nulls).as_py() else text
     return cast
+
+
+def _shortest(text: pa.Array) -> int:
+    """Bytes of the shortest text, 0 where there is none."""
+    return pc.min(pc.binary_length(text)).as_py() or 0
 
 
 def _not_utf8(values: pa.Array) -> NDArray[Any]:
@@ -217,8 +225,8 @@ def _text_to_int(text: pa.Array) -> _Cast:
     """Decimal integers; ``12.0`` is one, too. ``1.5``, ``0x10``, ``1e3`` and what overflows int64 are bad numbers."""
     data = text.buffers()[2]
     # Arrow's own cast reads hexadecimal, which no log means: look closely if there may be any.
-    hexadecimal = data is not None and np.isin(np.frombuffer(data, dtype=np.uint8), (120, 88)).any()
-    if not hexadecimal:
+    written = b"" if data is None else data.to_pybytes()
+    if b"x" not in written and b"X" not in written:
         try:
             return _without_minimum(text.cast(pa.int64()))
         except pa.ArrowInvalid:
@@ -235,8 +243,10 @@ def _text_to_int(text: pa.Array) -> _Cast:
 
 
 def _without_minimum(numbers: pa.Array) -> _Cast:
+    if pc.min(numbers).as_py() != INT64_MIN:
+        return _Cast(numbers)
     bad = _mask(pc.equal(numbers, INT64_MIN))
-    return _Cast(_null_where(numbers, bad), [("bad_number", bad)]) if bad.any() else _Cast(numbers)
+    return _Cast(_null_where(numbers, bad), [("bad_number", bad)])
 
 
 def _text_to_double(text: pa.Array) -> _Cast:
@@ -298,12 +308,15 @@ def _number_to_int(name: str, column: Column, values: pa.Array) -> _Cast:
 
 def _check_bounds(column: Column, cast: _Cast) -> None:
     """Bounds are checked before a float32 is rounded; int64 bounds compare as they are."""
-    outside = np.zeros(len(cast.values), dtype=bool)
+    values = cast.values
+    compared = []
     if column.minimum is not None:
-        outside |= _mask(pc.less(cast.values, _bound(column.minimum, cast.values.type)))
+        compared.append((pc.less, pc.min, _bound(column.minimum, values.type)))
     if column.maximum is not None:
-        outside |= _mask(pc.greater(cast.values, _bound(column.maximum, cast.values.type)))
-    if outside.any():
+        compared.append((pc.greater, pc.max, _bound(column.maximum, values.type)))
+    beyond = [(test, bound) for test, extreme, bound in compared if test(extreme(values), bound).as_py()]
+    if beyond:
+        outside = np.any([_mask(test(values, bound)) for test, bound in beyond], axis=0)
         cast.faults.append(("out_of_bounds", outside))
 
 

@@ -200,8 +200,8 @@ class _Parser:
                 reasons.setdefault(row, "oversized_field")
         quote = self._source.quote.encode()
         if quote and not self._source.newlines_in_values and quote in data:
-            rows = np.searchsorted(block.ends, np.flatnonzero(codes == quote[0]))
-            mark(np.flatnonzero(np.bincount(rows, minlength=len(block.ends)) & 1), "unbalanced_quote")
+            odd = np.bitwise_xor.reduceat((codes == quote[0]).view(np.uint8), block.starts)
+            mark(np.flatnonzero(odd), "unbalanced_quote")
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             breaks = np.flatnonzero((codes[:-1] == _CR) & (codes[1:] != 10))
             rows = np.unique(np.searchsorted(block.ends, breaks))
@@ -278,7 +278,8 @@ class _Parser:
         wanted = [str(i) for i in self._positions.values()] or names[:1]
         data = _bytes_of(block, rows)
         try:
-            table = pa.csv.read_csv(
+            # pyarrow.csv.read_csv asks the garbage collector for all objects of the process at each call, for the sake of Ctrl-C.
+            table = pa.csv.open_csv(
                 pa.BufferReader(data),
                 read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
                 parse_options=pa.csv.ParseOptions(
@@ -293,7 +294,7 @@ class _Parser:
                     include_columns=wanted,
                     strings_can_be_null=False,
                 ),
-            )
+            ).read_all()
         except pa.ArrowInvalid:
             return None
         if table.num_rows != len(rows):

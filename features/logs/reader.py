@@ -52,7 +52,8 @@ class LogBatch:
 
     def of(self, split: str) -> pa.RecordBatch:
         """The rows of one part of the split."""
-        return self.rows.filter(pa.array(self.part == SPLITS.index(split)))
+        chosen = self.part == SPLITS.index(split)
+        return self.rows if chosen.all() else self.rows.filter(pa.array(chosen))
 
 
 def read_log(

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.parquetio import WriteToParquetBatched
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 from tfx.components.util import examples_utils
@@ -42,6 +41,7 @@ from features.logs.sources import check_columns, cut_source
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
+from pipeline.components.parquet_sink import WriteTables
 from pipeline.config import DataConfig
 from pipeline.failures import user_error
 from pipeline.runs import stopped_folder
@@ -294,8 +294,8 @@ class WriteOutputs(beam.PTransform):
         """Composes."""
         for split in SPLITS:
             folder = artifact_split_folder(self._folders.examples, split)
-            _ = read[split] | f"Write_{split}" >> _write(os.path.join(folder, "data"), self._schema)
-        _ = read[QUARANTINED] | "WriteDeadLetters" >> _write(os.path.join(self._folders.quarantine, "log"), SCHEMA)
+            _ = read[split] | f"Write_{split}" >> WriteTables(os.path.join(folder, "data"), self._schema)
+        _ = read[QUARANTINED] | "WriteDeadLetters" >> WriteTables(os.path.join(self._folders.quarantine, "log"), SCHEMA)
         _ = (
             read[COUNTS]
             | "AddUp" >> beam.CombineGlobally(_AddCounts())
@@ -307,10 +307,6 @@ class WriteOutputs(beam.PTransform):
 def artifact_split_folder(uri: str, split: str) -> str:
     """Folder of one part of an Examples artifact."""
     return os.path.join(uri, f"Split-{split}")
-
-
-def _write(prefix: str, schema: pa.Schema) -> WriteToParquetBatched:
-    return WriteToParquetBatched(prefix, schema, codec="snappy", file_name_suffix=".parquet")
 
 
 class _AddCounts(beam.CombineFn):
