@@ -162,7 +162,7 @@ def _refused(found: ListedFeatures) -> dict[str, pa.Array]:
 
 
 def _source(*files: str) -> Source:
-    return Source(files=files, header=False, quote="", from_name={"part": "_(train|test)"})
+    return Source(files=files, header=False, quote="", from_name={"part": "_(train|test)[^/]*$"})
 
 
 def _key_and_list() -> Columns:
