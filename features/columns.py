@@ -53,13 +53,13 @@ def kept_columns(dataset: Dataset) -> tuple[str, ...]:
     """Columns of the log, its tables and derivations that an example keeps, in the spec's order.
 
     All but outcomes, labels, masks, sample weights and what is derived from them; those too if the spec uses them as group, item,
-    position or time. And but personal columns that are dropped.
+    position or time. And but personal columns that are dropped, and those that are not `kept`.
     """
     used = {dataset.group, dataset.item, dataset.position, *dataset.feature_columns()}
     used.add(dataset.time.column if dataset.time else None)
     columns = dataset.all_columns()
     answers = {name for name, column in columns.items() if column.outcome}
-    dropped = {name for name, column in columns.items() if column.personal == "drop"}
+    dropped = {name for name, column in columns.items() if column.personal == "drop" or not column.kept}
     for task in dataset.tasks.values():
         answers.update(name for name in (task.label, task.mask, task.sample_weight) if name is not None)
     for derived in dataset.derived:

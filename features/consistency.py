@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from features.frozen import SpecError, did_you_mean
+from features.frozen import SpecError
 from features.kinds import (
     Bucketized,
     Categorical,
@@ -20,16 +20,13 @@ from features.kinds import (
     missing_input,
 )
 from features.outputs import other_outputs
-from features.sources import DAY, POSITION, ROW_ID, TICKS, Column, Columns, DerivedTable, SideTable
-from features.splits import SPLITS, RandomSplit
+from features.references import NUMBERS, SCALARS, listed, require, require_type
+from features.sources import DAY, POSITION, REFUSED, ROW_ID, TICKS, Column, Columns, DerivedTable, SideTable, Source
+from features.split_checks import check_split
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
 if TYPE_CHECKING:
     from features.spec import Dataset
-
-NUMBERS = ("int64", "float32")
-SCALARS = (*NUMBERS, "string")
-"""Types of columns with one value a row."""
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """Of a feature or a task."""
@@ -55,13 +52,13 @@ def check(dataset: Dataset) -> None:
     _check_targets(dataset)
     _check_tasks(dataset, columns)
     _check_personal(dataset, columns)
+    _check_names_of_files("source", dataset.source, dataset.columns)
+    for name, table in dataset.tables.items():
+        if isinstance(table, SideTable):
+            _check_names_of_files(f"table '{name}'", table.source, table.columns)
     _check_transformed_names(dataset)
     _check_output_names(dataset)
-    _check_split(dataset)
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "(none)"
+    check_split(dataset)
 
 
 def _check_patterns(dataset: Dataset) -> None:
@@ -79,7 +76,7 @@ def _check_patterns(dataset: Dataset) -> None:
 def _check_names_are_unique(dataset: Dataset) -> None:
     seen = dict.fromkeys(dataset.columns, "the log")
     parts = [
-        (f"table '{name}'", [c for c in table.columns if c not in table.keys]) for name, table in dataset.tables.items()
+        (f"table '{name}'", [c for c in table.given if c not in table.keys]) for name, table in dataset.tables.items()
     ] + [(f"derived '{d.function}'", list(d.outputs)) for d in dataset.derived]
     for part, names in parts:
         for name in names:
@@ -87,9 +84,9 @@ def _check_names_are_unique(dataset: Dataset) -> None:
                 raise SpecError(f"column '{name}' of {part} has the name of a column of {seen[name]}; rename one")
             seen[name] = part
     of_tasks = (column(task) for task in dataset.tasks for column in (label_column, mask_column, weight_column))
-    reserved = {ROW_ID, DAY, POSITION, *of_tasks}
+    reserved = {ROW_ID, DAY, POSITION, REFUSED, *of_tasks}
     if taken := reserved & set(seen):
-        raise SpecError(f"column names reserved by feedrank: {_names(taken)}; rename the column or the task")
+        raise SpecError(f"column names reserved by feedrank: {listed(taken)}; rename the column or the task")
 
 
 def _check_transformed_names(dataset: Dataset) -> None:
@@ -123,52 +120,65 @@ def _check_output_names(dataset: Dataset) -> None:
     reserved = other_outputs(dataset.tasks) | {name for name in (dataset.group, dataset.item) if name is not None}
     if taken := reserved & set(dataset.tasks):
         raise SpecError(
-            f"tasks have names of other outputs: {_names(taken)}; allowed: any name but {_names(reserved)}; a task may be "
+            f"tasks have names of other outputs: {listed(taken)}; allowed: any name but {listed(reserved)}; a task may be "
             f"named otherwise than its label, as in `my_task: {{label: ...}}`"
         )
-
-
-def _require(what: str, name: str, known: Iterable[str], kind: str = "column") -> None:
-    known = list(known)
-    if name not in known:
-        raise SpecError(
-            f"{what} names {kind} '{name}', which does not exist{did_you_mean(name, known)} {kind}s: {_names(known)}"
-        )
-
-
-def _require_type(what: str, name: str, column: Column, allowed: tuple[str, ...]) -> None:
-    if column.type not in allowed:
-        raise SpecError(f"{what} '{name}' is {column.type}; allowed: {', '.join(allowed)}")
 
 
 def _check_references(dataset: Dataset, columns: Columns) -> None:
     for what in ("group", "item", "position"):
         if (name := getattr(dataset, what)) is not None:
-            _require(what, name, columns)
-            _require_type(what, name, columns[name], NUMBERS if what == "position" else SCALARS)
+            require(what, name, columns)
+            require_type(what, name, columns[name], NUMBERS if what == "position" else SCALARS)
     if dataset.time is not None:
-        _require("time", dataset.time.column, dataset.columns)
-    known = dict(dataset.columns)
-    earlier: list[str] = []
-    for name, table in dataset.tables.items():
-        for key in table.keys:
-            _require(f"table '{name}' joins on a key that", key, known)
-            _require(f"table '{name}' joins on a key that", key, table.columns)
-        if isinstance(table, DerivedTable):
-            for table_input in table.inputs:
-                _require(f"derived table '{name}'", table_input, earlier, "earlier table")
-        known.update(table.columns)
-        earlier.append(name)
+        require("time", dataset.time.column, dataset.columns)
+    known = _check_tables(dataset)
     for derived in dataset.derived:
         for column in derived.inputs:
-            _require(f"derived '{derived.function}'", column, known)
+            require(f"derived '{derived.function}'", column, known)
         known.update(derived.outputs)
     for name, feature in dataset.reading().items():
         if isinstance(feature, Clock):
             _check_clock(dataset, name, feature)
-        _require(f"feature '{name}'", dataset.feature_column(name), columns)
+        require(f"feature '{name}'", dataset.feature_column(name), columns)
         if (owner := getattr(feature, "vocabulary_of", None)) is not None:
-            _require(f"feature '{name}': vocabulary_of", owner, dataset.features, "feature")
+            require(f"feature '{name}': vocabulary_of", owner, dataset.features, "feature")
+
+
+def _check_tables(dataset: Dataset) -> Columns:
+    """Keys and inputs of tables; returns the columns after all joins."""
+    known = dict(dataset.columns)
+    earlier: list[str] = []
+    for name, table in dataset.tables.items():
+        for key in table.keys:
+            require(f"table '{name}' joins on a key that", key, known)
+            require(f"table '{name}' joins on a key that", key, table.columns)
+        if isinstance(table, SideTable):
+            _check_derived_of_table(name, table)
+        if isinstance(table, DerivedTable):
+            for table_input in table.inputs:
+                require(f"derived table '{name}'", table_input, earlier, "earlier table")
+        known.update(table.given)
+        earlier.append(name)
+    return known
+
+
+def _check_derived_of_table(name: str, table: SideTable) -> None:
+    known = set(table.columns)
+    for derived in table.derived:
+        for column in derived.inputs:
+            require(f"table '{name}': derived '{derived.function}'", column, known)
+        if taken := known & set(derived.outputs):
+            raise SpecError(
+                f"table '{name}': derived '{derived.function}' gives {listed(taken)}, which it has; rename one"
+            )
+        known.update(derived.outputs)
+
+
+def _check_names_of_files(what: str, source: Source, columns: Columns) -> None:
+    for column in source.from_name:
+        require(f"{what}: from_name", column, columns)
+        require_type(f"{what}: from_name", column, columns[column], SCALARS)
 
 
 def _check_input_names(dataset: Dataset) -> None:
@@ -198,7 +208,7 @@ def _check_leakage(dataset: Dataset, columns: Columns) -> None:
         if column in tainted:
             raise SpecError(
                 f"feature '{name}' reads column '{column}', which is {tainted[column]}: it is not known when an item "
-                f"is ranked; columns that may be features: {_names(allowed)}"
+                f"is ranked; columns that may be features: {listed(allowed)}"
             )
 
 
@@ -230,7 +240,8 @@ def _check_personal(dataset: Dataset, columns: Columns) -> None:
                     f"table '{what}' is joined by '{name}', which is {column.personal or 'kept'} there and "
                     f"{columns[name].personal or 'kept'} in the log; allowed: the same `personal` in both"
                 )
-    for derived in dataset.derived:
+    of_tables = [d for table in dataset.tables.values() if isinstance(table, SideTable) for d in table.derived]
+    for derived in (*of_tables, *dataset.derived):
         for name, column in derived.outputs.items():
             if column.personal is not None:
                 raise SpecError(
@@ -251,11 +262,18 @@ def _tainted(dataset: Dataset, columns: Columns) -> dict[str, str]:
         tainted[dataset.position] = "the position in the feed"
     made = []
     for table_name, table in dataset.tables.items():
+        if isinstance(table, SideTable):
+            of_files = {name: "an outcome column" for name, column in table.columns.items() if column.outcome}
+            for derived in table.derived:
+                if leak := next((c for c in derived.inputs if c in of_files), None):
+                    why = f"made by '{derived.function}' from '{leak}', an outcome column"
+                    of_files |= dict.fromkeys(derived.outputs, why)
+            tainted |= {name: why for name, why in of_files.items() if name in table.given}
         inputs = list(table.keys)
         if isinstance(table, DerivedTable):
             # Its function sees whole tables: any of their columns may be in any of its own.
-            inputs += [column for name in table.inputs for column in dataset.tables[name].columns]
-        made.append((f"table '{table_name}'", inputs, [c for c in table.columns if c not in table.keys]))
+            inputs += [column for name in table.inputs for column in dataset.tables[name].given]
+        made.append((f"table '{table_name}'", inputs, [c for c in table.given if c not in table.keys]))
     made += [(f"'{d.function}'", list(d.inputs), list(d.outputs)) for d in dataset.derived]
     for maker, inputs, outputs in made:
         if leak := next((c for c in inputs if c in tainted), None):
@@ -319,11 +337,11 @@ def _check_cross(dataset: Dataset, name: str, cross: Cross) -> None:
         if isinstance(feature, Id | Categorical | Bucketized | Clock)
     ]
     for part in cross.of:
-        _require(f"feature '{name}': of", part, dataset.features, "feature")
+        require(f"feature '{name}': of", part, dataset.features, "feature")
         if part not in fit:
             raise SpecError(
                 f"feature '{name}' crosses '{part}', which is of kind {dataset.features[part].kind}; allowed: id, categorical, "
-                f"bucketized and clock features: {_names(fit)}"
+                f"bucketized and clock features: {listed(fit)}"
             )
 
 
@@ -333,12 +351,12 @@ def _check_targets(dataset: Dataset) -> None:
         target = feature.attends_to() if isinstance(feature, Sequence) else None
         if target is None:
             continue
-        _require(f"feature '{name}': target", target, dataset.features, "feature")
+        require(f"feature '{name}': target", target, dataset.features, "feature")
         if not isinstance(dataset.features[target], Id | Categorical):
             fit = [other for other, f in dataset.features.items() if isinstance(f, Id | Categorical)]
             raise SpecError(
                 f"feature '{name}': target '{target}' is of kind {dataset.features[target].kind}; allowed: an id or "
-                f"categorical feature: {_names(fit)}"
+                f"categorical feature: {listed(fit)}"
             )
         dims = [_dim(dataset, part) for part in (name, target)]
         if dims[0] != dims[1]:
@@ -375,20 +393,20 @@ def _check_tasks(dataset: Dataset, columns: Columns) -> None:
         if task.label not in columns:
             raise SpecError(
                 f"task '{name}' names label '{task.label}', which is no column of {dataset.name}; "
-                f"columns: {_names(columns)}"
+                f"columns: {listed(columns)}"
             )
         column = columns[task.label]
-        _require_type(f"task '{name}': label", task.label, column, SCALARS)
+        require_type(f"task '{name}': label", task.label, column, SCALARS)
         for what, named in (("mask", task.mask), ("sample_weight", task.sample_weight)):
             if named is not None:
-                _require(f"task '{name}': {what}", named, columns)
-                _require_type(f"task '{name}': {what}", named, columns[named], NUMBERS)
+                require(f"task '{name}': {what}", named, columns)
+                require_type(f"task '{name}': {what}", named, columns[named], NUMBERS)
         if task.parent == name:
             raise SpecError(
-                f"task '{name}' is its own parent; allowed: no parent, or another task: {_names(set(dataset.tasks) - {name})}"
+                f"task '{name}' is its own parent; allowed: no parent, or another task: {listed(set(dataset.tasks) - {name})}"
             )
         if task.parent is not None:
-            _require(f"task '{name}': parent", task.parent, set(dataset.tasks) - {name}, "other task")
+            require(f"task '{name}': parent", task.parent, set(dataset.tasks) - {name}, "other task")
         if task.positive is None and column.type not in NUMBERS:
             raise SpecError(
                 f"task '{name}': label '{task.label}' is {column.type}; allowed: int64 or float32, or give `positive`, "
@@ -397,7 +415,7 @@ def _check_tasks(dataset: Dataset, columns: Columns) -> None:
         if task.kind == "regression" and task.positive is not None:
             raise SpecError(f"task '{name}' is a regression; `positive` is for binary tasks only")
         for metric in task.metrics or ():
-            _require(f"task '{name}' ({task.kind})", metric, METRICS[task.kind], "metric")
+            require(f"task '{name}' ({task.kind})", metric, METRICS[task.kind], "metric")
     _check_parents_end(dataset.tasks)
 
 
@@ -410,29 +428,3 @@ def _check_parents_end(tasks: Mapping[str, Task]) -> None:
                 raise SpecError(f"tasks are their own parents: {' -> '.join(path)}; a chain must end at the impression")
             if len(path) > len(tasks) + 1:
                 break
-
-
-def _check_split(dataset: Dataset) -> None:
-    split = dataset.split
-    for name, table in dataset.tables.items():
-        if isinstance(table, SideTable) and table.source.by_day:
-            raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
-    if isinstance(split, RandomSplit) and dataset.source.by_day:
-        raise SpecError("the log's files are named by day, and a random split has no days; allowed: a split by time")
-    if isinstance(split, RandomSplit):
-        total = split.train + split.validation + split.test
-        if abs(total - 1) > 1e-6:
-            raise SpecError(f"the split's shares must sum to 1; train + validation + test is {total:g}")
-        return
-    if dataset.time is None:
-        raise SpecError("a split by time needs `time`, the column that says when; or use `split: {by: random}`")
-    parts = {str(part): getattr(split, part) for part in SPLITS}
-    for part, (first, last) in parts.items():
-        if first > last:
-            raise SpecError(f"the split leaves '{part}' empty: it goes from {first} to {last}; allowed: first <= last")
-    for earlier, later in (("train", "validation"), ("validation", "test")):
-        if parts[earlier][1] >= parts[later][0]:
-            raise SpecError(
-                f"'{later}' must begin after '{earlier}' ends; '{earlier}' ends on {parts[earlier][1]}, "
-                f"'{later}' begins on {parts[later][0]}"
-            )

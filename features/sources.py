@@ -18,6 +18,8 @@ DAY = "feedrank_day"
 """int64 column that ingest adds where the dataset has a time: yyyymmdd."""
 POSITION = "feedrank_position"
 """int64 column that Transform adds where the dataset has a position: 0 missing, else 1 + the position. Training reads it."""
+REFUSED = "feedrank_refused"
+"""Under this name a `Derived` function says, beside its outputs, why it refuses a row; null where it does not."""
 
 ColumnType = Literal["int64", "float32", "string", "list<int64>", "list<float32>", "list<string>"]
 
@@ -39,6 +41,8 @@ class Column(Frozen):
     """A value below it quarantines its row; null: any may be."""
     maximum: float | None = None
     """A value outside [minimum, maximum] quarantines its row."""
+    kept: bool = True
+    """false: `derived` functions may read the column, and nothing keeps it (a text that they take apart, for instance)."""
     personal: Literal["hash", "drop"] | None = None
     """``hash``: a keyed hash of each value takes its place as it is read (``data.hash_key`` has the key). ``drop``: `derived` functions may
     read the column, and nothing keeps it. With either, the quarantine holds no text of a row."""
@@ -63,6 +67,12 @@ class Column(Frozen):
 
 
 Columns = dict[str, Column]
+
+
+def kept(columns: Columns) -> Columns:
+    """Those that are more than what `derived` functions read."""
+    return {name: column for name, column in columns.items() if column.kept}
+
 
 Format = Literal["csv", "parquet", "orc", "avro", "jsonl", "tfrecord"]
 _SUFFIXES: Mapping[str, Mapping[str, str]] = {
@@ -146,6 +156,10 @@ class Source(Frozen):
     """CSV: a quoted value may go over several lines."""
     max_field_bytes: int = 1_000_000
     """CSV: a row with a longer field is quarantined."""
+    from_name: dict[str, str] = {}
+    """Columns that stand in the files' names and not in the files: regular expressions with one group each, the column's value in all rows
+    of a file. ``{part: "_(train|test)"}`` is ``train`` in ``log_train.csv``; ``{country: "country=([^/]+)"}``. A file in whose
+    name one is not found stops the run."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -166,6 +180,19 @@ class Source(Frozen):
             raise SpecError(f"success '{self.success}' marks days: allowed with {{day}} in it and in `files`")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _check_from_name(self) -> Source:
+        for column, pattern in self.from_name.items():
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise SpecError(f"from_name of '{column}': '{pattern}' is no regular expression: {error}") from error
+            if groups != 1:
+                raise SpecError(
+                    f"from_name of '{column}': '{pattern}' has {groups} groups; allowed: one, which is the value"
+                )
+        return self
+
     @property
     def by_day(self) -> bool:
         """Whether `files` name days."""
@@ -182,11 +209,30 @@ class JoinedTable(Frozen):
 
     on: tuple[str, ...] | str
     """Key columns: they have the same names in the log (or an earlier table) and in this table."""
+    required: bool = False
+    """A row of the log that finds no row of this table is quarantined (``no_match``), as an inner join would leave it out. Otherwise the
+    table's columns are missing in it."""
 
     @property
     def keys(self) -> tuple[str, ...]:
         """`on` as a tuple."""
         return (self.on,) if isinstance(self.on, str) else self.on
+
+
+class Derived(Frozen):
+    """Columns computed row by row from others by a pure Arrow function, after the joins.
+
+    The function, named ``package.module:function``, maps a ``pyarrow.RecordBatch`` of `inputs` to
+    ``{output name: pyarrow.Array}`` of the same length. Beside the outputs it may give `REFUSED`, an array of texts: a row with one
+    is quarantined (``refused``), and the text says why.
+    """
+
+    function: str
+    """``package.module:function``, from a ``pyarrow.RecordBatch`` to ``{output name: pyarrow.Array}``."""
+    inputs: tuple[str, ...]
+    """The columns that it reads."""
+    outputs: Columns
+    """The columns that it gives."""
 
 
 class SideTable(JoinedTable):
@@ -196,6 +242,15 @@ class SideTable(JoinedTable):
     """The table's files."""
     columns: Columns
     """All columns that are read, the key among them."""
+    derived: tuple[Derived, ...] = ()
+    """Columns computed row by row as the table is read, in this order. With ``kept: false`` on what they are computed from, the table
+    holds the results alone: memory for what is needed, and each row is computed once, not once for each row of the log that finds it."""
+
+    @property
+    def given(self) -> Columns:
+        """All columns that the table has: keys, those that are kept, those that are derived."""
+        keys = {name: column for name, column in self.columns.items() if name in self.keys}
+        return keys | kept(self.columns) | {n: c for derived in self.derived for n, c in derived.outputs.items()}
 
 
 class DerivedTable(JoinedTable):
@@ -212,6 +267,11 @@ class DerivedTable(JoinedTable):
     columns: Columns
     """All columns that it gives, the key among them."""
 
+    @property
+    def given(self) -> Columns:
+        """All columns that the table has."""
+        return self.columns
+
 
 def _kind_of_table(table: Any) -> str:
     is_derived = "function" in table if isinstance(table, Mapping) else isinstance(table, DerivedTable)
@@ -223,21 +283,6 @@ AnyTable = Annotated[
     pydantic.Discriminator(_kind_of_table),
 ]
 """A table with a `function` is derived, any other is read from files."""
-
-
-class Derived(Frozen):
-    """Columns computed row by row from others by a pure Arrow function, after the joins.
-
-    The function, named ``package.module:function``, maps a ``pyarrow.RecordBatch`` of `inputs` to
-    ``{output name: pyarrow.Array}`` of the same length.
-    """
-
-    function: str
-    """``package.module:function``, from a ``pyarrow.RecordBatch`` to ``{output name: pyarrow.Array}``."""
-    inputs: tuple[str, ...]
-    """The columns that it reads."""
-    outputs: Columns
-    """The columns that it gives."""
 
 
 TICKS: Mapping[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000}

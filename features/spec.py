@@ -35,6 +35,7 @@ from features.kinds import (
 from features.sources import (
     DAY,
     POSITION,
+    REFUSED,
     ROW_ID,
     AnyTable,
     Column,
@@ -46,7 +47,7 @@ from features.sources import (
     Source,
     TimeColumn,
 )
-from features.splits import SPLITS, AnySplit, RandomSplit, Split, TimeSplit, WindowSplit, today
+from features.splits import SPLITS, AnySplit, ColumnSplit, RandomSplit, Split, TimeSplit, WindowSplit, today
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "FEATURE_KINDS",
     "METRICS",
     "POSITION",
+    "REFUSED",
     "ROW_ID",
     "SPLITS",
     "AnyFeature",
@@ -64,6 +66,7 @@ __all__ = [
     "Categorical",
     "Clock",
     "Column",
+    "ColumnSplit",
     "ColumnType",
     "Columns",
     "Cross",
@@ -138,7 +141,7 @@ class Dataset(Frozen):
         """Every column a row has after joins and derivations, by name."""
         columns = dict(self.columns)
         for table in self.tables.values():
-            columns.update({n: c for n, c in table.columns.items() if n not in table.keys})
+            columns.update({n: c for n, c in table.given.items() if n not in table.keys})
         for derived in self.derived:
             columns.update(derived.outputs)
         return columns

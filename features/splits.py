@@ -98,6 +98,24 @@ class RandomSplit(Frozen):
     """Another one cuts elsewhere."""
 
 
+class ColumnSplit(Frozen):
+    """Parts of the log by a column's value, as of a log that comes with its own test rows; the validation is a share of the training rows,
+    by a hash of each row's file and number. Files of their own: `Source.from_name` makes a column of their names."""
+
+    by: Literal["column"] = "column"
+    """Says which split it is."""
+    column: str
+    """Of the log: int64 or string."""
+    train: tuple[str, ...] | tuple[int, ...]
+    """Values of rows that weights are learned from, but for the validation's share."""
+    test: tuple[str, ...] | tuple[int, ...]
+    """Values of rows on which the model is evaluated."""
+    validation: float = pydantic.Field(default=0.1, gt=0, lt=1)
+    """Share of the training rows by which the best epoch is chosen."""
+    seed: int = 0
+    """Another one chooses other rows for the validation."""
+
+
 def _by_time_unless_said(value: Any) -> Any:
     if isinstance(value, str):
         return {"by": value}
@@ -105,9 +123,10 @@ def _by_time_unless_said(value: Any) -> Any:
 
 
 AnySplit = Annotated[
-    Annotated[TimeSplit | RandomSplit, pydantic.Field(discriminator="by")],
+    Annotated[TimeSplit | RandomSplit | ColumnSplit, pydantic.Field(discriminator="by")],
     pydantic.BeforeValidator(
-        _by_time_unless_said, json_schema_input_type=Literal["random"] | TimeSplit | WindowSplit | RandomSplit
+        _by_time_unless_said,
+        json_schema_input_type=Literal["random"] | TimeSplit | WindowSplit | RandomSplit | ColumnSplit,
     ),
 ]
 """By time unless `by` says otherwise; the bare word ``random`` is a random split with its defaults. A `WindowSplit` becomes the

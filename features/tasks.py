@@ -38,6 +38,9 @@ class Task(Frozen):
     parent: str | None = None
     """The task that must be positive first (click before conversion). A statement about the log, which is held against it
     (`validate.max_orphans`); the heads esmm, aitm and escm2 follow the chains that it forms."""
+    orphans: Literal["keep", "quarantine"] = "keep"
+    """What becomes of a row in which this task is positive and its parent is not. ``keep``: it is counted and kept. ``quarantine``: the
+    row is refused (``orphan_label``), where the log is known to have such rows by mistake."""
     weight: float = pydantic.Field(default=1.0, gt=0)
     """Of this task's loss in the sum; with `weight_gamma` in the beginning."""
     weight_gamma: float = pydantic.Field(default=1.0, gt=0)

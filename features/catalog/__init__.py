@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from features.catalog import census_income, criteo_attribution, kuairand, synthetic, tenrec
+from features.catalog import ali_ccp, aliexpress, census_income, criteo_attribution, kuairand, synthetic, tenrec
 from features.errors import ConfigError
 from features.frozen import nearest
 from features.spec import Dataset
 
 DATASETS: Mapping[str, Callable[[], Dataset]] = {
+    "ali_ccp": ali_ccp.dataset,
+    "aliexpress": aliexpress.dataset,
     "census_income": census_income.dataset,
     "criteo_attribution": criteo_attribution.dataset,
     "kuairand": kuairand.dataset,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -326,6 +326,20 @@ def _bound(bound: float, kind: pa.DataType) -> pa.Scalar:
         if bound == int(bound) and abs(bound) < _EXACT * 2
         else pa.scalar(float(bound), pa.float64())
     )
+
+
+def numbers_in(texts: pa.Array, kind: Literal["int64", "float32"]) -> tuple[pa.Array, NDArray[Any]]:
+    """Texts as numbers, by the rules of a column that is written as text.
+
+    Args:
+        texts: string (n,) without nulls.
+        kind: int64 gives int64; float32 gives float64 of a number that fits into float32.
+
+    Returns:
+        the numbers, null where a text is none; bool (n,) where that is.
+    """
+    cast = _text_to_int(texts) if kind == "int64" else _text_to_double(texts)
+    return cast.values, _mask(pc.is_null(cast.values))
 
 
 def tokens(values: Sequence[str] | Sequence[int], kind: pa.DataType) -> pa.Array:

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import ConfigError
+from features.logs.casting import tokens
 from features.logs.quarantine import Faults
 from features.logs.row_ids import uniform
 from features.sources import TICKS
-from features.spec import SPLITS, AnySplit, Columns, RandomSplit, TimeColumn
+from features.spec import SPLITS, Columns, ColumnSplit, RandomSplit, TimeColumn, TimeSplit
 
 NO_PART = -1
 _DAY_SECONDS = 86_400
@@ -92,7 +93,7 @@ def _days_of_texts(values: pa.Array, offset_hours: float) -> tuple[NDArray[Any],
     return (ticks + round(offset_hours * 3600)) // 86_400, ok
 
 
-def parts(split: AnySplit, day: pa.Array | None, ids: NDArray[Any]) -> NDArray[Any]:
+def parts(split: TimeSplit | RandomSplit, day: pa.Array | None, ids: NDArray[Any]) -> NDArray[Any]:
     """Part of the split of each row: position in `SPLITS`, or `NO_PART`. Shape (n,), int8.
 
     Args:
@@ -111,6 +112,22 @@ def parts(split: AnySplit, day: pa.Array | None, ids: NDArray[Any]) -> NDArray[A
         first, last = (_number(date) for date in getattr(split, part))
         found[(numbers >= first) & (numbers <= last)] = position
     return found
+
+
+def parts_by_value(split: ColumnSplit, values: pa.Array, ids: NDArray[Any]) -> NDArray[Any]:
+    """Part of the split of each row, as of `parts`.
+
+    Args:
+        split: by a column.
+        values: that column.
+        ids: row ids, by which the validation is chosen.
+    """
+    train, test = (
+        np.asarray(pc.is_in(values, value_set=tokens(of, values.type)).to_numpy(zero_copy_only=False))
+        for of in (split.train, split.test)
+    )
+    validation = uniform(ids, split.seed) < split.validation
+    return np.select([test, train & validation, train], [2, 1, 0], NO_PART).astype(np.int8)
 
 
 def _number(date: datetime.date) -> int:

@@ -25,7 +25,7 @@ def label_arrays(
     Args:
         tasks: the dataset's tasks.
         batch: rows with the label, mask and weight columns, typed.
-        faults: gets ``bad_mask``, ``bad_weight``, ``missing_label`` and ``bad_label``.
+        faults: gets ``bad_mask``, ``bad_weight``, ``missing_label``, ``bad_label`` and ``orphan_label``.
         weights: whether the sample weights are asked for.
 
     Raises:
@@ -45,7 +45,19 @@ def label_arrays(
         labels[label_column(name)] = pa.array(
             np.where(counts, _label(name, task, values, counts, faults), np.float32(0))
         )
+    for name, task in tasks.items():
+        if task.orphans == "quarantine" and task.parent is not None:
+            _mark_orphans(name, task, labels | others, faults)
     return labels | others
+
+
+def _mark_orphans(name: str, task: Task, answers: dict[str, pa.Array], faults: Faults) -> None:
+    """Positive rows without a positive parent; where either is masked nobody knows."""
+    assert task.parent is not None
+    label, above = (answers[label_column(of)].to_numpy() for of in (name, task.parent))
+    mask = answers.get(mask_column(task.parent))
+    counts = np.ones(len(label), dtype=bool) if mask is None else mask.to_numpy() == 1
+    faults.mark((label > 0) & (above == 0) & counts, "orphan_label", task.label, answers[label_column(name)])
 
 
 def _numbers(what: str, values: pa.Array) -> NDArray[Any]:

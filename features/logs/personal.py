@@ -122,4 +122,7 @@ def without_personal(rejects: Sequence[Reject], columns: Columns) -> Sequence[Re
     personal = {name for name, column in columns.items() if column.personal is not None}
     if not personal:
         return rejects
-    return [r._replace(raw=WITHHELD, value=WITHHELD if r.column in personal else r.value) for r in rejects]
+    return [
+        r._replace(raw=WITHHELD, value=WITHHELD if r.column in personal or r.reason == "refused" else r.value)
+        for r in rejects
+    ]

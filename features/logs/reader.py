@@ -12,18 +12,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.columns import arrow_type, kept_columns, plain_schema
-from features.errors import DataError
 from features.logs.casting import cast_column
-from features.logs.days import NO_PART, check_time, days, parts
+from features.logs.days import NO_PART, check_time, days, parts, parts_by_value
 from features.logs.files import name_of, resolve_log
+from features.logs.functions import derive, function_named
 from features.logs.labels import label_arrays
 from features.logs.personal import hashed, without_personal
 from features.logs.pieces import Piece
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, read_source
-from features.logs.tables import Tables, conform, function_named
-from features.spec import DAY, ROW_ID, SPLITS, Dataset, Derived
+from features.logs.tables import Tables
+from features.spec import DAY, ROW_ID, SPLITS, ColumnSplit, Dataset
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class _Stages:
         typed = self._typed(raw, first)
         second = Faults(raw, first.good)
         typed = typed.filter(pa.array(~first.bad)) if first.bad.any() else typed
-        joined, unmatched = self._tables.join(self._dataset, typed, list(self._dataset.tables))
-        full = self._derive(joined)
+        joined, unmatched = self._tables.join(self._dataset, typed, list(self._dataset.tables), second)
+        full = derive(self._derived, joined, second)
         columns = dict(zip(full.schema.names, full.columns, strict=True))
         if self._labels:
             columns |= label_arrays(self._dataset.tasks, full, second, self._weights)
@@ -165,13 +165,6 @@ class _Stages:
                 arrays.append(pa.nulls(len(raw.rows), arrow_type(column.type)))
         return pa.RecordBatch.from_arrays(arrays, names=list(self._dataset.columns))
 
-    def _derive(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
-        for derived, function in self._derived:
-            inputs = pa.RecordBatch.from_arrays([arrays[n] for n in derived.inputs], names=list(derived.inputs))
-            arrays |= _outputs(derived, function(inputs), batch.num_rows)
-        return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
-
     def _part(
         self, columns: dict[str, pa.Array], ids: NDArray[Any], faults: Faults, given: Collection[str]
     ) -> NDArray[Any]:
@@ -181,7 +174,12 @@ class _Stages:
             columns[DAY] = days(time, columns[time.column], faults, required=required)
         if not self._split:
             return np.full(len(ids), NO_PART, dtype=np.int8)
-        part = parts(self._dataset.split, columns.get(DAY), ids)
+        split = self._dataset.split
+        if isinstance(split, ColumnSplit):
+            part = parts_by_value(split, columns[split.column], ids)
+            faults.mark(part == NO_PART, "out_of_split", split.column, columns[split.column])
+            return part
+        part = parts(split, columns.get(DAY), ids)
         if time is not None:
             faults.mark(part == NO_PART, "time_out_of_range", time.column, columns[time.column])
         return part
@@ -204,25 +202,9 @@ def _made_from(dataset: Dataset, names: Iterable[str]) -> set[str]:
         if needed & set(derived.outputs):
             needed |= set(derived.inputs)
     for table in reversed(list(dataset.tables.values())):
-        if needed & (set(table.columns) - set(table.keys)):
+        if needed & (set(table.given) - set(table.keys)):
             needed |= set(table.keys)
     return needed
-
-
-def _outputs(derived: Derived, made: object, rows: int) -> dict[str, pa.Array]:
-    """The declared outputs of a derivation, checked."""
-    if not isinstance(made, dict) or set(made) != set(derived.outputs):
-        got = ", ".join(map(str, made)) if isinstance(made, dict) else type(made).__name__
-        raise DataError(f"derived '{derived.function}' returned {got}; allowed: a dict of {', '.join(derived.outputs)}")
-    arrays: dict[str, pa.Array] = {}
-    for name, column in derived.outputs.items():
-        array = made[name].combine_chunks() if isinstance(made[name], pa.ChunkedArray) else made[name]
-        if not isinstance(array, pa.Array):
-            raise DataError(f"derived '{derived.function}', '{name}' is {type(array).__name__}; allowed: pyarrow.Array")
-        if len(array) != rows:
-            raise DataError(f"derived '{derived.function}', '{name}' has {len(array)} rows; allowed: {rows}, one each")
-        arrays[name] = conform(f"derived '{derived.function}', '{name}'", array, arrow_type(column.type))
-    return arrays
 
 
 def _check_sum(raw: RawBatch, rows: pa.RecordBatch, rejects: Sequence[Reject]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from features.errors import DataError
 from features.logs.avro_reader import check_avro, read_avro
@@ -58,25 +61,48 @@ def read_source(
         optional: those of `columns` that the file may lack.
 
     Raises:
-        DataError: if the file lacks a column that is not optional, or the system cannot read it.
+        DataError: if the file, or its name, lacks a column that is not optional, or the system cannot read it.
     """
-    return READERS[source.format].read(piece, name, source, columns, optional)
+    named = _from_name(name, source, optional)
+    inside = {column: kind for column, kind in columns.items() if column not in source.from_name}
+    for raw in READERS[source.format].read(piece, name, source, inside, optional):
+        raw.columns.update({column: pa.array([value] * len(raw.rows), pa.binary()) for column, value in named.items()})
+        yield raw
+
+
+def _from_name(name: str, source: Source, optional: Collection[str]) -> dict[str, bytes]:
+    """Columns that stand in a file's name, with their value."""
+    values: dict[str, bytes] = {}
+    for column, pattern in source.from_name.items():
+        if (found := re.search(pattern, name)) is not None:
+            values[column] = (found[1] or "").encode()
+        elif column not in optional:
+            raise DataError(
+                f"column '{column}' is read from the names of files, and '{name}' does not have it; allowed: a name in which "
+                f"'{pattern}' is found (source.from_name)"
+            )
+    return values
+
+
+def _inside(columns: Sequence[str], source: Source) -> list[str]:
+    return [column for column in columns if column not in source.from_name]
 
 
 def cut_source(file: str, source: Source, columns: Sequence[str], size: int) -> list[Piece]:
     """A file in pieces of about `size` bytes, where its format allows it: read one after the other they are the whole file."""
     cut = READERS[source.format].cut
-    return [Piece(file)] if cut is None else cut(file, source, columns, size)
+    return [Piece(file)] if cut is None else cut(file, source, _inside(columns, source), size)
 
 
 def check_columns(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
     """Looks at a file's header or footer only.
 
     Raises:
-        DataError: if it names its columns and one of `columns` is not among them.
+        DataError: if it names its columns and one of `columns` is not among them, nor in its name.
     """
+    _from_name(name, source, set(source.from_name) - set(columns))
     if (check := READERS[source.format].check) is not None:
-        check(file, name, source, columns)
+        check(file, name, source, _inside(columns, source))
 
 
 def check_found(rows_read: int, without: Mapping[str, int], source: Source, what: str) -> None:

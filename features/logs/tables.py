@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +20,7 @@ from features.columns import arrow_type
 from features.errors import ConfigError, DataError
 from features.logs.casting import cast_column
 from features.logs.files import name_of, resolve
+from features.logs.functions import conform, derive, function_named
 from features.logs.personal import Pseudonyms, hashed, without_personal
 from features.logs.pieces import Piece
 from features.logs.quarantine import Faults, RawBatch, Reject
@@ -121,7 +121,7 @@ class Tables:
         return [reject for table in self.tables.values() for reject in table.rejects]
 
     def join(
-        self, dataset: Dataset, batch: pa.RecordBatch, names: Sequence[str]
+        self, dataset: Dataset, batch: pa.RecordBatch, names: Sequence[str], faults: Faults | None = None
     ) -> tuple[pa.RecordBatch, dict[str, int]]:
         """Adds the columns of tables to rows of the log.
 
@@ -129,6 +129,7 @@ class Tables:
             dataset: says by which keys.
             batch: rows with at least the key columns.
             names: the tables to join, in order.
+            faults: gets ``no_match`` for rows that find nothing in a table that is required.
 
         Returns:
             the batch with all columns (null where no row of the table has the key), and the rows without a match by
@@ -147,8 +148,10 @@ class Tables:
             places = table.index.find([arrays[key] for key in table.keys])
             missing = places < 0
             unmatched[name] = int(missing.sum())
+            if faults is not None and dataset.tables[name].required:
+                faults.mark(missing, "no_match", table.keys[-1], arrays[table.keys[-1]])
             take = pa.array(places, mask=missing)
-            for column in dataset.tables[name].columns:
+            for column in dataset.tables[name].given:
                 if column not in table.keys:
                     arrays[column] = _take(table.data.column(column), take)
         return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays)), unmatched
@@ -194,9 +197,10 @@ def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) 
             parts.append(part)
             rejects += without_personal([*raw.rejects, *refused], spec.columns)
             rows += raw.rows_read
-    table = _table(parts, spec.columns)
+    table = _table(parts, spec.given)
     if table.num_rows:
-        without = {column: rows for column in spec.columns if table[column].null_count == table.num_rows}
+        found = [column for column in spec.columns if column in spec.given]
+        without = {column: rows for column in found if table[column].null_count == table.num_rows}
         check_found(rows, without, spec.source, f"table '{name}'")
     return _checked(name, table, spec.keys, rows, rejects)
 
@@ -210,6 +214,9 @@ def _typed(raw: RawBatch, spec: SideTable, pseudonyms: Pseudonyms | None) -> tup
         if name in spec.keys:
             faults.mark(np.asarray(pc.is_null(arrays[-1]).to_numpy(zero_copy_only=False)), "missing_value", name)
     batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(spec.columns))
+    full = derive([(d, function_named(d.function)) for d in spec.derived], batch, faults)
+    given = [full.column(full.schema.get_field_index(name)) for name in spec.given]
+    batch = pa.RecordBatch.from_arrays(given, schema=_schema(spec.given))
     return batch.filter(pa.array(~faults.bad)) if faults.bad.any() else batch, faults.rejects
 
 
@@ -233,22 +240,6 @@ def _checked(name: str, data: pa.Table, keys: tuple[str, ...], rows: int, reject
     return table
 
 
-def function_named(name: str) -> Callable[..., Any]:
-    """The function that a spec names as ``package.module:function``.
-
-    Raises:
-        ConfigError: if there is no such module or function.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"function '{name}' cannot be found: {error}; allowed: 'package.module:function'") from error
-    if not callable(function):
-        raise ConfigError(f"'{name}' is {type(function).__name__}, no function")
-    return function
-
-
 def _derive(name: str, spec: DerivedTable, inputs: dict[str, pa.Table]) -> KeyedTable:
     made = function_named(spec.function)(inputs)
     if not isinstance(made, pa.Table):
@@ -270,34 +261,6 @@ def _derive(name: str, spec: DerivedTable, inputs: dict[str, pa.Table]) -> Keyed
                 f"derived table '{name}': key column '{key}' has nulls; a key must have a value in every row"
             )
     return _checked(name, data, spec.keys, data.num_rows)
-
-
-def conform(what: str, values: Any, kind: pa.DataType) -> Any:
-    """The output of a user's function as the declared type; numbers may be widened or rounded to float32, nothing else.
-
-    Raises:
-        DataError: if the types are of different families or a value does not fit.
-    """
-    if values.type == kind:
-        return values
-    if _family(values.type) != _family(kind) and not (_family(values.type) == "int" and _family(kind) == "float"):
-        raise DataError(f"{what} is {values.type}; the spec declares {kind}")
-    try:
-        return values.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"{what} is {values.type} and does not become {kind}: {error}") from error
-
-
-def _family(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"list of {_family(kind.value_type)}"
-    if pa.types.is_dictionary(kind):
-        return _family(kind.value_type)
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return "int"
-    if pa.types.is_floating(kind):
-        return "float"
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
 
 
 # -- keeping ----------------------------------------------------------------------------------------------------

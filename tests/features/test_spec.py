@@ -114,6 +114,8 @@ def test_is_frozen() -> None:
         dataset.name = "other"
 
 
+BY_COLUMN = {"by": "column", "column": "user", "train": [1], "test": [2]}
+NAMED = {"function": "a:b", "inputs": ["town"], "outputs": {"letters": "int64"}}
 USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city": "string"}}
 
 
@@ -246,6 +248,32 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
             ["train + validation + test is 1.3"],
         ),
         ({"time": None}, ["needs `time`", "split: {by: random}"]),
+        ({"split": BY_COLUMN | {"column": "usr"}}, ["the split names column 'usr'", "did you mean 'user'"]),
+        ({"split": BY_COLUMN | {"train": [1, 2]}}, ["puts 2 of 'user' into train and test"]),
+        ({"split": BY_COLUMN | {"train": ["a"]}}, ["train has values 'a' of 'user'", "allowed: int64 values"]),
+        ({"split": BY_COLUMN | {"test": []}}, ["test has values (none)"]),
+        ({"split": BY_COLUMN | {"column": "age"}}, ["the split's column 'age' is float32; allowed: int64, string"]),
+        ({"source": {"files": "*.csv", "from_name": {"usr": "_(.)"}}}, ["source: from_name names column 'usr'"]),
+        ({"source": {"files": "*.csv", "from_name": {"user": "_."}}}, ["from_name of 'user': '_.' has 0 groups"]),
+        ({"source": {"files": "*.csv", "from_name": {"user": "_(."}}}, ["'_(.' is no regular expression"]),
+        ({"tables": {"users": USERS | {"derived": [NAMED]}}}, ["table 'users': derived 'a:b' names column 'town'"]),
+        (
+            {"tables": {"users": USERS | {"derived": [NAMED | {"inputs": ["city"], "outputs": {"city": "string"}}]}}},
+            ["table 'users': derived 'a:b' gives city, which it has"],
+        ),
+        (
+            {
+                "tables": {
+                    "users": USERS
+                    | {
+                        "columns": USERS["columns"] | {"town": {"type": "string", "outcome": True, "kept": False}},
+                        "derived": [NAMED],
+                    }
+                },
+                "features": {"letters": "numeric"},
+            },
+            ["feature 'letters'", "made by 'a:b' from 'town', an outcome column"],
+        ),
         ({"columns": {"label_click": "int64"} | own_log()["columns"]}, ["reserved by feedrank: label_click"]),
         ({"columns": {"ts": {"type": "int64", "minimum": 2, "maximum": 1}}}, ["minimum 2 is above maximum 1"]),
         ({"name": "1 feed"}, ["name"]),

@@ -508,6 +508,26 @@ def test_derived_columns_are_checked(tmp_path: Path, function: str, message: str
         read(dataset(derived=_derived(f"{__name__}:{function}")), write(tmp_path, GOOD))
 
 
+def refusing(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    users = batch.column(0).to_pylist()
+    why = pa.array([None if user == 7 else f"{user} is not 7" for user in users], pa.string())
+    return {"twice": batch.column(0), "feedrank_refused": why}
+
+
+def test_a_derived_function_refuses_rows(tmp_path: Path) -> None:
+    write(tmp_path, GOOD, "9" + GOOD[1:], GOOD)
+    rows, bad = read(dataset(derived=_derived(f"{__name__}:refusing")), tmp_path)
+    assert rows["twice"].to_pylist() == [7, 7]
+    assert "feedrank_refused" not in rows.column_names
+    assert [(b["row"], b["reason"], b["column"], b["value"]) for b in bad] == [(2, "refused", "user", "9 is not 7")]
+
+
+def test_a_column_that_is_not_kept_is_read_by_derived_functions_only(tmp_path: Path) -> None:
+    columns = COLUMNS | {"name": Column(type="string", kept=False)}
+    rows, _ = read(dataset(columns=columns), write(tmp_path, GOOD))
+    assert "name" not in rows.column_names
+
+
 @pytest.mark.parametrize("name", ["nowhere.to:be_found", f"{__name__}:absent", "no colon"])
 def test_a_function_that_does_not_exist(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot be found.*allowed: 'package.module:function'"):

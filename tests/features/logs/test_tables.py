@@ -9,8 +9,8 @@ import pytest
 
 from features.errors import ConfigError, DataError
 from features.logs import Tables, load_saved_tables, load_tables, read_log, save_tables
-from features.spec import Column, Dataset, DerivedTable, Id, SideTable, Source, Task, TimeColumn, TimeSplit
-from tests.features.logs.small_log import GOOD, dataset, write
+from features.spec import Column, Dataset, Derived, DerivedTable, Id, SideTable, Source, Task, TimeColumn, TimeSplit
+from tests.features.logs.small_log import GOOD, dataset, read, write
 
 USERS = SideTable(
     source=Source(files="users.csv"),
@@ -183,3 +183,52 @@ def test_a_key_from_an_earlier_table(tmp_path: Path) -> None:
     )
     (batch,) = read_log(spec, str(tmp_path), load_tables(spec, str(tmp_path)))
     assert batch.rows["fans"].to_pylist() == [9]
+
+
+# -- required tables, columns derived as a table is read ------------------------------------------------------------
+
+
+def lengths(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Refuses what begins with a blank."""
+    texts = batch.column(0).to_pylist()
+    return {
+        "length": pa.array([len(text or "") for text in texts]),
+        "feedrank_refused": pa.array(
+            ["a blank" if (text or "").startswith(" ") else None for text in texts], pa.string()
+        ),
+    }
+
+
+def doubled(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    return {"double": pa.array([2 * length for length in batch.column(0).to_pylist()])}
+
+
+NAMES = SideTable(
+    source=Source(files="names.csv"),
+    on="user",
+    columns={"user": Column(type="int64"), "text": Column(type="string", kept=False)},
+    derived=(
+        Derived(function=f"{__name__}:lengths", inputs=("text",), outputs={"length": Column(type="int64")}),
+        Derived(function=f"{__name__}:doubled", inputs=("length",), outputs={"double": Column(type="int64")}),
+    ),
+)
+
+
+def test_a_row_that_finds_nothing_in_a_required_table_is_quarantined(tmp_path: Path) -> None:
+    spec = _spec(users=USERS.model_copy(update={"required": True}))
+    tables = load_tables(spec, str(_folder(tmp_path)))
+    rows, bad = read(spec, tmp_path, tables)
+    assert rows["user"].to_pylist() == [7, 1, 2, 7]
+    assert [(b["row"], b["reason"], b["column"], b["value"]) for b in bad] == [(5, "no_match", "user", "5")]
+
+
+def test_a_table_holds_what_is_derived_and_not_what_it_is_derived_from(tmp_path: Path) -> None:
+    write(tmp_path, "7,four", "8, blank", "9,", name="names.csv", header="user,text")
+    spec = _spec(names=NAMES)
+    tables = load_tables(spec, str(write(tmp_path, GOOD)))
+    assert tables.tables["names"].data.to_pydict() == {"user": [7, 9], "length": [4, 0], "double": [8, 0]}
+    assert [(r.row, r.reason, r.column, r.value) for r in tables.rejects] == [(2, "refused", "text", "a blank")]
+    save_tables(tables, str(tmp_path / "saved"))
+    rows, _ = read(spec, tmp_path, load_saved_tables(str(tmp_path / "saved")))
+    assert rows.to_pylist()[0]["double"] == 8
+    assert "text" not in rows.column_names

@@ -1,0 +1,66 @@
+"""Whether a split fits its dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from features.frozen import SpecError
+from features.references import require, require_type
+from features.sources import SideTable
+from features.splits import SPLITS, ColumnSplit, RandomSplit, TimeSplit
+
+if TYPE_CHECKING:
+    from features.spec import Dataset
+
+
+def check_split(dataset: Dataset) -> None:
+    """Every part of the split can have rows, and no row is in two.
+
+    Raises:
+        SpecError: what was received and what is allowed.
+    """
+    split = dataset.split
+    for name, table in dataset.tables.items():
+        if isinstance(table, SideTable) and table.source.by_day:
+            raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
+    if not isinstance(split, TimeSplit) and dataset.source.by_day:
+        raise SpecError(
+            f"the log's files are named by day, and a {split.by} split has no days; allowed: a split by time"
+        )
+    if isinstance(split, ColumnSplit):
+        _check_column_split(dataset, split)
+        return
+    if isinstance(split, RandomSplit):
+        total = split.train + split.validation + split.test
+        if abs(total - 1) > 1e-6:
+            raise SpecError(f"the split's shares must sum to 1; train + validation + test is {total:g}")
+        return
+    if dataset.time is None:
+        raise SpecError("a split by time needs `time`, the column that says when; or use `split: {by: random}`")
+    parts = {str(part): getattr(split, part) for part in SPLITS}
+    for part, (first, last) in parts.items():
+        if first > last:
+            raise SpecError(f"the split leaves '{part}' empty: it goes from {first} to {last}; allowed: first <= last")
+    for earlier, later in (("train", "validation"), ("validation", "test")):
+        if parts[earlier][1] >= parts[later][0]:
+            raise SpecError(
+                f"'{later}' must begin after '{earlier}' ends; '{earlier}' ends on {parts[earlier][1]}, "
+                f"'{later}' begins on {parts[later][0]}"
+            )
+
+
+def _check_column_split(dataset: Dataset, split: ColumnSplit) -> None:
+    require("the split", split.column, dataset.columns)
+    column = dataset.columns[split.column]
+    require_type("the split's column", split.column, column, ("int64", "string"))
+    for part, values in (("train", split.train), ("test", split.test)):
+        expected = int if column.type == "int64" else str
+        if not values or not all(isinstance(value, expected) for value in values):
+            raise SpecError(
+                f"the split's {part} has values {', '.join(map(repr, values)) or '(none)'} of '{split.column}'; allowed: {column.type} "
+                "values, at least one"
+            )
+    if both := [value for value in split.train if value in split.test]:
+        raise SpecError(
+            f"the split puts {', '.join(map(repr, both))} of '{split.column}' into train and test; allowed: one of them"
+        )
