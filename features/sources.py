@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 
 from features.frozen import Frozen, SpecError
+from features.paths import without_options
 
 ROW_ID = "feedrank_row_id"
 """int64 column that ingest adds to every row: a hash of the file's name and the row's number."""
@@ -86,7 +87,7 @@ def written_as(file: str) -> dict[str, str]:
     >>> written_as("log/2026-11-29.tsv.gz")
     {'format': 'csv', 'delimiter': '\\t'}
     """
-    stem, suffix = os.path.splitext(file)
+    stem, suffix = os.path.splitext(without_options(file))
     said = _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in COMPRESSED else suffix, {})
     inside = said.get("format") in ("parquet", "orc", "avro")  # they compress inside the file
     return {} if inside and suffix in COMPRESSED else dict(said)
@@ -125,7 +126,7 @@ class Source(Frozen):
     SHORTHAND: ClassVar[str | None] = "files"
 
     files: str | tuple[str, ...]
-    """A path or glob, or several, relative to ``data.path`` unless absolute. ``{day}`` stands for each day of a split by time,
+    """A path or glob, or several, relative to ``data.path`` unless absolute or of a store (``s3://bucket/log/*.csv``). ``{day}`` stands for each day of a split by time,
     2026-11-29; ``{day:%Y%m%d}`` writes it as 20261129: other days' files are not read, and a day without a file stops the run."""
     success: str | None = None
     """A file that says that a day is complete, such as ``log/dt={day}/_SUCCESS``: a day without it stops the run."""
