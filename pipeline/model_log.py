@@ -134,7 +134,10 @@ def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
         raise DataError(
             f"no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(dataset.source.patterns)}"
         )
-    source = dataset.source.model_copy(update=_written_as(files, dataset.source))
+    said: dict[str, Any] = dict(_written_as(files, dataset.source))
+    if dataset.source.kafka is not None:
+        said = {"kafka": None, "format": dataset.source.kafka.format} | said
+    source = dataset.source.model_copy(update=said)
     return dataset.model_copy(update={"source": source}), files, common_folder(files)
 
 

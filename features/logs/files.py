@@ -25,7 +25,7 @@ _READ_AHEAD = 1 << 20
 
 
 def resolve_log(dataset: Dataset, path: str) -> list[str]:
-    """The log's files: of a source by day those of the split's days.
+    """The log's files: of a source by day those of the split's days; of a Kafka topic the names of its partitions.
 
     Args:
         dataset: the spec.
@@ -36,6 +36,8 @@ def resolve_log(dataset: Dataset, path: str) -> list[str]:
             answer or refuses.
         ConfigError: if a path is of a file system that is not read.
     """
+    if dataset.source.kafka is not None:
+        return dataset.source.kafka.names
     source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
     markers = [] if source.success is None else [of_day(source.success, day) for day in days]
     if absent := [marker for marker in markers if not _find(marker, path)]:
@@ -56,6 +58,10 @@ def resolve(source: Source, path: str) -> list[str]:
         DataError: if a pattern finds no file; names the pattern, the folder and what is there. If a store does not answer.
         ConfigError: if a path is of a file system that is not read.
     """
+    if source.kafka is not None:
+        raise DataError(
+            f"the log is a slice of Kafka's topic '{source.kafka.topic}'; allowed here: files, named one by one or by a glob"
+        )
     return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
 
 
@@ -186,15 +192,17 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, then those of every side table that is read from files."""
-    yield from resolve_log(dataset, path)
+    """The log's files, unless it is a topic, then those of every side table that is read from files."""
+    if dataset.source.kafka is None:
+        yield from resolve_log(dataset, path)
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)
 
 
 def fingerprint(dataset: Dataset, path: str) -> str:
-    """A hash of names, sizes and modification times of all input files: it changes when the data changes.
+    """A hash of names, sizes and modification times of all input files: it changes when the data changes. What a slice of a topic
+    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets.
 
     Raises:
         DataError: if a pattern finds no file.
