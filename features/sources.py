@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 
 from features.frozen import Frozen, SpecError
+from features.kafka import KafkaSource
+from features.paths import without_options
 
 ROW_ID = "feedrank_row_id"
 """int64 column that ingest adds to every row: a hash of the file's name and the row's number."""
@@ -74,7 +76,7 @@ def kept(columns: Columns) -> Columns:
     return {name: column for name, column in columns.items() if column.kept}
 
 
-Format = Literal["csv", "parquet", "orc", "avro", "jsonl", "tfrecord"]
+Format = Literal["csv", "parquet", "orc", "avro", "jsonl", "tfrecord", "kafka"]
 _SUFFIXES: Mapping[str, Mapping[str, str]] = {
     ".csv": {"format": "csv"},
     ".tsv": {"format": "csv", "delimiter": "\t"},
@@ -96,7 +98,7 @@ def written_as(file: str) -> dict[str, str]:
     >>> written_as("log/2026-11-29.tsv.gz")
     {'format': 'csv', 'delimiter': '\\t'}
     """
-    stem, suffix = os.path.splitext(file)
+    stem, suffix = os.path.splitext(without_options(file))
     said = _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in COMPRESSED else suffix, {})
     inside = said.get("format") in ("parquet", "orc", "avro")  # they compress inside the file
     return {} if inside and suffix in COMPRESSED else dict(said)
@@ -134,13 +136,16 @@ class Source(Frozen):
 
     SHORTHAND: ClassVar[str | None] = "files"
 
-    files: str | tuple[str, ...]
-    """A path or glob, or several, relative to ``data.path`` unless absolute. ``{day}`` stands for each day of a split by time,
+    files: str | tuple[str, ...] = ()
+    """A path or glob, or several, relative to ``data.path`` unless absolute or of a store (``s3://bucket/log/*.csv``). ``{day}`` stands for each day of a split by time,
     2026-11-29; ``{day:%Y%m%d}`` writes it as 20261129: other days' files are not read, and a day without a file stops the run."""
+    kafka: KafkaSource | None = None
+    """In the place of `files`: a slice of a Kafka topic. For the log alone."""
     success: str | None = None
     """A file that says that a day is complete, such as ``log/dt={day}/_SUCCESS``: a day without it stops the run."""
     format: Format = "csv"
-    """``csv``, ``parquet``, ``orc``, ``avro``, ``jsonl`` (a JSON object a line), ``tfrecord`` (of tf.Example). Taken from the names in
+    """``csv``, ``parquet``, ``orc``, ``avro``, ``jsonl`` (a JSON object a line), ``tfrecord`` (of tf.Example), ``kafka`` (where there is
+    a `kafka`). Taken from the names in
     `files` where it is not given and they all end alike (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.tfrecord``, ...)."""
     header: bool = True
     """CSV: the first line of each file names the columns. Without it, `columns` gives names and order."""
@@ -165,6 +170,8 @@ class Source(Frozen):
     @classmethod
     def _format_from_names(cls, value: Any) -> Any:
         source = {"files": value} if isinstance(value, str | list | tuple) else value
+        if isinstance(source, dict) and source.get("kafka") is not None:
+            return {"format": "kafka", **source}
         if not isinstance(source, dict) or "format" in source or "files" not in source:
             return source
         files = source["files"]
@@ -173,6 +180,8 @@ class Source(Frozen):
 
     @pydantic.model_validator(mode="after")
     def _check_days(self) -> Source:
+        if (self.kafka is not None) == bool(self.patterns) or (self.kafka is not None) != (self.format == "kafka"):
+            raise SpecError("a source has `files`, or `kafka` (whose format is `kafka`); allowed: one of them")
         for pattern in (*self.patterns, *([] if self.success is None else [self.success])):
             if by_day(pattern):
                 of_day(pattern, datetime.date(2026, 11, 29))

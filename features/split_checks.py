@@ -21,6 +21,10 @@ def check_split(dataset: Dataset) -> None:
     """
     split = dataset.split
     for name, table in dataset.tables.items():
+        if isinstance(table, SideTable) and table.source.kafka is not None:
+            raise SpecError(
+                f"table '{name}' is a slice of Kafka's; allowed for the log alone: a table comes from files"
+            )
         if isinstance(table, SideTable) and table.source.by_day:
             raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
     if not isinstance(split, TimeSplit) and dataset.source.by_day:

@@ -13,7 +13,7 @@ from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded
-from features.paths import check_local
+from features.paths import check_local, check_readable
 from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
 from models.config import (
@@ -58,7 +58,8 @@ class DataConfig(Frozen):
     """Where the log is."""
 
     path: str = ""
-    """Folder that the dataset's files are relative to; by default ``data/<dataset>``."""
+    """Folder that the dataset's files are relative to; by default ``data/<dataset>``. May be ``s3://BUCKET/FOLDER``, ``gs://...`` or
+    ``hdfs://HOST:PORT/FOLDER``, with pyarrow's options behind a ``?``."""
     budget: Budget = Budget()
     """What may be lost on the way before the run stops."""
     hash_key: str | None = None
@@ -237,21 +238,22 @@ class RunConfig(Frozen):
         return f"{self.output.rstrip('/')}/{self.name}/checkpoints"
 
     def check_paths(self) -> None:
-        """Refuses what only a compiled pipeline may name: ingest, checkpoints and report know local files alone.
+        """Refuses what only a compiled pipeline may name: logs are read from stores, all that a run writes is local.
 
         Raises:
-            ConfigError: if a path is remote.
+            ConfigError: if a path that is written is remote, or one that is read is of a file system that is not read.
         """
         sources = {"dataset.source": self.dataset.source}
         for name, table in self.dataset.tables.items():
             if isinstance(table, SideTable):
                 sources[f"dataset.tables.{name}.source"] = table.source
         check_local("output", self.output)
-        check_local("data.path", self.data.path)
+        (check_readable if self.data.synthesize is None else check_local)("data.path", self.data.path)
         check_local("push.directory", self.push_directory)
+        check_local("data.hash_key", self.data.hash_key or "")
         for what, source in sources.items():
             for pattern in source.patterns:
-                check_local(what, pattern)
+                check_readable(what, pattern)
 
     def check_cluster(self, tf_config: str | None) -> None:
         """Refuses a training of several processes that this one cannot lead.

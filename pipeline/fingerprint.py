@@ -8,25 +8,29 @@ import importlib.metadata
 import inspect
 
 from features import logs
+from features.logs.kafka_reader import check_slice
 from features.spec import Dataset, DerivedTable
 from pipeline.config import DataConfig
 
 
 def fingerprint(dataset: Dataset, data: DataConfig) -> str:
-    """Names, sizes and times of the files, the source of the functions that the dataset names, the release, and which key hashes.
+    """Names, sizes and times of the files, which topic a slice is of, the source of the functions that the dataset names, the release, and which
+    key hashes.
 
     TFX's cache looks at parameters and artifacts, never at code: without this an edited function would change what a
     pushed model is asked with, and not what it was trained on.
 
     Raises:
-        DataError: if a pattern finds no file.
+        DataError: if a pattern finds no file, or a topic does not hold the slice.
         ConfigError: if columns are hashed and there is no key.
         ImportError: if a function's module cannot be imported.
     """
     release = importlib.metadata.version("feedrank")
     pseudonyms = logs.pseudonyms_of(dataset, data.hash_key)
     key = "" if pseudonyms is None else f"-{pseudonyms.fingerprint()[:16]}"
-    return f"{logs.fingerprint(dataset, data.path)}-{code_fingerprint(dataset)}-{release}{key}"
+    kafka = dataset.source.kafka
+    topic = "" if kafka is None else "-" + "-".join(check_slice(kafka))
+    return f"{logs.fingerprint(dataset, data.path)}{topic}-{code_fingerprint(dataset)}-{release}{key}"
 
 
 def code_fingerprint(dataset: Dataset) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,9 +29,10 @@ from features.logs import (
     read_log,
     resolve,
 )
+from features.logs.files import common_folder, find_files, is_folder
 from features.logs.personal import hashed
 from features.logs.quarantine import REASONS, to_batch
-from features.paths import check_local
+from features.paths import check_readable
 from features.sources import written_as
 from features.spec import Dataset, Source
 from serving.bundle import Bundle
@@ -127,17 +126,19 @@ class ModelLog:
 
 def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
     """The spec with the data's own file format, the files, and the folder that their names are relative to."""
-    check_local("data", data)
-    if os.path.isdir(data):
+    check_readable("data", data)
+    if is_folder(data):
         return dataset, resolve(dataset.source, data), data
-    files = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))
+    files = find_files(data)
     if not files:
         raise DataError(
             f"no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(dataset.source.patterns)}"
         )
-    source = dataset.source.model_copy(update=_written_as(files, dataset.source))
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
-    return dataset.model_copy(update={"source": source}), files, root
+    said: dict[str, Any] = dict(_written_as(files, dataset.source))
+    if dataset.source.kafka is not None:
+        said = {"kafka": None, "format": dataset.source.kafka.format} | said
+    source = dataset.source.model_copy(update=said)
+    return dataset.model_copy(update={"source": source}), files, common_folder(files)
 
 
 def _written_as(files: Sequence[str], source: Source) -> dict[str, str]:

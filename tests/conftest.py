@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from features import environment
 from tests.public_logs import PublicLogs
+from tests.s3_server import ACCOUNT, S3Server, s3_server
 
 if TYPE_CHECKING:
     from tests.serving.exports import Export
@@ -37,6 +39,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def test_data() -> PublicLogs:
     """The public logs: ``test_data / "kuairand"`` is a folder, or skips the test where that log is absent."""
     return PublicLogs.find()
+
+
+@pytest.fixture(scope="session")
+def _running_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_running_s3: S3Server, s3_account: None) -> S3Server:
+    """A server of S3, the same for all tests: each takes a bucket of its own."""
+    return _running_s3
+
+
+@pytest.fixture
+def s3_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials, and nothing else that AWS' environment might say."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in ACCOUNT.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol
 import pyarrow as pa
 
 from features.logs.files import open_bytes
+from features.paths import without_options
 
 CHUNK = 8 << 20
 """Bytes of text handed on at once."""
@@ -39,13 +40,14 @@ def chunks(file: str, size: int = CHUNK, begin: int = 0, end: int | None = None)
 
     Raises:
         DamagedFileError: after everything before the damage was yielded.
-        DataError: if the file cannot be opened.
+        DataError: if the file cannot be opened, or the store that it lies in stops answering.
     """
+    name = without_options(file)
     with open_bytes(file) as stream:
-        if file.endswith(".zst"):
+        if name.endswith(".zst"):
             yield from _collect(_zstd_pieces(stream), size)
-        elif file.endswith((".gz", ".bz2", ".xz")):
-            yield from _collect(_pieces(stream, file, size), size)
+        elif name.endswith((".gz", ".bz2", ".xz")):
+            yield from _collect(_pieces(stream, name, size), size)
         else:
             stream.seek(begin)
             while chunk := stream.read(size if end is None else min(size, end - begin)):

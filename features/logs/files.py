@@ -1,38 +1,48 @@
-"""Which files a dataset reads: the only place of ingest that knows a file system."""
+"""Which files a dataset reads: the only place of ingest that knows file systems, this machine's and others' (`features.stores`)."""
 
 from __future__ import annotations
 
 import datetime
 import glob
 import hashlib
+import io
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import pyarrow as pa
+
+from features import stores
 from features.errors import DataError
-from features.paths import check_local
+from features.paths import check_readable, remote, without_options
 from features.sources import by_day, of_any_day, of_day
 from features.spec import Dataset, SideTable, Source, TimeSplit
 
 _NAMED = 5
+_READ_AHEAD = 1 << 20
+"""Bytes that a small read asks of a store: each costs a request."""
 
 
 def resolve_log(dataset: Dataset, path: str) -> list[str]:
-    """The log's files: of a source by day those of the split's days.
+    """The log's files: of a source by day those of the split's days; of a Kafka topic the names of its partitions.
 
     Args:
         dataset: the spec.
-        path: the data folder.
+        path: the data folder, which may be remote (``s3://bucket/folder``), as any pattern may.
 
     Raises:
-        DataError: if a pattern finds no file on one of the days, or a day is not complete; names the days.
-        ConfigError: if a path is remote.
+        DataError: if a pattern finds no file on one of the days, or a day is not complete; names the days. If a store does not
+            answer or refuses.
+        ConfigError: if a path is of a file system that is not read.
     """
+    if dataset.source.kafka is not None:
+        return dataset.source.kafka.names
     source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
     markers = [] if source.success is None else [of_day(source.success, day) for day in days]
     if absent := [marker for marker in markers if not _find(marker, path)]:
         raise DataError(
-            f"{len(absent)} of the {len(days)} days are not complete: {os.path.abspath(path)} lacks {_named(absent)} (source.success)"
+            f"{len(absent)} of the {len(days)} days are not complete: {_absolute(path)} lacks {_named(absent)} (source.success)"
         )
     return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
 
@@ -42,12 +52,16 @@ def resolve(source: Source, path: str) -> list[str]:
 
     Args:
         source: the files of one table, relative to `path` unless absolute.
-        path: the data folder.
+        path: the data folder; both may be remote.
 
     Raises:
-        DataError: if a pattern finds no file; names the pattern, the folder and what is there.
-        ConfigError: if a path is remote.
+        DataError: if a pattern finds no file; names the pattern, the folder and what is there. If a store does not answer.
+        ConfigError: if a path is of a file system that is not read.
     """
+    if source.kafka is not None:
+        raise DataError(
+            f"the log is a slice of Kafka's topic '{source.kafka.topic}'; allowed here: files, named one by one or by a glob"
+        )
     return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
 
 
@@ -56,12 +70,12 @@ def _of_days(pattern: str, days: Iterable[datetime.date]) -> list[str]:
 
 
 def _resolved(patterns: Sequence[str], path: str) -> list[str]:
-    check_local("data folder", path)
+    check_readable("data folder", path)
     for pattern in patterns:
-        check_local("source.files", pattern)
+        check_readable("source.files", pattern)
     found = {pattern: _find(pattern, path) for pattern in patterns}
-    if absent := [f"'{pattern}'" for pattern, files in found.items() if not files]:
-        raise DataError(f"no file matches {_named(absent)} in {os.path.abspath(path)}; {_what_is_there(path)}")
+    if absent := [f"'{without_options(pattern)}'" for pattern, files in found.items() if not files]:
+        raise DataError(f"no file matches {_named(absent)} in {_absolute(path)}; {_what_is_there(path)}")
     return list(dict.fromkeys(file for files in found.values() for file in files))
 
 
@@ -70,22 +84,79 @@ def _named(paths: Sequence[str]) -> str:
 
 
 def _find(pattern: str, path: str) -> list[str]:
-    return sorted(file for file in glob.glob(os.path.join(path, pattern), recursive=True) if os.path.isfile(file))
+    return find_files(_under(pattern, path))
+
+
+def _under(pattern: str, path: str) -> str:
+    """A pattern below the data folder: as it is if it is remote or begins with a slash, which is this machine's root."""
+    folder = remote(path)
+    if remote(pattern) is not None or os.path.isabs(pattern):
+        return pattern
+    if folder is None:
+        return os.path.join(path, pattern)
+    return str(folder._replace(key=posixpath.join(folder.key, pattern)))
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if remote(path) is None else without_options(path)
 
 
 def _what_is_there(path: str) -> str:
-    if not os.path.isdir(path):
+    folder = remote(path)
+    if folder is None:
+        listed = sorted(os.listdir(path)) if os.path.isdir(path) else None
+    else:
+        listed = stores.list_names(folder)
+    if listed is None and folder is not None and not stores.has_bucket(folder):
+        return f"there is no bucket '{folder.authority}'"
+    if listed is None:
         return "that folder does not exist; set data.path to the folder that holds the files"
-    names = sorted(os.listdir(path))
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    shown = ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
     return f"the folder holds: {shown or '(nothing)'}"
+
+
+def find_files(pattern: str) -> list[str]:
+    """The files that a path or glob matches, local or remote, sorted.
+
+    Raises:
+        DataError: if a store does not answer or refuses.
+    """
+    if (found := remote(pattern)) is not None:
+        return stores.find(found)
+    return sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path, local or remote, is a folder; errors as of :func:`find_files`."""
+    found = remote(path)
+    return os.path.isdir(path) if found is None else stores.is_folder(found)
+
+
+def common_folder(files: Sequence[str]) -> str:
+    """The folder of files of one file system; the lowest that holds all of them.
+
+    Args:
+        files: local or remote, as :func:`find_files` gives them for one pattern.
+    """
+    places = [place for place in map(remote, files) if place is not None]
+    if not places:
+        return os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+    folder = posixpath.commonpath([posixpath.dirname("/" + place.key) for place in places])
+    return str(places[0]._replace(key=folder.lstrip("/")))
 
 
 def name_of(file: str, path: str) -> str:
     """The name by which a file is known in row ids, manifests and dead letters: relative to `path` where it lies under it.
 
-    Two files of the same basename in different folders have different names.
+    Two files of the same basename in different folders have different names. A folder that is copied to a store, or
+    reached with other options, leaves the names as they are.
     """
+    if remote(file) is not None:
+        known = without_options(file)
+        folder = without_options(path).rstrip("/") + "/"
+        return known.removeprefix(folder)
+    if remote(path) is not None:
+        return os.path.abspath(file)
     relative = os.path.relpath(os.path.abspath(file), os.path.abspath(path))
     return os.path.abspath(file) if relative.startswith("..") else relative.replace(os.sep, "/")
 
@@ -94,29 +165,44 @@ def open_bytes(file: str) -> BinaryIO:
     """Opens a file for reading bytes.
 
     Raises:
-        DataError: if it does not exist or may not be read.
+        DataError: if it does not exist or may not be read; of a remote file also while it is read.
     """
+    if (found := remote(file)) is not None:
+        return io.BufferedReader(stores.StoredFile(found), _READ_AHEAD)
     try:
         return open(file, "rb")
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
 
 
+def open_arrow(file: str) -> Any:
+    """What pyarrow's readers of whole formats take: a local path as it is, a remote file opened.
+
+    Raises:
+        DataError: of a remote file, if it does not exist or may not be read; also while it is read.
+    """
+    found = remote(file)
+    return file if found is None else pa.PythonFile(stores.StoredFile(found), mode="r")
+
+
 def size_of(file: str) -> int:
     """Bytes of a file."""
-    return os.path.getsize(file)
+    found = remote(file)
+    return os.path.getsize(file) if found is None else stores.status(found).size
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, then those of every side table that is read from files."""
-    yield from resolve_log(dataset, path)
+    """The log's files, unless it is a topic, then those of every side table that is read from files."""
+    if dataset.source.kafka is None:
+        yield from resolve_log(dataset, path)
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)
 
 
 def fingerprint(dataset: Dataset, path: str) -> str:
-    """A hash of names, sizes and modification times of all input files: it changes when the data changes.
+    """A hash of names, sizes and modification times of all input files: it changes when the data changes. What a slice of a topic
+    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets.
 
     Raises:
         DataError: if a pattern finds no file.
@@ -128,6 +214,14 @@ def fingerprint_files(files: Iterable[str], path: str) -> str:
     """A hash of names (relative to `path`), sizes and modification times of `files`, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
-        status = os.stat(file)
-        digest.update(f"{name_of(file, path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        size, changed_ns = _status(file)
+        digest.update(f"{name_of(file, path)}\0{size}\0{changed_ns}\n".encode())
     return digest.hexdigest()
+
+
+def _status(file: str) -> tuple[int, int]:
+    """Bytes, and time of the last change in nanoseconds."""
+    if (found := remote(file)) is not None:
+        return stores.status(found)
+    status = os.stat(file)
+    return status.st_size, status.st_mtime_ns

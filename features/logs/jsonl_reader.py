@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 
 from features.logs.decompress import CHUNK
 from features.logs.lines import Block, blocks
@@ -65,20 +66,28 @@ def _batch(name: str, block: Block, first_row: int, columns: Mapping[str, Column
         return RawBatch(name, {}, block.starts, block.starts, lambda _: "", [lost])
     faults = {row: Fault(reason) for row, reason in block.flagged.items()}
     objects = [
-        _parsed(line, row, faults) if row not in faults else None
+        parsed(line, row, faults) if row not in faults else None
         for row, line in enumerate(block.data[:-1].split(b"\n"))
     ]
+    arrays = columns_of(objects, columns, faults)
+    return batch_of(name, arrays, faults, (first_row, block.lines), lambda row: text(block.raw(row), RAW_CHARS))
+
+
+def columns_of(
+    objects: Sequence[dict[str, Any] | None], columns: Mapping[str, Column], faults: dict[int, Fault]
+) -> dict[str, pa.Array]:
+    """The columns of JSON objects, one a row; adds rows with a value of another shape to `faults`."""
     arrays = {}
     for column, spec in columns.items():
         values = [None if found is None else found.get(column) for found in objects]
         arrays[column], misfits = column_of(values, spec)
         for row in np.flatnonzero(misfits).tolist():
             faults.setdefault(row, Fault("wrong_shape", column, text(values[row])))
-    return batch_of(name, arrays, faults, (first_row, block.lines), lambda row: text(block.raw(row), RAW_CHARS))
+    return arrays
 
 
-def _parsed(line: bytes, row: int, faults: dict[int, Fault]) -> dict[str, Any] | None:
-    """The object of one line; None, and a fault, if it is none."""
+def parsed(line: bytes, row: int, faults: dict[int, Fault]) -> dict[str, Any] | None:
+    """The object of one line; None, and a fault of `row`, if it is none."""
     if not line.strip():
         faults[row] = Fault("blank_line")
         return None

@@ -6,15 +6,16 @@ it opens the file as well as in a stripe: nobody who calls it can prevent that. 
 Run with a JSON object as its argument: ``file``; ``columns`` to read, if the file has them; ``first``, the stripe to begin
 with; ``batch_rows``, rows of a batch. It writes a line of JSON about the file, ``{"names": [...], "rows": [rows by stripe]}``,
 then for each stripe ``{"rows": n}`` and an Arrow stream; ``{"error": why}`` stands for what is damaged, ``{"system": why}``
-for what the system cannot read.
+for what the system cannot read, ``{"store": why}`` for a store that does not give the bytes of a remote file.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -74,7 +75,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def _run(out: BinaryIO, file: str, columns: list[str], first: int, batch_rows: int) -> None:
-    orc = ORCFile(file)
+    orc = ORCFile(file if "://" not in file else pa.PythonFile(_Stored(file, out), mode="r"))
     names = list(orc.schema.names)
     rows = stripe_rows(orc.reader.serialized_file_tail())
     _say(out, {"names": names, "rows": rows})
@@ -90,6 +91,40 @@ def _run(out: BinaryIO, file: str, columns: list[str], first: int, batch_rows: i
             for start in range(0, batch.num_rows, batch_rows):
                 stream.write_batch(batch.slice(start, batch_rows))
         out.flush()
+
+
+class _Stored:
+    """A remote file, as `pyarrow.PythonFile` asks it. If the store fails that is said, and this process ends, before the ORC
+    library ends it as if the file were damaged.
+    """
+
+    closed = False
+
+    def __init__(self, file: str, out: BinaryIO) -> None:
+        from features.errors import FeedrankError
+        from features.paths import remote
+        from features.stores import StoredFile
+
+        path = remote(file)
+        assert path is not None
+        self._out, self._errors = out, FeedrankError
+        self._file = self._tried(lambda: StoredFile(path))
+        self.seek, self.tell = self._file.seek, self._file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """As many bytes, or all."""
+        found: bytes = self._tried(lambda: self._file.read(size))
+        return found
+
+    def close(self) -> None:
+        """Nothing: the process ends soon."""
+
+    def _tried(self, what: Callable[[], Any]) -> Any:
+        try:
+            return what()
+        except self._errors as error:
+            _say(self._out, {"store": str(error)})
+            os._exit(0)
 
 
 def _say(out: BinaryIO, message: dict[str, Any]) -> None:

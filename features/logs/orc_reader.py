@@ -181,12 +181,14 @@ class _Program:
 
         Raises:
             DamagedFileError: if it says that, or the file ended it.
-            DataError: if the system cannot read the file.
+            DataError: if the system, or the store that the file lies in, cannot read it.
         """
         line = self._out.readline()
         if not line.endswith(b"\n"):
             raise self._end()
         message: dict[str, Any] = json.loads(line)
+        if "store" in message:
+            raise DataError(message["store"])
         if "system" in message:
             raise DataError(f"cannot read {self._file}: {message['system']}")
         if "error" in message:

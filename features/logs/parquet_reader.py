@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected, wanted_columns
+from features.logs.files import open_arrow
 from features.logs.pieces import Piece
 from features.logs.quarantine import WHOLE_FILE, RawBatch
 from features.spec import Source
@@ -41,7 +42,10 @@ def read_parquet(
     del source
     file = piece.file
     try:
-        parquet = pq.ParquetFile(file)
+        opened = open_arrow(file)
+        parquet = pq.ParquetFile(
+            opened, pre_buffer=opened is not file
+        )  # a store gives few large parts sooner than many small
         groups = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         present = list(parquet.schema_arrow.names)
     except _UNREADABLE as error:
@@ -61,7 +65,7 @@ def check_parquet(file: str, name: str, source: Source, columns: Iterable[str]) 
     """Looks at the footer only; arguments and errors as of :func:`read_parquet`. A damaged file is no error here."""
     del source
     try:
-        present = list(pq.read_schema(file).names)
+        present = list(pq.read_schema(open_arrow(file)).names)
     except _UNREADABLE as error:
         pass_on(file, error)
         return
@@ -72,7 +76,7 @@ def cut_parquet(file: str, source: Source, columns: Iterable[str], size: int) ->
     """A file in pieces of row groups, each of about `size` bytes uncompressed; one with an unreadable footer as a whole."""
     del source, columns
     try:
-        metadata = pq.read_metadata(file)
+        metadata = pq.read_metadata(open_arrow(file))
     except _UNREADABLE as error:
         pass_on(file, error)
         return [Piece(file)]

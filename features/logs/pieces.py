@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from features.logs.files import open_bytes, size_of
 from features.logs.lines import MARK, Part, blocks
+from features.paths import without_options
 from features.sources import COMPRESSED
 from features.spec import Source
 
@@ -48,7 +49,7 @@ def cut_lines(file: str, source: Source, size: int, width: int = 1) -> list[Piec
         size: bytes of a piece, at least.
         width: fields of a row, as of `features.logs.lines.blocks`.
     """
-    if file.endswith(COMPRESSED) or size_of(file) <= size:
+    if without_options(file).endswith(COMPRESSED) or size_of(file) <= size:
         return [Piece(file)]
     ends = _ends_of_rows(file, source, size, width) if _over_lines(source) else _ends_of_lines(file, size)
     header = int(source.format == "csv" and source.header)

@@ -12,6 +12,7 @@ from features.errors import DataError
 from features.logs.avro_reader import check_avro, read_avro
 from features.logs.csv_reader import check_csv, cut_csv, read_csv
 from features.logs.jsonl_reader import cut_jsonl, read_jsonl
+from features.logs.kafka_reader import cut_kafka, read_kafka
 from features.logs.orc_reader import check_orc, read_orc
 from features.logs.parquet_reader import check_parquet, cut_parquet, read_parquet
 from features.logs.pieces import Piece
@@ -45,6 +46,7 @@ READERS: Mapping[str, Reader] = {
     "tfrecord": Reader(read_tfrecord, None, None),
     "orc": Reader(read_orc, check_orc, None),
     "avro": Reader(read_avro, check_avro, None),
+    "kafka": Reader(read_kafka, None, cut_kafka),
 }
 
 

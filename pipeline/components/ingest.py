@@ -34,6 +34,7 @@ from features.logs import (
     save_tables,
 )
 from features.logs.files import name_of, size_of
+from features.logs.kafka_reader import check_slice
 from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
 from features.logs.row_ids import check_disjoint
@@ -116,6 +117,8 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     """
     started = time.monotonic()
     files = resolve_log(dataset, data.path)
+    kafka = dataset.source.kafka
+    topic = None if kafka is None else {"topic": kafka.topic, **check_slice(kafka)._asdict()}
     for file in files:
         check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
     table_counts = _prepare_tables(dataset, data, folders)
@@ -133,7 +136,11 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(
             dataset, folders, counted
         )
-    manifest = _manifest(counted, files, data.path)
+    manifest = _manifest(counted, files if kafka is None else [], data.path)
+    if kafka is not None:
+        offsets = dict(zip(kafka.names, (kafka.offsets[number] for number in sorted(kafka.offsets)), strict=True))
+        manifest["kafka"] = topic
+        manifest["files"] = [{**file, "offsets": [*offsets[file["path"]]]} for file in manifest["files"]]
     manifest |= {"tables": table_counts, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1)
@@ -164,7 +171,7 @@ def _manifest(counted: str, files: Iterable[str], path: str) -> dict[str, Any]:
     os.remove(counted)
     manifest["rows_out"] = {split: manifest["rows_out"].get(split, 0) for split in SPLITS}
     sizes = {name_of(file, path): size_of(file) for file in files}
-    manifest["files"] = [{**file, "bytes": sizes[file["path"]]} for file in manifest["files"]]
+    manifest["files"] = [{**file, "bytes": sizes.get(file["path"])} for file in manifest["files"]]
     return manifest
 
 
@@ -182,7 +189,7 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
             f"no row of {what} falls into {' and '.join(empty)}; rows read: {manifest['rows_read']:,}, days found: {days}; "
             f"the split is {dataset.split.model_dump_json()}; manifest and dead letters: {stopped}"
         )
-    check_disjoint((file["path"], file["rows"]) for file in manifest["files"])
+    check_disjoint((file["path"], file.get("offsets", [0, file["rows"]])[1]) for file in manifest["files"])
 
 
 def _keep(folders: Folders) -> None:

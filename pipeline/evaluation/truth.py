@@ -18,6 +18,7 @@ import pyarrow.dataset as pads
 from features.errors import DataError
 from features.logs.files import fingerprint_files
 from features.outputs import UP
+from features.paths import remote
 from features.spec import Dataset
 from models import metrics
 from pipeline.evaluation.rows import EvaluatedRows
@@ -26,7 +27,9 @@ FOLDER = "truth"
 
 
 def find_truth(data: str | Path) -> str:
-    """The truth beside a log in the folder `data`; empty if there is none."""
+    """The truth beside a log in the folder `data`; empty if there is none, or the log lies in a store."""
+    if remote(str(data)) is not None:
+        return ""
     folder = Path(data) / FOLDER
     return str(folder) if any(folder.rglob("*.parquet")) else ""
 

@@ -304,7 +304,7 @@ def _rows() -> list[dict[str, Any]]:
     ]
 
 
-def _in_format(kind: str, path: Path) -> Path:
+def in_format(kind: str, path: Path) -> Path:
     """The rows as a file of that format, one of them with an item out of its bounds."""
     rows = [row | {"item": 5000} if row["user"] == 17 else row for row in _rows()]
     if kind == "csv":
@@ -332,7 +332,7 @@ def _in_format(kind: str, path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "tfrecord", "avro", "orc", "parquet"])
 def test_a_log_of_any_format_gives_the_same_examples(kind: str, tmp_path: Path) -> None:
     spec = dataset(source=Source.model_validate(f"log.{kind}"))
-    manifest, folders = _run(spec, _in_format(kind, tmp_path))
+    manifest, folders = _run(spec, in_format(kind, tmp_path))
     assert (manifest["rows_read"], manifest["quarantined"]["rows"]) == (40, 1)
     assert manifest["quarantined"]["reasons"][0]["example"] == {"file": f"log.{kind}", "row": 18, "value": "5000"}
     found = []

@@ -90,13 +90,27 @@ def test_the_command_says_so(paths: PipelinePaths, other: tuple[subprocess.Popen
     ("setting", "said"),
     [
         ("output=gs://bucket/runs", "output: 'gs://bucket/runs' is no path of this machine; .*allowed: a local path"),
-        ("data.path=s3://bucket/log", "data.path: 's3://bucket/log' is"),
+        (
+            "data={path: 'abfs://b/log', synthesize: null}",
+            "data.path: 'abfs://b/log' is of no file system .* gs://, hdfs://",
+        ),
+        ("data.hash_key=s3://bucket/key", "data.hash_key: 's3://bucket/key' is no path of this machine"),
+        (
+            "data.path=s3://bucket/log",
+            "data.path: 's3://bucket/log' is no path of this machine",
+        ),  # the demo makes its log
+        (
+            "data={path: 's3:/bucket/log', synthesize: null}",
+            "data.path: 's3:/bucket/log' is of no file system that is read",
+        ),
+        ("data={path: 's3://', synthesize: null}", "data.path: 's3://' names no bucket; allowed: s3://BUCKET/FOLDER"),
+        ("data={path: 's3://a:secret@b/c', synthesize: null}", "data.path: a password stands in the path"),
         ("push.directory=hdfs://host:9000/models", "push.directory: 'hdfs://host:9000/models' is"),
-        ("dataset.source=gs://bucket/*.csv", r"dataset.source: 'gs://bucket/\*.csv' is"),
+        ("dataset.source=wasb://bucket/*.csv", r"dataset.source: 'wasb://bucket/\*.csv' is of no file system"),
         ("dataset.source.files=[a.csv, 'https://host/b.csv']", "dataset.source: 'https://host/b.csv' is"),
         (
-            "dataset.tables.users.source=s3://bucket/users.csv",
-            "dataset.tables.users.source: 's3://bucket/users.csv' is",
+            "dataset.tables.users.source=ftp://bucket/users.csv",
+            "dataset.tables.users.source: 'ftp://bucket/users.csv' is",
         ),
     ],
 )

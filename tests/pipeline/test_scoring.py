@@ -231,8 +231,8 @@ def test_what_cannot_be_is_named(model, log, tmp_path):
         scoring.score(model, str(log), str(tmp_path / "scores.json"))
     with pytest.raises(DataError, match="no file matches"):
         scoring.score(model, str(tmp_path / "nothing.csv"), str(tmp_path / "scores.csv"))
-    with pytest.raises(ConfigError, match=r"^data: 'gs://bucket/day.csv' is no path of this machine"):
-        scoring.score(model, "gs://bucket/day.csv", str(tmp_path / "scores.csv"))
+    with pytest.raises(ConfigError, match=r"^data: 'abfs://bucket/day.csv' is of no file system that is read"):
+        scoring.score(model, "abfs://bucket/day.csv", str(tmp_path / "scores.csv"))
     with pytest.raises(ModelError, match="no model exported by feedrank"):
         scoring.score(tmp_path, str(log), str(tmp_path / "scores.csv"))
 

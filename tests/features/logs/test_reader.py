@@ -215,8 +215,8 @@ def test_no_file(tmp_path: Path) -> None:
         read(dataset(), tmp_path)
     with pytest.raises(DataError, match=r"does not exist; set data\.path"):
         read(dataset(), tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"^source.files: 's3://bucket/a.csv' is no path of this machine"):
-        read(dataset(source=Source(files="s3://bucket/a.csv")), tmp_path)
+    with pytest.raises(ConfigError, match=r"^source.files: 'abfs://bucket/a.csv' is of no file system that is read"):
+        read(dataset(source=Source(files="abfs://bucket/a.csv")), tmp_path)
 
 
 def test_headerless_tab_separated_without_quotes(tmp_path: Path) -> None:

@@ -1,0 +1,257 @@
+"""Files of object stores and of HDFS, through pyarrow. A store that fails is never taken for a file that is damaged or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import functools
+import glob
+import io
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from features.errors import ConfigError, DataError
+from features.paths import Remote, check_readable, without_options
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_URL = re.compile(r"(https?)://([^/?#]+)/?")
+_ADVICE = (
+    (r"NO_SUCH_BUCKET|bucket does not exist", "there is no such bucket"),
+    (
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|TOKEN|HTTP status 40[13]|code: 40[13]|[Cc]redentials",
+        "allowed: credentials that may list and read it, where the store's own tools find them "
+        "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, GOOGLE_APPLICATION_CREDENTIALS, the machine's role)",
+    ),
+    (
+        r"NETWORK_CONNECTION|curlCode|[Cc]onnect",
+        "the store does not answer, which says nothing about the file; allowed: a store that this machine reaches (another "
+        "endpoint of S3: AWS_ENDPOINT_URL, or ?endpoint_override=HOST:PORT&scheme=http)",
+    ),
+    (
+        r"libjvm|libhdfs",
+        "hdfs:// needs Java and Hadoop's client on this machine: JAVA_HOME, HADOOP_HOME and CLASSPATH (`hadoop classpath --glob`)",
+    ),
+)
+
+
+class Status(NamedTuple):
+    """Size in bytes and time of the last change, in nanoseconds since 1970-01-01 UTC."""
+
+    size: int
+    changed_ns: int
+
+
+class StoredFile(io.RawIOBase):
+    """Bytes of a stored file, each read one request.
+
+    pyarrow raises the same error for a store that does not answer as for a file that is damaged, and our readers set
+    damaged files aside: here the first becomes a DataError, which they let pass.
+    """
+
+    def __init__(self, path: Remote) -> None:
+        self._path = path
+        self._at = 0
+        with _told(path):
+            system, key = _located(path)
+            self._file: Any = system.open_input_file(key)
+            self._size = int(self._file.size())
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves; asks nothing of the store."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills `buffer`, or reads to the file's end.
+
+        Raises:
+            DataError: if the store does not give the bytes.
+        """
+        view = memoryview(buffer).cast("B")
+        with _told(self._path):
+            found = self._file.read_at(len(view), self._at) if self._at < self._size else b""
+            if len(found) < min(len(view), self._size - self._at):
+                raise OSError(f"{len(found)} bytes came of {len(view)} from byte {self._at} of {self._size}")
+        view[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+    def close(self) -> None:
+        """Lets the file go."""
+        if not self.closed:
+            with contextlib.suppress(AttributeError):  # it could not be opened
+                self._file.close()
+        super().close()
+
+
+def find(pattern: Remote) -> list[str]:
+    """The files that a path or glob matches, sorted, as `glob.glob` with ``**`` does: names with a leading dot only where
+    the pattern has it.
+
+    Raises:
+        DataError: if the store does not answer or refuses; that no file matches is no error.
+    """
+    with _told(pattern):
+        system, root = _located(pattern._replace(key=""))
+        found = set(_expand(system, root, posixpath.normpath(pattern.key).split("/")))
+    return sorted(str(pattern._replace(key=_key(root, path))) for path in found)
+
+
+def list_names(folder: Remote) -> list[str] | None:
+    """Names in a folder, sorted; None if nothing lies there.
+
+    Raises:
+        DataError: as of :func:`find`.
+    """
+    with _told(folder):
+        system, key = _located(folder)
+        entries = _list(system, key)
+    return sorted(entry.base_name for entry in entries) or None
+
+
+def has_bucket(path: Remote) -> bool:
+    """Whether the bucket that a path names is there; of HDFS: its root. Errors as of :func:`find`."""
+    return is_folder(path._replace(key=""))
+
+
+def is_folder(path: Remote) -> bool:
+    """Whether files lie below a path; errors as of :func:`find`."""
+    with _told(path):
+        system, key = _located(path)
+        return bool(system.get_file_info(key).type == fs.FileType.Directory)
+
+
+def status(path: Remote) -> Status:
+    """Size and time of a file.
+
+    Raises:
+        DataError: if it is not there, or the store does not answer or refuses.
+    """
+    with _told(path):
+        system, key = _located(path)
+        info = system.get_file_info(key)
+        if not info.is_file:
+            raise FileNotFoundError
+        return Status(info.size, info.mtime_ns or 0)
+
+
+@contextlib.contextmanager
+def _told(path: Remote) -> Iterator[None]:
+    """pyarrow's errors in words."""
+    shown = without_options(str(path))
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"cannot read {shown}: no such file") from error
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"'{path}': {error}; allowed: options that pyarrow knows, such as region, scheme") from error
+    except (OSError, pa.ArrowException) as error:
+        said = str(error).rstrip(".")
+        advice = next((f"; {words}" for pattern, words in _ADVICE if re.search(pattern, said)), "")
+        raise DataError(f"cannot read {shown}: {said}{advice}") from error
+
+
+def _located(path: Remote) -> tuple[Any, str]:
+    """The file system, and the path as it knows it."""
+    check_readable("path", str(path))
+    options = "&".join(filter(None, [path.options, *_defaults(path)]))
+    system, root = _connected(f"{path.scheme}://{path.authority}/" + (f"?{options}" if options else ""))
+    return system, posixpath.join(root, posixpath.normpath(path.key)) if path.key else root
+
+
+@functools.lru_cache(maxsize=64)
+def _connected(uri: str) -> tuple[Any, str]:
+    """One client a store: it keeps its connections."""
+    found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
+    return found
+
+
+def _defaults(path: Remote) -> Iterator[str]:
+    """Options that the path does not give: S3's endpoint and region as AWS' own tools take them from the environment, which
+    pyarrow 10 does not; of Google's store the time after which it gives up, which is 15 minutes otherwise.
+
+    Raises:
+        ConfigError: if the endpoint is no URL.
+    """
+    given = {option.partition("=")[0] for option in path.options.split("&")}
+    if path.scheme == "gs" and "retry_limit_seconds" not in given:
+        yield "retry_limit_seconds=60"
+    if path.scheme != "s3":
+        return
+    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
+    if endpoint is not None and "endpoint_override" not in given:
+        if (url := _URL.fullmatch(endpoint)) is None:
+            raise ConfigError(f"AWS_ENDPOINT_URL: '{endpoint}' is no endpoint of S3; allowed: http(s)://HOST:PORT")
+        yield f"endpoint_override={quote(url[2], safe=':')}"
+        yield from () if "scheme" in given else (f"scheme={url[1]}",)
+    region = next((os.environ[name] for name in _REGIONS if os.environ.get(name)), None)
+    if region is not None and "region" not in given:
+        yield f"region={quote(region)}"
+
+
+def _key(root: str, path: str) -> str:
+    return path.removeprefix(root).lstrip("/")
+
+
+def _list(system: Any, folder: str, recursive: bool = False) -> Sequence[Any]:
+    found: Sequence[Any] = system.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
+    return found
+
+
+def _expand(system: Any, folder: str, segments: Sequence[str]) -> Iterator[str]:
+    """Paths of the files that `segments` match below `folder`."""
+    fixed = next((at for at, segment in enumerate(segments) if glob.has_magic(segment)), len(segments))
+    folder, wild = posixpath.join(folder, *segments[:fixed]), segments[fixed:]
+    if not wild:
+        if system.get_file_info(folder).is_file:
+            yield folder
+        return
+    first, rest = wild[0], wild[1:]
+    if first == "**":
+        yield from _expand_all(system, folder, rest)
+        return
+    for entry in _list(system, folder):
+        if not fnmatch.fnmatchcase(entry.base_name, first) or not _shows(first, entry.base_name):
+            continue
+        if rest and not entry.is_file:
+            yield from _expand(system, entry.path, rest)
+        elif not rest and entry.is_file:
+            yield entry.path
+
+
+def _expand_all(system: Any, folder: str, rest: Sequence[str]) -> Iterator[str]:
+    """``**``: the folder and all below it."""
+    entries = [
+        entry
+        for entry in _list(system, folder, recursive=True)
+        if not any(part.startswith(".") for part in _key(folder, entry.path).split("/"))
+    ]
+    if not rest:
+        yield from (entry.path for entry in entries if entry.is_file)
+        return
+    for below in [folder, *(entry.path for entry in entries if not entry.is_file)]:
+        yield from _expand(system, below, rest)
+
+
+def _shows(pattern: str, name: str) -> bool:
+    return pattern.startswith(".") or not name.startswith(".")

@@ -1,0 +1,77 @@
+"""What a slice of a topic may say; the broker itself: tests/pipeline/test_ingest_kafka.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.errors import ConfigError, DataError
+from features.kafka import KafkaSource
+from features.logs import fingerprint, kafka_reader, resolve, resolve_log
+from features.logs.kafka_reader import check_slice, cut_kafka
+from features.spec import SideTable, Source
+from tests.features.logs.small_log import dataset
+
+SLICE: dict[str, Any] = {"servers": "broker:9092", "topic": "feed", "offsets": {0: [10, 20], 1: [0, 5]}}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"kafka": SLICE, "files": "a.csv"}, "a source has `files`, or `kafka`"),
+        ({"kafka": SLICE, "format": "jsonl"}, "a source has `files`, or `kafka`"),
+        ({"files": "a", "format": "kafka"}, "a source has `files`, or `kafka`"),
+        ({"format": "csv"}, "a source has `files`, or `kafka`"),
+        ({"kafka": SLICE | {"offsets": {}}}, "kafka.offsets names no partition"),
+        ({"kafka": SLICE | {"offsets": {0: [5, 5]}}}, "partition 0 from 5 to 5 is no slice; allowed: from < to"),
+        ({"kafka": SLICE | {"settings": {"isolation.level": "x"}}}, "'isolation.level' is set by the reader"),
+        ({"kafka": SLICE | {"settings": {"sasl.password": "x"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
+        ({"kafka": SLICE | {"format": "avro"}}, "jsonl"),
+    ],
+)  # fmt: skip
+def test_a_slice_that_is_none_is_refused(source: dict[str, Any], said: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=said):
+        Source.model_validate(source)
+
+
+def test_a_topic_has_no_files() -> None:
+    spec = dataset(source=Source.model_validate({"kafka": SLICE}))
+    assert resolve_log(spec, "nowhere") == ["kafka://feed/0", "kafka://feed/1"]
+    assert fingerprint(spec, "nowhere") == fingerprint(spec, "elsewhere")
+    with pytest.raises(DataError, match="a slice of Kafka's topic 'feed'; allowed here: files"):
+        resolve(spec.source, "nowhere")
+    table = SideTable(on="user", source=spec.source, columns={"user": {"type": "int64"}, "age": {"type": "int64"}})
+    with pytest.raises(
+        pydantic.ValidationError, match="table 'users' is a slice of Kafka's; allowed for the log alone"
+    ):
+        dataset(tables={"users": table})
+
+
+@given(begin=st.integers(0, 10**12), length=st.integers(1, 10**6))
+def test_pieces_of_a_slice_are_the_slice(begin: int, length: int) -> None:
+    source = Source(kafka=KafkaSource(servers="b", topic="feed", offsets={3: (begin, begin + length)}))
+    pieces = cut_kafka("kafka://feed/3", source, (), 0)
+    assert pieces[0].begin == begin
+    assert pieces[-1].end == begin + length
+    assert [piece.end for piece in pieces[:-1]] == [piece.begin for piece in pieces[1:]]
+    assert all(0 < piece.end - piece.begin <= kafka_reader.CHUNK_OFFSETS for piece in pieces if piece.end is not None)
+
+
+def test_settings_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "kafka.properties").write_text("# ours\n\nsasl.password = a=b \nsecurity.protocol=SASL_SSL")
+    found = kafka_reader._settings(str(tmp_path / "kafka.properties"))
+    assert found == {"sasl.password": "a=b", "security.protocol": "SASL_SSL"}
+    with pytest.raises(ConfigError, match=r"cannot read kafka.settings_file .*absent: No such file"):
+        kafka_reader._settings(str(tmp_path / "absent"))
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    with pytest.raises(ConfigError, match=r"needs confluent-kafka: install feedrank\[kafka\]"):
+        check_slice(KafkaSource.model_validate(SLICE))

@@ -1,0 +1,130 @@
+"""A Kafka broker on this machine: one node, KRaft, fetched by Maven."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+READY_S = 60
+FETCH_S = 300
+POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>tests</groupId><artifactId>broker</artifactId><version>1</version><dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>3.9.1</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+"""
+CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
+
+
+class KafkaBroker(NamedTuple):
+    """A running broker.
+
+    Attributes:
+        servers: host and port.
+        process: the broker's.
+    """
+
+    servers: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def admin(self) -> Any:
+        """confluent-kafka's client for administrators."""
+        from confluent_kafka.admin import AdminClient
+
+        return AdminClient({"bootstrap.servers": self.servers})
+
+    def make(self, topic: str, partitions: int = 1, **config: str) -> None:
+        """A new topic; of an option ``cleanup_policy`` is ``cleanup.policy``."""
+        from confluent_kafka.admin import NewTopic
+
+        settings = {name.replace("_", "."): value for name, value in config.items()}
+        admin = self.admin  # it must live until it is answered
+        (made,) = admin.create_topics([NewTopic(topic, partitions, 1, config=settings)]).values()
+        made.result(READY_S)
+
+    def send(self, topic: str, values: Sequence[bytes | None], partition: int = 0, transaction: str = "") -> None:
+        """Appends messages; in a `transaction`, whose name ends with ``abort`` if it does, they and a mark."""
+        from confluent_kafka import Producer
+
+        name = {"transactional.id": transaction} if transaction else {}
+        producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5, **name})
+        if transaction:
+            producer.init_transactions(READY_S)
+            producer.begin_transaction()
+        for value in values:
+            producer.produce(topic, value, key=b"k", partition=partition)
+            producer.poll(0)
+        producer.flush(READY_S)
+        if transaction:
+            (producer.abort_transaction if transaction.endswith("abort") else producer.commit_transaction)(READY_S)
+
+
+@contextlib.contextmanager
+def kafka_broker(folder: Path) -> Iterator[KafkaBroker]:
+    """Starts a broker on free ports of the loopback address; skips the test where Java, Maven or their repository are not there."""
+    pytest.importorskip("confluent_kafka", reason="needs the extra feedrank[kafka]")
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}, which a broker needs")
+    (folder / "pom.xml").write_text(POM)
+    fetch = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"]
+    try:
+        fetched = subprocess.run(fetch, cwd=folder, capture_output=True, text=True, timeout=FETCH_S, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"Maven fetched no broker within {FETCH_S} s")
+    if fetched.returncode:
+        pytest.skip(f"Maven fetched no broker: {fetched.stdout[-500:]}")
+    ports = _free_ports()
+    (folder / "server.properties").write_text(_properties(folder, *ports))
+    java = ["java", "-Xmx512m", "-cp", f"{folder}/libs/*"]
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", "server.properties"]
+    subprocess.run(command, cwd=folder, capture_output=True, timeout=READY_S, check=True)
+    log = folder / "broker.log"
+    with log.open("wb") as output:
+        command = [*java, "kafka.Kafka", "server.properties"]
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env={**os.environ})
+    try:
+        end = time.monotonic() + READY_S
+        while "Kafka Server started" not in log.read_text(errors="replace"):
+            if time.monotonic() > end or process.poll() is not None:
+                pytest.fail(f"the broker did not start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.2)
+        yield KafkaBroker(f"127.0.0.1:{ports[0]}", process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _properties(folder: Path, port: int, controller: int) -> str:
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": f"{folder}/data",
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -1,0 +1,108 @@
+"""Ingest of logs in an object store: the same examples, dead letters and counts as of the same files on a disk."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from features.errors import DataError
+from features.spec import ROW_ID, SPLITS, Dataset, Source
+from pipeline.components import ingest as ingesting
+from pipeline.components.ingest import Folders, ingest
+from pipeline.config import Budget, DataConfig
+from tests.features.logs.small_log import GOOD, dataset, write
+from tests.features.logs.test_tables import USERS
+from tests.pipeline.test_ingest import in_format
+from tests.s3_server import S3Server
+
+Result = tuple[dict[str, Any], dict[str, pa.Table], list[dict[str, Any]]]
+
+
+def _ingested(spec: Dataset, path: str, out: Path) -> Result:
+    """Manifest without the time it took; rows by split, and dead letters, in an order of their own."""
+    folders = Folders(*[str(out / name / "7") for name in ("examples", "quarantine", "manifest", "tables")])
+    data = DataConfig(path=path, budget=Budget(max_share=0.5))
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    manifest = ingest(spec, data, folders, beam.Pipeline(options=options))
+    del manifest["seconds"]
+    rows = {}
+    for split in SPLITS:
+        read = pq.read_table(f"{folders.examples}/Split-{split}")
+        order = pa.compute.sort_indices(pa.compute.list_flatten(read[ROW_ID]))
+        rows[split] = read.take(order)
+    letters = pq.read_table(folders.quarantine).to_pylist()
+    return manifest, rows, sorted(letters, key=lambda letter: (letter["file"], letter["row"]))
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "tfrecord", "avro", "orc", "parquet"])
+def test_a_log_of_any_format_is_read_as_from_a_disk(kind: str, s3: S3Server, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    in_format(kind.removesuffix(".gz"), log)
+    if kind.endswith(".gz"):
+        (log / f"log.{kind}").write_bytes(gzip.compress((log / "log.csv").read_bytes()))
+        (log / "log.csv").unlink()
+    write(log, "1,30,a b", "3,40,", "x,50,", name="users.csv", header="user,age,words")
+    spec = dataset(source=Source.model_validate(f"lo*.{kind}"), tables={"users": USERS})
+    here = _ingested(spec, str(log), tmp_path / "here")
+    there = _ingested(spec, s3.upload(log, f"ingest-{kind.replace('.', '-')}"), tmp_path / "there")
+    assert there == here
+    manifest, rows, letters = there
+    assert (manifest["rows_read"], sum(map(len, rows.values()))) == (40, 39)
+    assert [(letter["file"], letter["reason"]) for letter in letters] == [
+        (f"log.{kind}", "out_of_bounds"),
+        ("users.csv", "bad_number"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_large_file_is_cut_in_the_store(
+    kind: str, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    rows = 30_000
+    days = [20240101 + i % 4 for i in range(rows)]
+    if kind == "csv":
+        write(log, *(GOOD.replace("7", str(i), 1).replace("20240101", str(day)) for i, day in enumerate(days)))
+    else:
+        same = {"item": 8, "score": 1.5, "name": "ann", "tags": [3, 4], "click": 1, "like": 0, "seen": 1}
+        table = pa.Table.from_pylist([{"user": i, "day": day, **same} for i, day in enumerate(days)])
+        if kind == "parquet":
+            pq.write_table(table, log / "log.parquet", row_group_size=2_000)
+        else:
+            table.to_pandas().to_json(log / "log.jsonl", orient="records", lines=True)
+    spec = dataset(source=Source.model_validate(f"*.{kind}"))
+    path = s3.upload(log, f"cut-{kind}")
+    cut: list[int] = []
+    found = ingesting.cut_source
+
+    def counted(*arguments: Any) -> Any:
+        pieces = found(*arguments)
+        cut.append(len(pieces))
+        return pieces
+
+    monkeypatch.setattr(ingesting, "PIECE_BYTES", 100 << 10)
+    monkeypatch.setattr(ingesting, "cut_source", counted)
+    there = _ingested(spec, path, tmp_path / "there")
+    assert min(cut) >= 3
+    monkeypatch.setattr(ingesting, "PIECE_BYTES", 1 << 40)
+    here = _ingested(spec, str(log), tmp_path / "here")
+    assert cut[-1] == 1
+    assert there == here
+    assert sum(map(len, there[1].values())) == rows
+
+
+def test_what_is_missing_stops_the_run_in_words(s3: S3Server, tmp_path: Path) -> None:
+    path = s3.upload(write(tmp_path, GOOD), "missing")
+    with pytest.raises(
+        DataError, match=r"no file matches '\*\.parquet' in s3://missing/log; the folder holds: log\.csv"
+    ):
+        _ingested(dataset(source=Source(files="*.parquet")), path, tmp_path / "out")
