@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from features.actions import check_instants
 from features.frozen import SpecError, did_you_mean
 from features.kinds import (
     Bucketized,
@@ -48,6 +49,7 @@ def check(dataset: Dataset) -> None:
     columns = dataset.all_columns()
     _check_patterns(dataset)
     _check_references(dataset, columns)
+    _check_actions(dataset)
     _check_input_names(dataset)
     _check_names_are_unique(dataset)
     _check_leakage(dataset, columns)
@@ -78,7 +80,8 @@ def _check_patterns(dataset: Dataset) -> None:
 
 def _check_names_are_unique(dataset: Dataset) -> None:
     seen = dict.fromkeys(dataset.columns, "the log")
-    parts = [
+    parts = [("the actions", list(dataset.actions.labels))] if dataset.actions is not None else []
+    parts += [
         (f"table '{name}'", [c for c in table.columns if c not in table.keys]) for name, table in dataset.tables.items()
     ] + [(f"derived '{d.function}'", list(d.outputs)) for d in dataset.derived]
     for part, names in parts:
@@ -149,6 +152,7 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
     if dataset.time is not None:
         _require("time", dataset.time.column, dataset.columns)
     known = dict(dataset.columns)
+    outcomes = {} if dataset.actions is None else dataset.actions.outcomes
     earlier: list[str] = []
     for name, table in dataset.tables.items():
         for key in table.keys:
@@ -159,6 +163,7 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
                 _require(f"derived table '{name}'", table_input, earlier, "earlier table")
         known.update(table.columns)
         earlier.append(name)
+    known.update(outcomes)
     for derived in dataset.derived:
         for column in derived.inputs:
             _require(f"derived '{derived.function}'", column, known)
@@ -169,6 +174,35 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
         _require(f"feature '{name}'", dataset.feature_column(name), columns)
         if (owner := getattr(feature, "vocabulary_of", None)) is not None:
             _require(f"feature '{name}': vocabulary_of", owner, dataset.features, "feature")
+
+
+def _check_actions(dataset: Dataset) -> None:
+    """Keys and times of both logs fit, and no row is known by what was done later."""
+    actions = dataset.actions
+    if actions is None:
+        return
+    if dataset.time is None:
+        raise SpecError("actions need the log's `time`: the window begins with the impression; got none")
+    check_instants(dataset.time, dataset.columns, "actions join a log whose")
+    for key in actions.keys:
+        _require("actions: on", key, dataset.columns)
+        theirs, ours = actions.columns[key], dataset.columns[key]
+        if theirs.type != ours.type:
+            raise SpecError(
+                f"actions are joined by '{key}', which is {theirs.type} there and {ours.type} in the log; allowed: one type"
+            )
+        if theirs.personal != ours.personal:
+            raise SpecError(
+                f"actions are joined by '{key}', which is {theirs.personal or 'kept'} there and {ours.personal or 'kept'} in the "
+                "log; allowed: the same `personal` in both"
+            )
+    for what in ("group", "item", "position"):
+        if (name := getattr(dataset, what)) in actions.labels:
+            raise SpecError(
+                f"{what} names '{name}', which actions give; allowed: what is known of an impression without them"
+            )
+    if isinstance(dataset.split, RandomSplit) and actions.source.by_day:
+        raise SpecError("the actions' files are named by day, and a random split has no days; allowed: a split by time")
 
 
 def _check_input_names(dataset: Dataset) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pydantic
 
+from features.actions import ActionLabel, Actions
 from features.consistency import check
 from features.expected import Expected
 from features.frozen import Frozen, SpecError
@@ -56,6 +57,8 @@ __all__ = [
     "POSITION",
     "ROW_ID",
     "SPLITS",
+    "ActionLabel",
+    "Actions",
     "AnyFeature",
     "AnySplit",
     "AnyTable",
@@ -119,6 +122,8 @@ class Dataset(Frozen):
     position: str | None = None
     """Where in the feed the item was shown, counted from 0 or 1; known after ranking, so never an ordinary feature. A
     `position_tower` reads it in training. Those below 0 count as missing."""
+    actions: Actions | None = None
+    """A second log, of what users did: joined to the impressions before the tables, it gives them outcome columns."""
     tables: dict[str, AnyTable] = {}
     """Joined in this order."""
     derived: tuple[Derived, ...] = ()
@@ -136,7 +141,7 @@ class Dataset(Frozen):
 
     def all_columns(self) -> Columns:
         """Every column a row has after joins and derivations, by name."""
-        columns = dict(self.columns)
+        columns = {**self.columns, **(self.actions.outcomes if self.actions is not None else {})}
         for table in self.tables.values():
             columns.update({n: c for n, c in table.columns.items() if n not in table.keys})
         for derived in self.derived:

@@ -243,6 +243,8 @@ class RunConfig(Frozen):
             ConfigError: if a path is remote.
         """
         sources = {"dataset.source": self.dataset.source}
+        if self.dataset.actions is not None:
+            sources["dataset.actions.source"] = self.dataset.actions.source
         for name, table in self.dataset.tables.items():
             if isinstance(table, SideTable):
                 sources[f"dataset.tables.{name}.source"] = table.source

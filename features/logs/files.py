@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import glob
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from features.sources import by_day, of_any_day, of_day
 from features.spec import Dataset, SideTable, Source, TimeSplit
 
 _NAMED = 5
+_DAY_SECONDS = 86_400
 
 
 def resolve_log(dataset: Dataset, path: str) -> list[str]:
@@ -29,12 +31,32 @@ def resolve_log(dataset: Dataset, path: str) -> list[str]:
         ConfigError: if a path is remote.
     """
     source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
-    markers = [] if source.success is None else [of_day(source.success, day) for day in days]
-    if absent := [marker for marker in markers if not _find(marker, path)]:
-        raise DataError(
-            f"{len(absent)} of the {len(days)} days are not complete: {os.path.abspath(path)} lacks {_named(absent)} (source.success)"
-        )
+    _check_complete(source, days, path, "source.success")
     return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
+
+
+def resolve_actions(dataset: Dataset, path: str) -> tuple[list[str], list[datetime.date]]:
+    """The files of the log of actions: of a source by day those of the split's days and of the days behind them that the window reaches into.
+
+    Returns:
+        the files, and the days behind the split's that have none, where the spec says that they are optional.
+
+    Raises:
+        DataError: if a pattern finds no file on a day that must have one, or such a day is not complete.
+        ConfigError: if a path is remote.
+    """
+    assert dataset.actions is not None
+    source, split = dataset.actions.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
+    reach = range(1, 1 + math.ceil(dataset.actions.window / _DAY_SECONDS)) if source.by_day else range(0)
+    after = sorted({day + datetime.timedelta(days=days) for day in split for days in reach} - set(split))
+    markers = [] if source.success is None else [source.success]
+    absent: list[datetime.date] = []
+    if dataset.actions.days_after == "optional":
+        patterns = [*filter(by_day, source.patterns), *markers]
+        absent = [day for day in after if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
+    days = sorted({*split, *after} - set(absent))
+    _check_complete(source, days, path, "actions.source.success")
+    return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path), absent
 
 
 def resolve(source: Source, path: str) -> list[str]:
@@ -49,6 +71,14 @@ def resolve(source: Source, path: str) -> list[str]:
         ConfigError: if a path is remote.
     """
     return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
+
+
+def _check_complete(source: Source, days: Sequence[datetime.date], path: str, what: str) -> None:
+    markers = [] if source.success is None else [of_day(source.success, day) for day in days]
+    if absent := [marker for marker in markers if not _find(marker, path)]:
+        raise DataError(
+            f"{len(absent)} of the {len(days)} days are not complete: {os.path.abspath(path)} lacks {_named(absent)} ({what})"
+        )
 
 
 def _of_days(pattern: str, days: Iterable[datetime.date]) -> list[str]:
@@ -108,8 +138,10 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, then those of every side table that is read from files."""
+    """The log's files, those of its actions, then those of every side table that is read from files."""
     yield from resolve_log(dataset, path)
+    if dataset.actions is not None:
+        yield from resolve_actions(dataset, path)[0]
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)
