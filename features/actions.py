@@ -12,6 +12,8 @@ from features.frozen import Frozen, SpecError, unknown
 from features.sources import Column, Columns, Source, TimeColumn
 
 _SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+RESERVED = "feedrank_"
+"""How columns begin that feedrank adds."""
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
 
 Take = Literal["any", "count", "sum", "min", "max", "first", "last"]
@@ -135,7 +137,9 @@ class Actions(Frozen):
     @property
     def outcomes(self) -> Columns:
         """The columns that impressions get, as outcome columns."""
-        types = {n: self.columns[label.values_of].type if label.values_of else "int64" for n, label in self.labels.items()}
+        types = {
+            n: self.columns[label.values_of].type if label.values_of else "int64" for n, label in self.labels.items()
+        }
         return {name: Column(type=kind, outcome=True) for name, kind in types.items()}
 
     # -- checks ----------------------------------------------------------------------------------------------
@@ -154,6 +158,12 @@ class Actions(Frozen):
         if self.columns[self.time.column].personal is not None:
             raise SpecError(f"actions: time '{self.time.column}' is hashed; allowed: a column whose values are kept")
         for name, column in self.columns.items():
+            if name.startswith(RESERVED):
+                raise SpecError(
+                    f"actions: column '{name}' begins with '{RESERVED}', as feedrank's own do; allowed: any other name"
+                )
+            if column.is_list:
+                raise SpecError(f"actions: column '{name}' is {column.type}; allowed: int64, float32, string")
             if column.personal == "drop":
                 raise SpecError(f"actions read column '{name}' and drop it; allowed: actions without the column")
         for name, label in self.labels.items():
@@ -174,7 +184,9 @@ class Actions(Frozen):
                     "(in YAML 1 is a number, '1' a text)"
                 )
             if self.columns[name].personal is not None:
-                raise SpecError(f"{what} compares column '{name}', which is hashed; allowed: a column whose values are kept")
+                raise SpecError(
+                    f"{what} compares column '{name}', which is hashed; allowed: a column whose values are kept"
+                )
         if label.values_of is not None:
             self._check_taken(what, label, self.columns[label.values_of])
 
@@ -185,11 +197,15 @@ class Actions(Frozen):
                 f"{what} takes the {label.taken} of column '{label.column}', which is {column.type}; allowed: {', '.join(allowed)}"
             )
         if column.personal is not None:
-            raise SpecError(f"{what} takes values of '{label.column}', which is hashed; allowed: a column whose values are kept")
+            raise SpecError(
+                f"{what} takes values of '{label.column}', which is hashed; allowed: a column whose values are kept"
+            )
         if label.otherwise is not None and (
             column.type == "string" or (column.type == "int64" and label.otherwise != int(label.otherwise))
         ):
-            raise SpecError(f"{what}: `otherwise: {label.otherwise:g}` is no {column.type}, as its column '{label.column}' is")
+            raise SpecError(
+                f"{what}: `otherwise: {label.otherwise:g}` is no {column.type}, as its column '{label.column}' is"
+            )
 
 
 def check_instants(time: TimeColumn, columns: Columns, what: str) -> None:
@@ -199,7 +215,9 @@ def check_instants(time: TimeColumn, columns: Columns, what: str) -> None:
         SpecError: otherwise.
     """
     if time.unit == "yyyymmdd":
-        raise SpecError(f"{what}: time '{time.column}' is a day, too coarse for a window; allowed units: s, ms, us, iso8601")
+        raise SpecError(
+            f"{what}: time '{time.column}' is a day, too coarse for a window; allowed units: s, ms, us, iso8601"
+        )
     needed, found = "string" if time.unit == "iso8601" else "int64", columns[time.column].type
     if found != needed:
         raise SpecError(f"{what}: time '{time.column}' is {found}; unit {time.unit} needs {needed}")

@@ -13,6 +13,7 @@ from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded
+from features.logs.shards import MOST_SHARDS
 from features.paths import check_local
 from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
@@ -64,6 +65,9 @@ class DataConfig(Frozen):
     hash_key: str | None = None
     """File with the key of columns that are hashed (``personal: hash``): 16 to 64 bytes, the same for every run and all who ask
     the model. Every worker reads it."""
+    shards: Annotated[int, pydantic.Field(ge=1, le=MOST_SHARDS)] | None = None
+    """Into how many parts rows are brought together by key to join actions, one of which must fit into a worker's memory; by default one for 128
+    MiB of files."""
     synthesize: SynthesisConfig | None = None
     """Makes a synthetic log at `path` before the run, unless the same one is there already."""
 

@@ -38,6 +38,7 @@ class Counts:
         orphans: by task with a parent and part: rows with a label above 0 whose parent's is not (rows of both masks).
         unmatched: rows that found nothing in a side table, by table.
         without: by column, the rows of batches in which no row has a value of it.
+        actions: actions of the rows out, where the dataset has a log of them.
     """
 
     rows_read: int = 0
@@ -51,12 +52,14 @@ class Counts:
     orphans: dict[tuple[str, str], int] = field(default_factory=dict)
     unmatched: dict[str, int] = field(default_factory=dict)
     without: dict[str, int] = field(default_factory=dict)
+    actions: int = 0
 
     @classmethod
     def of(cls, batch: LogBatch, dataset: Dataset) -> Counts:
         """Counts of one batch."""
         counts = cls(rows_read=batch.rows_read, files={batch.file: batch.rows_read}, unmatched=dict(batch.unmatched))
         counts.without = dict.fromkeys(batch.without, batch.rows_read)
+        counts.actions = batch.actions
         counts._add_rejects(Reject(**row) for row in batch.quarantined.to_pylist())
         names = batch.rows.schema.names
         if DAY in names and batch.rows.num_rows:
@@ -109,6 +112,7 @@ class Counts:
         """Adds `other` to these counts and returns them."""
         self.rows_read += other.rows_read
         self.quarantined += other.quarantined
+        self.actions += other.actions
         self.damaged |= other.damaged
         _add(self.rows_out, other.rows_out)
         _add(self.files, other.files)
@@ -167,6 +171,7 @@ class Counts:
             "tasks": tasks,
             "unmatched": self.unmatched,
             "without": self.without,
+            "actions": self.actions,
         }
 
 

@@ -8,7 +8,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from features.errors import DataError
 from features.paths import check_local
@@ -31,32 +31,49 @@ def resolve_log(dataset: Dataset, path: str) -> list[str]:
         ConfigError: if a path is remote.
     """
     source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
-    _check_complete(source, days, path, "source.success")
-    return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
+    return _of_source(source, days, path, "source.success")
 
 
-def resolve_actions(dataset: Dataset, path: str) -> tuple[list[str], list[datetime.date]]:
-    """The files of the log of actions: of a source by day those of the split's days and of the days behind them that the window reaches into.
+class ActionFiles(NamedTuple):
+    """What is read to join actions, besides the log's files.
 
-    Returns:
-        the files, and the days behind the split's that have none, where the spec says that they are optional.
+    Attributes:
+        actions: the files of the log of actions.
+        later: files of the log itself, of days behind the split's: an impression there takes the actions that are its own.
+        absent: days behind the split's that have no files, where the spec says that they are optional.
+    """
+
+    actions: list[str]
+    later: list[str]
+    absent: list[datetime.date]
+
+
+def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
+    """Of sources by day, the files of the split's days and of the days behind them that the window reaches into.
 
     Raises:
         DataError: if a pattern finds no file on a day that must have one, or such a day is not complete.
         ConfigError: if a path is remote.
     """
     assert dataset.actions is not None
-    source, split = dataset.actions.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
-    reach = range(1, 1 + math.ceil(dataset.actions.window / _DAY_SECONDS)) if source.by_day else range(0)
+    theirs, ours = dataset.actions.source, dataset.source
+    split = dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
+    reach = range(1, 1 + math.ceil(dataset.actions.window / _DAY_SECONDS))
     after = sorted({day + datetime.timedelta(days=days) for day in split for days in reach} - set(split))
-    markers = [] if source.success is None else [source.success]
-    absent: list[datetime.date] = []
-    if dataset.actions.days_after == "optional":
-        patterns = [*filter(by_day, source.patterns), *markers]
-        absent = [day for day in after if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
-    days = sorted({*split, *after} - set(absent))
-    _check_complete(source, days, path, "actions.source.success")
-    return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path), absent
+    patterns = [*filter(by_day, (*theirs.patterns, *ours.patterns, theirs.success or "", ours.success or ""))]
+    absent = [day for day in after if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
+    if absent and dataset.actions.days_after == "required":
+        raise DataError(
+            f"the window of actions reaches into {len(after)} days behind the split's, and {_named([str(day) for day in absent])} "
+            f"lack files or markers in {os.path.abspath(path)}: actions of the last days would be missing; allowed: both logs "
+            "complete for these days, a split that ends earlier, or `actions.days_after: optional`"
+        )
+    later = sorted({*after} - {*absent})
+    actions = _of_source(theirs, sorted({*split, *later}), path, "actions.source.success")
+    # A log that is not by day is read as a whole anyway.
+    more = _of_source(ours, later, path, "source.success") if ours.by_day else []
+    known = set(resolve_log(dataset, path))
+    return ActionFiles(actions, [file for file in more if file not in known], absent)
 
 
 def resolve(source: Source, path: str) -> list[str]:
@@ -73,12 +90,14 @@ def resolve(source: Source, path: str) -> list[str]:
     return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
 
 
-def _check_complete(source: Source, days: Sequence[datetime.date], path: str, what: str) -> None:
+def _of_source(source: Source, days: Sequence[datetime.date], path: str, what: str) -> list[str]:
+    """Files of these days; `what` names the marker in a message."""
     markers = [] if source.success is None else [of_day(source.success, day) for day in days]
     if absent := [marker for marker in markers if not _find(marker, path)]:
         raise DataError(
             f"{len(absent)} of the {len(days)} days are not complete: {os.path.abspath(path)} lacks {_named(absent)} ({what})"
         )
+    return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
 
 
 def _of_days(pattern: str, days: Iterable[datetime.date]) -> list[str]:
@@ -141,7 +160,8 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
     """The log's files, those of its actions, then those of every side table that is read from files."""
     yield from resolve_log(dataset, path)
     if dataset.actions is not None:
-        yield from resolve_actions(dataset, path)[0]
+        joined = resolve_actions(dataset, path)
+        yield from (*joined.actions, *joined.later)
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)
