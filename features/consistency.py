@@ -80,7 +80,7 @@ def _check_patterns(dataset: Dataset) -> None:
 
 def _check_names_are_unique(dataset: Dataset) -> None:
     seen = dict.fromkeys(dataset.columns, "the log")
-    parts = [("the actions", list(dataset.actions.labels))] if dataset.actions is not None else []
+    parts = [("the actions' labels", list(dataset.actions.labels))] if dataset.actions is not None else []
     parts += [
         (f"table '{name}'", [c for c in table.columns if c not in table.keys]) for name, table in dataset.tables.items()
     ] + [(f"derived '{d.function}'", list(d.outputs)) for d in dataset.derived]

@@ -9,11 +9,11 @@ import pydantic
 import yaml
 
 from features import catalog
+from features.actions import MOST_SHARDS
 from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded
-from features.logs.shards import MOST_SHARDS
 from features.paths import check_local
 from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig

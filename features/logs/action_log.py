@@ -76,7 +76,7 @@ def read_impressions(
     needed = {*dataset.actions.keys, dataset.time.column}
     columns = {n: column for n, column in dataset.columns.items() if n in needed or _by_place(dataset.source)}
     kept = {n: column for n, column in columns.items() if n in needed}
-    reading = _Reading(dataset.source, kept, dataset.time, pseudonyms)
+    reading = _KeyedSource(dataset.source, kept, dataset.time, pseudonyms)
     schema = impression_schema(dataset)
     for raw in read_source(piece, name, dataset.source, columns):
         faults = Faults(raw)
@@ -109,7 +109,7 @@ def read_actions(
         DataError: as `features.logs.sources.read_source`.
     """
     schema = action_schema(actions)
-    reading = _Reading(actions.source, actions.columns, actions.time, pseudonyms)
+    reading = _KeyedSource(actions.source, actions.columns, actions.time, pseudonyms)
     for raw in read_source(piece, name, actions.source, actions.columns):
         faults = Faults(raw)
         values = _typed(raw, reading, faults)
@@ -140,7 +140,7 @@ def _by_place(source: Source) -> bool:
     return source.format == "csv" and not source.header
 
 
-class _Reading(NamedTuple):
+class _KeyedSource(NamedTuple):
     """What is read of a source, and how."""
 
     source: Source
@@ -149,7 +149,7 @@ class _Reading(NamedTuple):
     pseudonyms: Pseudonyms | None
 
 
-def _typed(raw: RawBatch, reading: _Reading, faults: Faults) -> dict[str, pa.Array]:
+def _typed(raw: RawBatch, reading: _KeyedSource, faults: Faults) -> dict[str, pa.Array]:
     """The columns as the spec types them, hashed where it says so, and `TIME`."""
     typed = {}
     for name, column in reading.columns.items():

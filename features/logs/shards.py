@@ -12,14 +12,13 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.actions import MOST_SHARDS
 from features.errors import DataError
 
 BUFFER_BYTES = 64 << 20
 """Rows that wait for being written, of all shards together."""
 SHARD_BYTES = 128 << 20
 """Of input files: there is a shard for about so many."""
-MOST_SHARDS = 512
-"""Each is an open file of each worker."""
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
 
