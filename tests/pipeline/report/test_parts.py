@@ -148,8 +148,8 @@ def test_what_became_of_actions():
     shown = log(sample().model_copy(update={"manifest": manifest() | {"actions": ACTED}}))
     for part in (
         "1,000 actions read from 1 files; 580 belong",
-        "60.0%",
-        "34.0%",
+        "60.0 %",
+        "34.0 %",
         "no impression has its key",
         "No files of 2024-01-05",
     ):
