@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from features.actions import Actions
 from features.columns import arrow_type
-from features.logs.casting import cast_column
 from features.logs.instants import instants
-from features.logs.personal import Pseudonyms, hashed, without_personal
+from features.logs.personal import Pseudonyms, without_personal
 from features.logs.pieces import Piece
 from features.logs.places import BEGIN, FILE, ROW, TIME
 from features.logs.quarantine import Faults, RawBatch, to_batch
 from features.logs.shards import hashes
 from features.logs.sources import read_source
-from features.spec import Columns, Dataset, Source, TimeColumn
+from features.logs.typed import TypedSource, typed
+from features.spec import Dataset, Source
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ def read_impressions(
     needed = {*dataset.actions.keys, dataset.time.column}
     columns = {n: column for n, column in dataset.columns.items() if n in needed or _by_place(dataset.source)}
     kept = {n: column for n, column in columns.items() if n in needed}
-    reading = _KeyedSource(dataset.source, kept, dataset.time, pseudonyms)
+    reading = TypedSource(dataset.source, kept, dataset.time, pseudonyms)
     schema = impression_schema(dataset)
     for raw in read_source(piece, name, dataset.source, columns):
         faults = Faults(raw)
-        values = _typed(raw, reading, faults)
+        values = _keyed(raw, reading, faults)
         values[FILE] = pa.array(np.full(len(raw.rows), file, dtype=np.int32))
         values[BEGIN] = pa.array(np.full(len(raw.rows), piece.begin, dtype=np.int64))
         values[ROW] = pa.array(raw.rows)
@@ -109,10 +109,10 @@ def read_actions(
         DataError: as `features.logs.sources.read_source`.
     """
     schema = action_schema(actions)
-    reading = _KeyedSource(actions.source, actions.columns, actions.time, pseudonyms)
+    reading = TypedSource(actions.source, actions.columns, actions.time, pseudonyms)
     for raw in read_source(piece, name, actions.source, actions.columns):
         faults = Faults(raw)
-        values = _typed(raw, reading, faults)
+        values = _keyed(raw, reading, faults)
         values[FILE] = pa.array(np.full(len(raw.rows), file, dtype=np.int32))
         values[ROW] = pa.array(raw.rows)
         rows = pa.RecordBatch.from_arrays([values[n] for n in schema.names], schema=schema).filter(
@@ -140,22 +140,8 @@ def _by_place(source: Source) -> bool:
     return source.format == "csv" and not source.header
 
 
-class _KeyedSource(NamedTuple):
-    """What is read of a source, and how."""
-
-    source: Source
-    columns: Columns
-    time: TimeColumn
-    pseudonyms: Pseudonyms | None
-
-
-def _typed(raw: RawBatch, reading: _KeyedSource, faults: Faults) -> dict[str, pa.Array]:
-    """The columns as the spec types them, hashed where it says so, and `TIME`."""
-    typed = {}
-    for name, column in reading.columns.items():
-        values = raw.columns.get(name, pa.nulls(len(raw.rows)))
-        unit = reading.time.unit if name == reading.time.column else None
-        cast = cast_column(name, column, values, reading.source, faults, unit)
-        typed[name] = hashed(cast, column, reading.pseudonyms)
-    typed[TIME] = pa.array(instants(reading.time, typed[reading.time.column], faults))
-    return typed
+def _keyed(raw: RawBatch, kept: TypedSource, faults: Faults) -> dict[str, pa.Array]:
+    """The columns as the spec types them, and `TIME`."""
+    assert kept.time is not None
+    columns = typed(raw, kept, faults)
+    return columns | {TIME: pa.array(instants(kept.time, columns[kept.time.column], faults))}

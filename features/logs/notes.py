@@ -33,10 +33,12 @@ class Noted(NamedTuple):
     Attributes:
         piece: the file, or a part of it.
         actions: labels of the rows that have actions.
+        duplicates: the rows with the values of an earlier one.
     """
 
     piece: Piece
     actions: tuple[Note, ...] = ()
+    duplicates: tuple[Note, ...] = ()
 
 
 def write_notes(notes: pa.Table, file: str) -> list[tuple[Home, Note]]:
@@ -93,6 +95,12 @@ class ActionNotes:
             if label.missing is not None:
                 values[name] = pc.fill_null(values[name], pa.scalar(label.missing).cast(values[name].type))
         return values
+
+
+def noted_rows(notes: Sequence[Note]) -> NDArray[Any]:
+    """Numbers of the rows that notes are about, rising; int64."""
+    numbers = [np.asarray(batch.column(batch.schema.get_field_index(ROW))) for batch in map(_read, notes)]
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *numbers]))
 
 
 def _one(values: pa.ChunkedArray) -> pa.Array:

@@ -50,11 +50,14 @@ REASONS: dict[str, str] = {
     "bad_weight": "a sample weight is missing, below 0 or infinite",
     "bad_time": "the time is missing or no time of its unit",
     "time_out_of_range": "the day lies in no part of the split",
+    "duplicate": "every column has the value of an earlier row",
     "truncated_file": "the file ends too early: its remaining rows are lost",
     "corrupt_file": "the file is damaged: its rows up to its end, or to the next readable block, are lost",
     "unreadable_file": "the file, or a part of it (a row group, stripe or block), cannot be read",
 }
 """Every reason there is, in words."""
+SOUND = frozenset({"duplicate"})
+"""Reasons of rows that are left out by wish, and not for being malformed: no budget counts them."""
 _ENDS_A_FILE = frozenset({"truncated_file", "corrupt_file"})
 
 

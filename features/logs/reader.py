@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from features.logs.casting import cast_column
 from features.logs.days import NO_PART, check_time, days, parts
 from features.logs.files import name_of, resolve_log
 from features.logs.labels import label_arrays
-from features.logs.notes import ActionNotes, Noted
+from features.logs.notes import ActionNotes, Noted, noted_rows
 from features.logs.personal import hashed, without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
@@ -42,6 +43,7 @@ class LogBatch:
         unmatched: rows that found nothing in a side table, by table.
         without: columns that must be there, of which no row of this batch has a value.
         actions: actions of the good rows, where the dataset has a log of them.
+        duplicates: rows with the values of an earlier one, where they were looked for; left out if the spec says so.
     """
 
     file: str
@@ -53,6 +55,7 @@ class LogBatch:
     unmatched: dict[str, int] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     actions: int = 0
+    duplicates: int = 0
 
     def of(self, split: str) -> pa.RecordBatch:
         """The rows of one part of the split."""
@@ -94,14 +97,23 @@ def read_log(
         noted = file if isinstance(file, Noted) else None
         piece = file.piece if isinstance(file, Noted) else file if isinstance(file, Piece) else Piece(file)
         name = name_of(piece.file, path)
-        actions = _action_notes(dataset, noted) if labels else None
+        known = _Known(
+            _action_notes(dataset, noted) if labels else None, noted_rows(noted.duplicates if noted is not None else ())
+        )
         batches = 0
         for raw in read_source(piece, name, dataset.source, dataset.columns, stages.optional):
-            yield stages.run(raw, actions)
+            yield stages.run(raw, known)
             batches += 1
         if not batches:
             nothing = np.zeros(0, dtype=np.int64)
-            yield stages.run(RawBatch(name, {}, nothing, nothing, lambda _: ""), actions)
+            yield stages.run(RawBatch(name, {}, nothing, nothing, lambda _: ""), known)
+
+
+class _Known(NamedTuple):
+    """What was found out about the rows of a piece before: labels, and the numbers of duplicates."""
+
+    actions: ActionNotes | None
+    duplicates: NDArray[Any]
 
 
 def _action_notes(dataset: Dataset, noted: Noted | None) -> ActionNotes | None:
@@ -147,14 +159,17 @@ class _Stages:
         self._ignored = frozenset(set(dataset.columns) - made)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
 
-    def run(self, raw: RawBatch, actions: ActionNotes | None = None) -> LogBatch:
+    def run(self, raw: RawBatch, known: _Known) -> LogBatch:
         """Types, joins, derivations, labels, time and split of one batch."""
         first = Faults(raw)
         typed = self._typed(raw, first)
         second = Faults(raw, first.good)
         typed = typed.filter(pa.array(~first.bad)) if first.bad.any() else typed
         numbers = raw.rows[first.good]
-        outcomes = {} if actions is None else actions.of(numbers)
+        repeated = np.isin(numbers, known.duplicates)
+        if self._dataset.duplicates == "drop":
+            second.mark(repeated, "duplicate", "")
+        outcomes = {} if known.actions is None else known.actions.of(numbers)
         acted = outcomes.pop(ACTIONS, None)
         typed = pa.RecordBatch.from_arrays([*typed.columns, *outcomes.values()], [*typed.schema.names, *outcomes])
         joined, unmatched = self._tables.join(self._dataset, typed, list(self._dataset.tables))
@@ -171,8 +186,9 @@ class _Stages:
         rejects = without_personal([*raw.rejects, *first.rejects, *second.rejects], self._dataset.columns)
         _check_sum(raw, rows, rejects)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
+        batch = LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
         of_good = 0 if acted is None else int(acted.to_numpy()[~second.bad].sum())
-        return LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without, of_good)
+        return dataclasses.replace(batch, actions=of_good, duplicates=int(repeated.sum()))
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
         source, time = self._dataset.source, self._dataset.time

@@ -47,7 +47,7 @@ from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parame
 from pipeline.components.counting import WriteCounts
 from pipeline.components.joining import COUNTS as COUNTS_OF_ACTIONS
 from pipeline.components.joining import QUARANTINED as QUARANTINED_ACTIONS
-from pipeline.components.joining import JoinActions, JoinPlan, ReadPieces, plan_join
+from pipeline.components.joining import FindDuplicates, JoinActions, JoinPlan, ReadPieces, TakeNotes, plan_join
 from pipeline.config import DataConfig
 from pipeline.failures import user_error
 from pipeline.runs import stopped_folder
@@ -127,20 +127,21 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     table_counts = _prepare_tables(dataset, data, folders)
     os.makedirs(folders.manifest, exist_ok=True)
     with _work_folder(folders) as work:
-        plan = plan_join(dataset, data, files, work, folders.quarantine) if dataset.actions is not None else None
+        is_noted = dataset.actions is not None or dataset.duplicates != "keep"
+        plan = plan_join(dataset, data, files, work, folders.quarantine) if is_noted else None
         with _user_errors_unwrapped(), pipeline:
             pieces = pipeline | "Log" >> ReadPieces(
                 plan.files if plan else files, dataset.source, list(dataset.columns)
             )
             if plan is not None:
-                joined = pieces | "JoinActions" >> JoinActions(plan, files)
-                _ = joined | "WriteActions" >> WriteActions(folders)
-                pieces = joined["pieces"]
+                pieces = {"pieces": pieces, **_notes(dataset, plan, folders, pieces)} | "TakeNotes" >> TakeNotes(plan)
             read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables)
             _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(dataset, folders)
     manifest = _manifest(folders, files, data.path)
-    of_rows_out = manifest.pop("actions")
-    if plan is not None:
+    of_rows_out, repeated = manifest.pop("actions"), manifest.pop("duplicates")
+    if dataset.duplicates != "keep":
+        manifest["duplicates"] = repeated
+    if dataset.actions is not None and plan is not None:
         manifest["actions"] = _action_manifest(folders, plan, of_rows_out)
     manifest |= {"tables": table_counts, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
@@ -152,6 +153,18 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         _keep(folders)
         raise
     return manifest
+
+
+def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> dict[str, Any]:
+    """What is to be known of rows before they are read for good."""
+    notes = {}
+    if dataset.actions is not None:
+        joined = pieces | "JoinActions" >> JoinActions(plan)
+        _ = joined | "WriteActions" >> WriteActions(folders)
+        notes["actions"] = joined["notes"]
+    if dataset.duplicates != "keep":
+        notes["duplicates"] = pieces | "FindDuplicates" >> FindDuplicates(plan)
+    return notes
 
 
 def _note(manifest: dict[str, Any]) -> str:
@@ -347,7 +360,7 @@ class WriteOutputs(beam.PTransform):
 
 
 class WriteActions(beam.PTransform):
-    """Writes the outputs of :class:`~pipeline.components.joining.JoinActions`, but the pieces."""
+    """Writes the outputs of :class:`~pipeline.components.joining.JoinActions`, but the notes."""
 
     def __init__(self, folders: Folders) -> None:
         super().__init__()

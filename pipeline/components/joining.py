@@ -1,4 +1,4 @@
-"""Actions joined to impressions, with both logs sharded by key: of rows only names of files cross a GroupByKey."""
+"""Rows of whole logs brought together by key, to join actions and find duplicates: only names of files cross a GroupByKey."""
 
 import os
 import uuid
@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from features.logs import pseudonyms_of
+from features.logs import duplicates, pseudonyms_of
 from features.logs.action_counts import ActionCounts
 from features.logs.action_log import action_schema, impression_schema, read_actions, read_impressions
 from features.logs.attribution import attribute
-from features.logs.files import name_of, resolve_actions, size_of
+from features.logs.duplicates import read_hashes, repeated_rows
+from features.logs.files import ActionFiles, name_of, resolve_actions, size_of
 from features.logs.notes import Home, Note, Noted, write_notes
 from features.logs.pieces import Piece
 from features.logs.places import FILE, TIME
@@ -62,7 +63,7 @@ def plan_join(dataset: Dataset, data: DataConfig, files: Sequence[str], work: st
     """Finds the files and decides on the shards.
 
     Args:
-        dataset: the spec, with actions.
+        dataset: the spec.
         data: folder of the logs.
         files: the log's own files.
         work: an empty folder for files that are not kept.
@@ -71,10 +72,11 @@ def plan_join(dataset: Dataset, data: DataConfig, files: Sequence[str], work: st
     Raises:
         DataError: if a file or column is missing.
     """
-    assert dataset.actions is not None
-    found = resolve_actions(dataset, data.path)
-    for file in found.actions:
-        check_columns(file, name_of(file, data.path), dataset.actions.source, list(dataset.actions.columns))
+    found = ActionFiles([], [], [])
+    if dataset.actions is not None:
+        found = resolve_actions(dataset, data.path)
+        for file in found.actions:
+            check_columns(file, name_of(file, data.path), dataset.actions.source, list(dataset.actions.columns))
     size = sum(map(size_of, (*files, *found.later, *found.actions)))
     return JoinPlan(
         dataset.model_dump_json(),
@@ -118,19 +120,18 @@ def _cut(file: str, source: str, columns: list[str]) -> list[Piece]:
 
 
 class JoinActions(beam.PTransform):
-    """Pieces of the log in; out: the same pieces as `Noted`, with the labels of their rows; tagged outputs ``QUARANTINED`` and ``COUNTS``.
+    """Pieces of the log in; out: ``notes`` of the labels of their rows, ``QUARANTINED`` and ``COUNTS``.
 
     First every worker writes keys, times and places of impressions, and all columns of actions, to a file a shard. Then each
-    shard is joined in memory, and its labels are written by piece. Pieces of days behind the split's end here.
+    shard is joined in memory, and its labels are written by piece.
 
     Args:
         plan: what is joined, where.
-        kept: the log's files whose rows are read for good.
     """
 
-    def __init__(self, plan: JoinPlan, kept: Sequence[str]) -> None:
+    def __init__(self, plan: JoinPlan) -> None:
         super().__init__()
-        self._plan, self._kept = plan, frozenset(kept)
+        self._plan = plan
 
     def expand(self, pieces: beam.PCollection[Piece]) -> dict[str, Any]:
         """Composes."""
@@ -147,20 +148,66 @@ class JoinActions(beam.PTransform):
             | "ByShard" >> beam.CoGroupByKey()
             | "Join" >> beam.ParDo(_JoinShard(self._plan)).with_outputs(COUNTS, main="notes")
         )
-        kept = self._kept
-        homes = _numbers(self._plan.files)
-        noted = (
-            {
-                "piece": pieces
-                | "Kept" >> beam.Filter(lambda piece: piece.file in kept)
-                | "ByHome" >> beam.Map(lambda piece: ((homes[piece.file], piece.begin), piece)),
-                "notes": joined["notes"],
-            }
-            | "ByPiece" >> beam.CoGroupByKey()
-            | "Note" >> beam.FlatMapTuple(_noted)
-        )
         counts = (acted[COUNTS], joined[COUNTS]) | "AllCounts" >> beam.Flatten()
-        return {"pieces": noted, QUARANTINED: acted[QUARANTINED], COUNTS: counts}
+        return {"notes": joined["notes"], QUARANTINED: acted[QUARANTINED], COUNTS: counts}
+
+
+class FindDuplicates(beam.PTransform):
+    """Pieces of the log in; out: notes of the rows that have the values of an earlier one.
+
+    Args:
+        plan: where.
+    """
+
+    def __init__(self, plan: JoinPlan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[tuple[Home, Note]]:
+        """Composes; of rows only names of files cross the GroupByKey."""
+        return (
+            pieces
+            | "OfTheSplit" >> Kept(self._plan)
+            | "ShardRows" >> beam.ParDo(_ShardRows(self._plan))
+            | "ByShard" >> beam.GroupByKey()
+            | "Find" >> beam.FlatMapTuple(_repeated, self._plan.work)
+        )
+
+
+class Kept(beam.PTransform):
+    """Those pieces of the log whose rows are read for good: not those of days behind the split's.
+
+    Args:
+        plan: names them.
+    """
+
+    def __init__(self, plan: JoinPlan) -> None:
+        super().__init__()
+        self._later = frozenset(plan.later)
+
+    def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[Piece]:
+        """Composes."""
+        later = self._later
+        return pieces | "Kept" >> beam.Filter(lambda piece: piece.file not in later)
+
+
+class TakeNotes(beam.PTransform):
+    """Pieces of the log with notes of their rows, ``pieces``, ``actions`` and ``duplicates``, in; out: each piece as `Noted`.
+
+    Args:
+        plan: numbers the files.
+    """
+
+    def __init__(self, plan: JoinPlan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def expand(self, noted: dict[str, Any]) -> beam.PCollection[Noted]:
+        """Composes."""
+        homes = _numbers(self._plan.files)
+        pieces = noted["pieces"] | "OfTheSplit" >> Kept(self._plan)
+        keyed = pieces | "ByHome" >> beam.Map(lambda piece: ((homes[piece.file], piece.begin), piece))
+        return {**noted, "pieces": keyed} | "ByPiece" >> beam.CoGroupByKey() | "Note" >> beam.FlatMapTuple(_noted)
 
 
 def _numbers(files: Sequence[str]) -> dict[str, int]:
@@ -169,8 +216,18 @@ def _numbers(files: Sequence[str]) -> dict[str, int]:
 
 def _noted(home: Home, found: dict[str, Iterable[Any]]) -> Iterator[Noted]:
     del home
-    for piece in found["piece"]:
-        yield Noted(piece, tuple(sorted(found["notes"])))
+    for piece in found["pieces"]:
+        yield Noted(piece, *(tuple(sorted(found.get(kind, ()))) for kind in ("actions", "duplicates")))
+
+
+def _repeated(shard: int, files: Iterable[str], work: str) -> list[tuple[Home, Note]]:
+    del shard
+    return write_notes(repeated_rows(read_shard(files, duplicates.SCHEMA)), _unused(work))
+
+
+def _unused(work: str) -> str:
+    """A name for notes; another worker may be at the same shard."""
+    return os.path.join(work, f"{uuid.uuid4().hex}.notes.arrow")
 
 
 class _Sharding(beam.DoFn):
@@ -206,6 +263,17 @@ class _ShardImpressions(_Sharding):
             self._writer.add(read.rows, read.hashed)
 
 
+class _ShardRows(_Sharding):
+    def setup(self) -> None:
+        super().setup()
+        self._numbers = _numbers(self._plan.files)
+
+    def process(self, piece: Piece) -> None:
+        number = self._numbers[piece.file]
+        for read in read_hashes(self._dataset, piece, number, self._name(piece), self._pseudonyms):
+            self._writer.add(read.rows, read.hashed)
+
+
 class _ShardActions(_Sharding):
     def setup(self) -> None:
         super().setup()
@@ -236,8 +304,7 @@ class _JoinShard(beam.DoFn):
         assert actions is not None
         impressions = read_shard(files["impressions"], impression_schema(self._dataset))
         found = attribute(impressions, read_shard(files["actions"], action_schema(actions)), actions)
-        # Of an unused name, as another worker may be at the same shard.
-        yield from write_notes(found.notes, os.path.join(self._plan.work, f"{uuid.uuid4().hex}.notes.arrow"))
+        yield from write_notes(found.notes, _unused(self._plan.work))
         if found.others.num_rows:
             self._write_others(found.others, f"actions-{shard:05d}")
         yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts(outcomes=found.outcomes))
