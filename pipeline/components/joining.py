@@ -133,7 +133,7 @@ class JoinActions(beam.PTransform):
         super().__init__()
         self._plan = plan
 
-    def expand(self, pieces: beam.PCollection[Piece]) -> dict[str, Any]:
+    def expand(self, pieces: beam.PCollection[Piece]) -> Any:
         """Composes."""
         dataset = Dataset.model_validate_json(self._plan.dataset)
         assert dataset.actions is not None
@@ -170,7 +170,7 @@ class FindDuplicates(beam.PTransform):
             | "OfTheSplit" >> Kept(self._plan)
             | "ShardRows" >> beam.ParDo(_ShardRows(self._plan))
             | "ByShard" >> beam.GroupByKey()
-            | "Find" >> beam.FlatMapTuple(_repeated, self._plan.work)
+            | "Find" >> beam.FlatMap(_repeated, self._plan.work)
         )
 
 
@@ -202,7 +202,7 @@ class TakeNotes(beam.PTransform):
         super().__init__()
         self._plan = plan
 
-    def expand(self, noted: dict[str, Any]) -> beam.PCollection[Noted]:
+    def expand(self, noted: Any) -> beam.PCollection[Noted]:
         """Composes."""
         homes = _numbers(self._plan.files)
         pieces = noted["pieces"] | "OfTheSplit" >> Kept(self._plan)
@@ -220,9 +220,8 @@ def _noted(home: Home, found: dict[str, Iterable[Any]]) -> Iterator[Noted]:
         yield Noted(piece, *(tuple(sorted(found.get(kind, ()))) for kind in ("actions", "duplicates")))
 
 
-def _repeated(shard: int, files: Iterable[str], work: str) -> list[tuple[Home, Note]]:
-    del shard
-    return write_notes(repeated_rows(read_shard(files, duplicates.SCHEMA)), _unused(work))
+def _repeated(shard: tuple[int, Iterable[str]], work: str) -> list[tuple[Home, Note]]:
+    return write_notes(repeated_rows(read_shard(shard[1], duplicates.SCHEMA)), _unused(work))
 
 
 def _unused(work: str) -> str:

@@ -27,7 +27,14 @@ def log(data: ReportData) -> Markup:
         "section",
         el("h2", "Data"),
         el("p", _files(data.manifest), class_="lead"),
-        el("div", el("h3", "Where the rows went"), _sum(data.manifest), _quarantine(data.manifest), class_="card"),
+        el(
+            "div",
+            el("h3", "Where the rows went"),
+            _sum(data.manifest),
+            _quarantine(data.manifest),
+            _duplicates(data.manifest),
+            class_="card",
+        ),
         _actions(data.manifest),
         _side_tables(data.manifest),
         el("div", cards, class_="grid2"),
@@ -73,6 +80,14 @@ def _quarantine(manifest: Json) -> Markup:
         shown = el("td", el("code", value) if value else NOTHING, class_="wrap")
         rows.append([reason["reason"], reason.get("column") or NOTHING, count(reason["rows"]), share, place, shown])
     return table(["Reason", "Column", "Rows", "Share", "First seen", "Value"], rows, numeric=[2, 3])
+
+
+def _duplicates(manifest: Json) -> Markup | None:
+    """Rows with the values of an earlier one, where ingest looked for them."""
+    found, read = manifest.get("duplicates"), manifest.get("rows_read")
+    if found is None or not read:
+        return None
+    return el("p", f"{count(found)} rows ({percent(found / read)}) have the values of an earlier row.", class_="quiet")
 
 
 def _actions(manifest: Json) -> Markup | None:

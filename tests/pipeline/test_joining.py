@@ -299,3 +299,57 @@ def test_any_number_of_shards_and_pieces_is_the_loop(
     assert sum(outcomes.values()) == 900
     assert len(others(folders)) == 900 - outcomes["attributed"]
     assert min(outcomes.values()) > 5
+
+
+# -- duplicates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shards", "piece_bytes"), [(1, 1 << 20), (6, 300)])
+@pytest.mark.parametrize("has_actions", [True, False])
+def test_duplicates_are_left_out_and_the_rest_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, piece_bytes: int, has_actions: bool
+) -> None:
+    random_days(tmp_path, seed=5)
+    for place, file in enumerate(sorted((tmp_path / "log").iterdir())):
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join([*lines, *lines[10 : 15 + place], *lines[12:14]]) + "\n")
+    changes: dict[str, Any] = {}
+    if not has_actions:
+        tasks = {"like": {"label": "age", "positive": [1, 2]}}
+        columns = {"request": "string", "item": "int64", "time": "int64", "age": "int64"}
+        changes = {"actions": None, "tasks": tasks, "columns": columns, "features": {"item": "id"}}
+
+    def made(duplicates: str) -> Dataset:
+        whole = spec().model_dump(mode="json") | changes | {"duplicates": duplicates}
+        return Dataset.model_validate(whole)
+
+    kept, before = run(made("keep"), tmp_path, "keep", shards=shards)
+    monkeypatch.setattr(joining, "PIECE_BYTES", piece_bytes)
+    counted, _ = run(made("count"), tmp_path, "count", shards=shards)
+    dropped, after = run(made("drop"), tmp_path, "drop", shards=shards, max_share=0)
+    seen: set[tuple[str, ...]] = set()
+    repeated = []
+    for row in read_rows(tmp_path, "log"):
+        values = tuple(row[name] for name in SHOWN)
+        if values in seen and row["file"] != "2024-01-04.csv":
+            repeated.append((f"log/{row['file']}", row["row"]))
+        seen.add(values)
+    assert len(repeated) >= 7 + 8 + 9
+    assert "duplicates" not in kept
+    assert counted["duplicates"] == dropped["duplicates"] == len(repeated)
+    assert counted["rows_out"] == kept["rows_out"]
+    assert dropped["rows_read"] == sum(dropped["rows_out"].values()) + len(repeated)
+    letters = pq.read_table(after.quarantine).to_pylist()
+    assert sorted((row["file"], row["row"]) for row in letters) == sorted(repeated)
+    assert {row["reason"] for row in letters} == {"duplicate"}
+    ids = {int(row_ids(file, np.array([number]))[0]) for file, number in repeated}
+    assert examples(made("drop"), after) == [row for row in examples(made("keep"), before) if row[ROW_ID] not in ids]
+
+
+def test_duplicates_do_not_hide_bad_rows_from_the_budget(tmp_path: Path) -> None:
+    path = by_hand(tmp_path)
+    file = path / "log" / "2024-01-01.csv"
+    file.write_text(file.read_text() + file.read_text().splitlines()[1] + "\n")
+    with pytest.raises(DataError, match=r"log of feed: 1 of 7 rows \(14.29%\) are malformed") as stop:
+        run(spec(duplicates="drop"), path, max_share=0.1)
+    assert "  duplicate" not in str(stop.value)
