@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from features.actions import check_instants
 from features.frozen import SpecError
 from features.kinds import (
     Bucketized,
@@ -23,6 +24,7 @@ from features.outputs import other_outputs
 from features.references import NUMBERS, SCALARS, listed, require, require_type
 from features.sources import DAY, POSITION, REFUSED, ROW_ID, TICKS, Column, Columns, DerivedTable, SideTable, Source
 from features.split_checks import check_split
+from features.splits import TimeSplit
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def check(dataset: Dataset) -> None:
     columns = dataset.all_columns()
     _check_patterns(dataset)
     _check_references(dataset, columns)
+    _check_actions(dataset)
     _check_input_names(dataset)
     _check_names_are_unique(dataset)
     _check_leakage(dataset, columns)
@@ -75,7 +78,8 @@ def _check_patterns(dataset: Dataset) -> None:
 
 def _check_names_are_unique(dataset: Dataset) -> None:
     seen = dict.fromkeys(dataset.columns, "the log")
-    parts = [
+    parts = [("the actions' labels", list(dataset.actions.labels))] if dataset.actions is not None else []
+    parts += [
         (f"table '{name}'", [c for c in table.given if c not in table.keys]) for name, table in dataset.tables.items()
     ] + [(f"derived '{d.function}'", list(d.outputs)) for d in dataset.derived]
     for part, names in parts:
@@ -133,6 +137,7 @@ def _check_references(dataset: Dataset, columns: Columns) -> None:
     if dataset.time is not None:
         require("time", dataset.time.column, dataset.columns)
     known = _check_tables(dataset)
+    known.update({} if dataset.actions is None else dataset.actions.outcomes)
     for derived in dataset.derived:
         for column in derived.inputs:
             require(f"derived '{derived.function}'", column, known)
@@ -179,6 +184,39 @@ def _check_names_of_files(what: str, source: Source, columns: Columns) -> None:
     for column in source.from_name:
         require(f"{what}: from_name", column, columns)
         require_type(f"{what}: from_name", column, columns[column], SCALARS)
+
+
+def _check_actions(dataset: Dataset) -> None:
+    """Keys and times of both logs fit, and no row is known by what was done later."""
+    actions = dataset.actions
+    if actions is None:
+        return
+    if dataset.time is None:
+        raise SpecError("actions need the log's `time`: the window begins with the impression; got none")
+    check_instants(dataset.time, dataset.columns, "actions join a log whose")
+    for key in actions.keys:
+        require("actions: on", key, dataset.columns)
+        theirs, ours = actions.columns[key], dataset.columns[key]
+        if theirs.type != ours.type:
+            raise SpecError(
+                f"actions are joined by '{key}', which is {theirs.type} there and {ours.type} in the log; allowed: one type"
+            )
+        if theirs.personal != ours.personal:
+            raise SpecError(
+                f"actions are joined by '{key}', which is {theirs.personal or 'kept'} there and {ours.personal or 'kept'} in the "
+                "log; allowed: the same `personal` in both"
+            )
+    for what in ("group", "item", "position"):
+        if (name := getattr(dataset, what)) in actions.labels:
+            raise SpecError(
+                f"{what} names '{name}', which actions give; allowed: what is known of an impression without them"
+            )
+    if actions.source.kafka is not None:
+        raise SpecError("actions are a slice of Kafka's; allowed for the log alone: actions come from files")
+    if not isinstance(dataset.split, TimeSplit) and actions.source.by_day:
+        raise SpecError(
+            f"the actions' files are named by day, and a {dataset.split.by} split has no days; allowed: a split by time"
+        )
 
 
 def _check_input_names(dataset: Dataset) -> None:

@@ -59,3 +59,8 @@ class KafkaSource(Frozen):
     def names(self) -> list[str]:
         """Of the slices, a partition each, as row ids, manifests and dead letters have them."""
         return [f"kafka://{self.topic}/{partition}" for partition in sorted(self.offsets)]
+
+    @property
+    def messages(self) -> int:
+        """How many the slices have at most."""
+        return sum(end - begin for begin, end in self.offsets.values())

@@ -8,10 +8,11 @@ names that key as its ``SHORTHAND``. This module loads neither TensorFlow nor Be
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
+from features.actions import ActionLabel, Actions
 from features.consistency import check
 from features.expected import Expected
 from features.frozen import Frozen, SpecError
@@ -58,6 +59,8 @@ __all__ = [
     "REFUSED",
     "ROW_ID",
     "SPLITS",
+    "ActionLabel",
+    "Actions",
     "AnyFeature",
     "AnySplit",
     "AnyTable",
@@ -122,6 +125,11 @@ class Dataset(Frozen):
     position: str | None = None
     """Where in the feed the item was shown, counted from 0 or 1; known after ranking, so never an ordinary feature. A
     `position_tower` reads it in training. Those below 0 count as missing."""
+    duplicates: Literal["keep", "count", "drop"] = "keep"
+    """Rows of the log whose columns all have the values of an earlier row (files by name, then rows): kept; kept and counted; or left out by a
+    run, as dead letters of a reason that `data.budget` does not count. To find them costs a second reading of the log."""
+    actions: Actions | None = None
+    """A second log, of what users did: joined to the impressions before the tables, it gives them outcome columns."""
     tables: dict[str, AnyTable] = {}
     """Joined in this order."""
     derived: tuple[Derived, ...] = ()
@@ -139,7 +147,7 @@ class Dataset(Frozen):
 
     def all_columns(self) -> Columns:
         """Every column a row has after joins and derivations, by name."""
-        columns = dict(self.columns)
+        columns = {**self.columns, **(self.actions.outcomes if self.actions is not None else {})}
         for table in self.tables.values():
             columns.update({n: c for n, c in table.given.items() if n not in table.keys})
         for derived in self.derived:

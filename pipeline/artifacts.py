@@ -9,13 +9,14 @@ from tfx import types
 
 
 class Quarantine(types.Artifact):
-    """Dead-letter Parquet files: file, row, line, column, reason, value and raw text of every row left out."""
+    """Dead-letter Parquet files: file, row, line, column, reason, value and raw text of every row left out. Beside them the folder
+    ``_unattributed``: actions that belong to no impression, with the reason."""
 
     TYPE_NAME = "pipeline.Quarantine"
 
 
 class IngestManifest(types.Artifact):
-    """``manifest.json``: rows read, rows out and quarantined (they add up), files, days, labels, unmatched keys."""
+    """``manifest.json``: rows read, rows out and quarantined (they add up), files, days, labels, unmatched keys, actions."""
 
     TYPE_NAME = "pipeline.IngestManifest"
 

@@ -9,6 +9,7 @@ import pydantic
 import yaml
 
 from features import catalog
+from features.actions import MOST_SHARDS
 from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
@@ -65,6 +66,9 @@ class DataConfig(Frozen):
     hash_key: str | None = None
     """File with the key of columns that are hashed (``personal: hash``): 16 to 64 bytes, the same for every run and all who ask
     the model. Every worker reads it."""
+    shards: Annotated[int, pydantic.Field(ge=1, le=MOST_SHARDS)] | None = None
+    """Into how many parts rows are brought together by key to join actions, one of which must fit into a worker's memory; by default one for 128
+    MiB of files."""
     synthesize: SynthesisConfig | None = None
     """Makes a synthetic log at `path` before the run, unless the same one is there already."""
 
@@ -244,6 +248,8 @@ class RunConfig(Frozen):
             ConfigError: if a path that is written is remote, or one that is read is of a file system that is not read.
         """
         sources = {"dataset.source": self.dataset.source}
+        if self.dataset.actions is not None:
+            sources["dataset.actions.source"] = self.dataset.actions.source
         for name, table in self.dataset.tables.items():
             if isinstance(table, SideTable):
                 sources[f"dataset.tables.{name}.source"] = table.source

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import DataError
-from features.logs.quarantine import REASONS, Reject
+from features.logs.quarantine import REASONS, SOUND, Reject
 from features.logs.reader import LogBatch
 from features.logs.tables import Tables
 from features.spec import DAY, SPLITS, Dataset, label_column, mask_column
@@ -38,6 +38,8 @@ class Counts:
         orphans: by task with a parent and part: rows with a label above 0 whose parent's is not (rows of both masks).
         unmatched: rows that found nothing in a side table, by table.
         without: by column, the rows of batches in which no row has a value of it.
+        actions: actions of the rows out, where the dataset has a log of them.
+        duplicates: rows with the values of an earlier one, where they are looked for.
     """
 
     rows_read: int = 0
@@ -51,12 +53,15 @@ class Counts:
     orphans: dict[tuple[str, str], int] = field(default_factory=dict)
     unmatched: dict[str, int] = field(default_factory=dict)
     without: dict[str, int] = field(default_factory=dict)
+    actions: int = 0
+    duplicates: int = 0
 
     @classmethod
     def of(cls, batch: LogBatch, dataset: Dataset) -> Counts:
         """Counts of one batch."""
         counts = cls(rows_read=batch.rows_read, files={batch.file: batch.rows_read}, unmatched=dict(batch.unmatched))
         counts.without = dict.fromkeys(batch.without, batch.rows_read)
+        counts.actions, counts.duplicates = batch.actions, batch.duplicates
         counts._add_rejects(Reject(**row) for row in batch.quarantined.to_pylist())
         names = batch.rows.schema.names
         if DAY in names and batch.rows.num_rows:
@@ -109,6 +114,8 @@ class Counts:
         """Adds `other` to these counts and returns them."""
         self.rows_read += other.rows_read
         self.quarantined += other.quarantined
+        self.actions += other.actions
+        self.duplicates += other.duplicates
         self.damaged |= other.damaged
         _add(self.rows_out, other.rows_out)
         _add(self.files, other.files)
@@ -167,6 +174,8 @@ class Counts:
             "tasks": tasks,
             "unmatched": self.unmatched,
             "without": self.without,
+            "actions": self.actions,
+            "duplicates": self.duplicates,
         }
 
 
@@ -242,7 +251,8 @@ def _too_many_files(quarantined: Mapping[str, Any], budget: Limits, what: str) -
 
 
 def _too_many_rows(rows_read: int, quarantined: Mapping[str, Any], budget: Limits, what: str) -> list[str]:
-    refused = quarantined["rows"]
+    malformed = [reason for reason in quarantined["reasons"] if reason["reason"] not in SOUND]
+    refused = quarantined["rows"] - sum(r["rows"] for r in quarantined["reasons"] if r["reason"] in SOUND)
     share = refused / rows_read if rows_read else 0.0
     over = [f"{budget.max_share:.4g} of the rows (data.budget.max_share)"] if share > budget.max_share else []
     if budget.max_rows is not None and refused > budget.max_rows:
@@ -252,7 +262,7 @@ def _too_many_rows(rows_read: int, quarantined: Mapping[str, Any], budget: Limit
     lines = [
         f"{what}: {refused:,} of {rows_read:,} rows ({share:.2%}) are malformed; allowed: {' and '.join(over)}. Top reasons:"
     ]
-    for reason in quarantined["reasons"][:5]:
+    for reason in malformed[:5]:
         example = reason["example"]
         column = f" in column '{reason['column']}'" if reason["column"] else ""
         value = f", value {example['value'][:60]!r}" if example["value"] else ""

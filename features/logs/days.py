@@ -84,13 +84,26 @@ def _days_of_dates(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _days_of_texts(values: pa.Array, offset_hours: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """ISO 8601; a text without a zone is taken as UTC. Times beyond the years 1678..2261 are refused."""
+    ticks, ok = text_times(values, "s")
+    return (ticks + round(offset_hours * 3600)) // _DAY_SECONDS, ok
+
+
+def text_times(values: pa.Array, unit: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """ISO 8601; a text without a zone is taken as UTC. Times beyond the years 1678..2261 are refused.
+
+    Args:
+        values: texts, length n.
+        unit: ``s`` or ``us``.
+
+    Returns:
+        int64 (n,), ticks since 1970-01-01 UTC, 0 where there is no time; bool (n,), whether there is one.
+    """
     shaped = pc.fill_null(pc.match_substring_regex(values, _ISO8601), False)
     texts = pc.if_else(shaped, values, pa.scalar(None, pa.string())).to_numpy(zero_copy_only=False)
     times = pd.Series(pd.to_datetime(texts, errors="coerce", utc=True))
     ok = times.notna().to_numpy()
-    ticks = np.where(ok, times.dt.tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64), 0)
-    return (ticks + round(offset_hours * 3600)) // 86_400, ok
+    ticks = times.dt.tz_localize(None).to_numpy().astype(f"datetime64[{unit}]").astype(np.int64)
+    return np.where(ok, ticks, 0), ok
 
 
 def parts(split: TimeSplit | RandomSplit, day: pa.Array | None, ids: NDArray[Any]) -> NDArray[Any]:

@@ -6,10 +6,11 @@ import datetime
 import glob
 import hashlib
 import io
+import math
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -20,6 +21,7 @@ from features.sources import by_day, of_any_day, of_day
 from features.spec import Dataset, SideTable, Source, TimeSplit
 
 _NAMED = 5
+_DAY_SECONDS = 86_400
 _READ_AHEAD = 1 << 20
 """Bytes that a small read asks of a store: each costs a request."""
 
@@ -39,12 +41,49 @@ def resolve_log(dataset: Dataset, path: str) -> list[str]:
     if dataset.source.kafka is not None:
         return dataset.source.kafka.names
     source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
-    markers = [] if source.success is None else [of_day(source.success, day) for day in days]
-    if absent := [marker for marker in markers if not _find(marker, path)]:
+    return _of_source(source, days, path, "source.success")
+
+
+class ActionFiles(NamedTuple):
+    """What is read to join actions, besides the log's files.
+
+    Attributes:
+        actions: the files of the log of actions.
+        later: files of the log itself, of days behind the split's: an impression there takes the actions that are its own.
+        absent: days behind the split's that have no files, where the spec says that they are optional.
+    """
+
+    actions: list[str]
+    later: list[str]
+    absent: list[datetime.date]
+
+
+def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
+    """Of sources by day, the files of the split's days and of the days behind them that the window reaches into.
+
+    Raises:
+        DataError: if a pattern finds no file on a day that must have one, or such a day is not complete.
+        ConfigError: if a path is remote.
+    """
+    assert dataset.actions is not None
+    theirs, ours = dataset.actions.source, dataset.source
+    split = dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
+    reach = range(1, 1 + math.ceil(dataset.actions.window / _DAY_SECONDS))
+    after = sorted({day + datetime.timedelta(days=days) for day in split for days in reach} - set(split))
+    patterns = [*filter(by_day, (*theirs.patterns, *ours.patterns, theirs.success or "", ours.success or ""))]
+    absent = [day for day in after if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
+    if absent and dataset.actions.days_after == "required":
         raise DataError(
-            f"{len(absent)} of the {len(days)} days are not complete: {_absolute(path)} lacks {_named(absent)} (source.success)"
+            f"the window of actions reaches into {len(after)} days behind the split's, and {_named([str(day) for day in absent])} "
+            f"lack files or markers in {_absolute(path)}: actions of the last days would be missing; allowed: both logs "
+            "complete for these days, a split that ends earlier, or `actions.days_after: optional`"
         )
-    return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
+    later = sorted({*after} - {*absent})
+    actions = _of_source(theirs, sorted({*split, *later}), path, "actions.source.success")
+    # A log that is not by day is read as a whole anyway.
+    more = _of_source(ours, later, path, "source.success") if ours.by_day else []
+    known = set(resolve_log(dataset, path))
+    return ActionFiles(actions, [file for file in more if file not in known], absent)
 
 
 def resolve(source: Source, path: str) -> list[str]:
@@ -63,6 +102,16 @@ def resolve(source: Source, path: str) -> list[str]:
             f"the log is a slice of Kafka's topic '{source.kafka.topic}'; allowed here: files, named one by one or by a glob"
         )
     return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
+
+
+def _of_source(source: Source, days: Sequence[datetime.date], path: str, what: str) -> list[str]:
+    """Files of these days; `what` names the marker in a message."""
+    markers = [] if source.success is None else [of_day(source.success, day) for day in days]
+    if absent := [marker for marker in markers if not _find(marker, path)]:
+        raise DataError(
+            f"{len(absent)} of the {len(days)} days are not complete: {_absolute(path)} lacks {_named(absent)} ({what})"
+        )
+    return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
 
 
 def _of_days(pattern: str, days: Iterable[datetime.date]) -> list[str]:
@@ -192,9 +241,12 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, unless it is a topic, then those of every side table that is read from files."""
+    """The log's files, unless it is a topic, those of its actions, then those of every side table that is read from files."""
     if dataset.source.kafka is None:
         yield from resolve_log(dataset, path)
+    if dataset.actions is not None:
+        joined = resolve_actions(dataset, path)
+        yield from (*joined.actions, *joined.later)
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)

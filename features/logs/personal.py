@@ -92,7 +92,8 @@ def pseudonyms_of(dataset: Dataset, key_file: str | None) -> Pseudonyms | None:
     Raises:
         ConfigError: if there are some and no key, or the key cannot be read.
     """
-    parts = [dataset.columns, *(table.columns for table in dataset.tables.values())]
+    actions = [] if dataset.actions is None else [dataset.actions.columns]
+    parts = [dataset.columns, *actions, *(table.columns for table in dataset.tables.values())]
     hashed = sorted({name for columns in parts for name, column in columns.items() if column.personal == "hash"})
     if not hashed:
         return None

@@ -54,11 +54,14 @@ REASONS: dict[str, str] = {
     "orphan_label": "a task is positive and its parent is not",
     "no_match": "a table that every row must find a row of has none with its key",
     "refused": "a derived function refused the row",
+    "duplicate": "every column has the value of an earlier row",
     "truncated_file": "the file ends too early: its remaining rows are lost",
     "corrupt_file": "the file is damaged: its rows up to its end, or to the next readable block, are lost",
     "unreadable_file": "the file, or a part of it (a row group, stripe or block), cannot be read",
 }
 """Every reason there is, in words."""
+SOUND = frozenset({"duplicate"})
+"""Reasons of rows that are left out by wish, and not for being malformed: no budget counts them."""
 _ENDS_A_FILE = frozenset({"truncated_file", "corrupt_file"})
 
 

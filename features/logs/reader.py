@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.columns import arrow_type, kept_columns, plain_schema
+from features.errors import ConfigError
 from features.logs.casting import cast_column
 from features.logs.days import NO_PART, check_time, days, parts, parts_by_value
 from features.logs.files import name_of, resolve_log
 from features.logs.functions import derive, function_named
 from features.logs.labels import label_arrays
+from features.logs.notes import ActionNotes, Noted, noted_rows
 from features.logs.personal import hashed, without_personal
 from features.logs.pieces import Piece
+from features.logs.places import ACTIONS
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, read_source
@@ -39,6 +43,8 @@ class LogBatch:
         rows_read: good and bad rows; equals ``rows.num_rows + sum(quarantined["rows"])``.
         unmatched: rows that found nothing in a side table, by table.
         without: columns that must be there, of which no row of this batch has a value.
+        actions: actions of the good rows, where the dataset has a log of them.
+        duplicates: rows with the values of an earlier one, where they were looked for; left out if the spec says so.
     """
 
     file: str
@@ -49,6 +55,8 @@ class LogBatch:
     rows_read: int
     unmatched: dict[str, int] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
+    actions: int = 0
+    duplicates: int = 0
 
     def of(self, split: str) -> pa.RecordBatch:
         """The rows of one part of the split."""
@@ -60,7 +68,7 @@ def read_log(
     dataset: Dataset,
     path: str,
     tables: Tables,
-    files: Sequence[str | Piece] | None = None,
+    files: Sequence[str | Piece | Noted] | None = None,
     *,
     labels: bool = True,
     split: bool = True,
@@ -71,8 +79,10 @@ def read_log(
         dataset: the spec.
         path: the data folder; file names in row ids and dead letters are relative to it.
         tables: the side tables (`load_tables` or `load_saved_tables`), and what hashes personal columns.
-        files: the files to read, or pieces of files (`features.logs.sources.cut_source`); those of `resolve_log` by default.
-        labels: whether every row must have its labels. Without, the output has no label columns.
+        files: the files to read, or pieces of files (`features.logs.sources.cut_source`), with what is known of their rows; those of
+            `resolve_log` by default.
+        labels: whether every row must have its labels. Without, the output has no label columns. If the dataset has a log of actions,
+            they come with the pieces (`Noted`).
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
             every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
 
@@ -81,19 +91,42 @@ def read_log(
 
     Raises:
         DataError: if no file matches, or a file lacks a column.
-        ConfigError: if the spec names a function that does not exist, or a time column of an impossible type.
+        ConfigError: if the spec names a function that does not exist, or a time column of an impossible type, or labels are asked for that
+            come from actions which were not joined.
     """
     stages = _Stages(dataset, tables, labels, split)
     for file in resolve_log(dataset, path) if files is None else files:
-        piece = file if isinstance(file, Piece) else Piece(file)
+        noted = file if isinstance(file, Noted) else None
+        piece = file.piece if isinstance(file, Noted) else file if isinstance(file, Piece) else Piece(file)
         name = name_of(piece.file, path)
+        known = _Known(
+            _action_notes(dataset, noted) if labels else None, noted_rows(noted.duplicates if noted is not None else ())
+        )
         batches = 0
         for raw in read_source(piece, name, dataset.source, dataset.columns, stages.optional):
-            yield stages.run(raw)
+            yield stages.run(raw, known)
             batches += 1
         if not batches:
             nothing = np.zeros(0, dtype=np.int64)
-            yield stages.run(RawBatch(name, {}, nothing, nothing, lambda _: ""))
+            yield stages.run(RawBatch(name, {}, nothing, nothing, lambda _: ""), known)
+
+
+class _Known(NamedTuple):
+    """What was found out about the rows of a piece before: labels, and the numbers of duplicates."""
+
+    actions: ActionNotes | None
+    duplicates: NDArray[Any]
+
+
+def _action_notes(dataset: Dataset, noted: Noted | None) -> ActionNotes | None:
+    if dataset.actions is None:
+        return None
+    if noted is None:
+        raise ConfigError(
+            f"the labels of '{dataset.name}' come from a log of actions ({', '.join(dataset.actions.source.patterns)}), which only a "
+            "run's ingest joins; allowed: scores without labels, or a run"
+        )
+    return ActionNotes(noted.actions, dataset.actions)
 
 
 def check_log(dataset: Dataset, path: str, files: Sequence[str], names: Sequence[str]) -> None:
@@ -128,18 +161,24 @@ class _Stages:
         self._ignored = frozenset(set(dataset.columns) - made)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
 
-    def run(self, raw: RawBatch) -> LogBatch:
+    def run(self, raw: RawBatch, known: _Known) -> LogBatch:
         """Types, joins, derivations, labels, time and split of one batch."""
         first = Faults(raw)
         typed = self._typed(raw, first)
         second = Faults(raw, first.good)
         typed = typed.filter(pa.array(~first.bad)) if first.bad.any() else typed
+        numbers = raw.rows[first.good]
+        repeated = np.isin(numbers, known.duplicates)
+        if self._dataset.duplicates == "drop":
+            second.mark(repeated, "duplicate", "")
+        outcomes = {} if known.actions is None else known.actions.of(numbers)
+        acted = outcomes.pop(ACTIONS, None)
+        typed = pa.RecordBatch.from_arrays([*typed.columns, *outcomes.values()], [*typed.schema.names, *outcomes])
         joined, unmatched = self._tables.join(self._dataset, typed, list(self._dataset.tables), second)
         full = derive(self._derived, joined, second)
         columns = dict(zip(full.schema.names, full.columns, strict=True))
         if self._labels:
             columns |= label_arrays(self._dataset.tasks, full, second, self._weights)
-        numbers = raw.rows[first.good]
         ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)
         part = self._part(columns, ids, second, raw.columns)
@@ -149,7 +188,9 @@ class _Stages:
         rejects = without_personal([*raw.rejects, *first.rejects, *second.rejects], self._dataset.columns)
         _check_sum(raw, rows, rejects)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
-        return LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
+        batch = LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
+        of_good = 0 if acted is None else int(acted.to_numpy()[~second.bad].sum())
+        return dataclasses.replace(batch, actions=of_good, duplicates=int(repeated.sum()))
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
         source, time = self._dataset.source, self._dataset.time

@@ -33,15 +33,21 @@ from features.logs import (
     resolve_log,
     save_tables,
 )
+from features.logs.action_counts import ActionCounts, told
 from features.logs.files import name_of, size_of
 from features.logs.kafka_reader import check_slice
+from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
 from features.logs.row_ids import check_disjoint
-from features.logs.sources import check_columns, cut_source
+from features.logs.sources import check_columns
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
+from pipeline.components.counting import WriteCounts
+from pipeline.components.joining import COUNTS as COUNTS_OF_ACTIONS
+from pipeline.components.joining import QUARANTINED as QUARANTINED_ACTIONS
+from pipeline.components.joining import FindDuplicates, JoinActions, JoinPlan, ReadPieces, TakeNotes, plan_join
 from pipeline.components.parquet_sink import WriteTables
 from pipeline.config import DataConfig
 from pipeline.failures import user_error
@@ -52,9 +58,9 @@ ROW_GROUP_ROWS = 65_536
 """Rows of a row group at most."""
 ROW_GROUP_BYTES = 64 << 20
 """Bytes of Arrow data at which a row group is written before it is full."""
-PIECE_BYTES = 256 << 20
-"""Of a large file: parts of about this size are read by workers apart from each other."""
 MANIFEST = "manifest.json"
+LOG_COUNTS, ACTION_COUNTS = "counts.json", "action_counts.json"
+"""Files that the manifest takes over."""
 QUARANTINED, COUNTS = "quarantined", "counts"
 """Outputs of reading besides the parts of the split."""
 
@@ -122,35 +128,56 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     for file in files:
         check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
     table_counts = _prepare_tables(dataset, data, folders)
-    counted = os.path.join(folders.manifest, "counts.json")
     os.makedirs(folders.manifest, exist_ok=True)
-    with _user_errors_unwrapped(), pipeline:
-        read = (
-            pipeline
-            | "Files" >> beam.Create(files)
-            | "SpreadFiles" >> beam.Reshuffle()
-            | "Cut" >> beam.FlatMap(_pieces, dataset.model_dump_json())
-            | "SpreadPieces" >> beam.Reshuffle()
-            | "ReadLog" >> ReadLog(dataset, data, folders.tables)
-        )
-        _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(
-            dataset, folders, counted
-        )
-    manifest = _manifest(counted, files if kafka is None else [], data.path)
+    with _work_folder(folders) as work:
+        is_noted = dataset.actions is not None or dataset.duplicates != "keep"
+        plan = plan_join(dataset, data, files, work, folders.quarantine) if is_noted else None
+        with _user_errors_unwrapped(), pipeline:
+            pieces = pipeline | "Log" >> ReadPieces(
+                plan.files if plan else files, dataset.source, list(dataset.columns)
+            )
+            if plan is not None:
+                pieces = {"pieces": pieces, **_notes(dataset, plan, folders, pieces)} | "TakeNotes" >> TakeNotes(plan)
+            read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables)
+            _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(dataset, folders)
+    manifest = _manifest(folders, files if kafka is None else [], data.path)
     if kafka is not None:
         offsets = dict(zip(kafka.names, (kafka.offsets[number] for number in sorted(kafka.offsets)), strict=True))
         manifest["kafka"] = topic
         manifest["files"] = [{**file, "offsets": [*offsets[file["path"]]]} for file in manifest["files"]]
+    of_rows_out, repeated = manifest.pop("actions"), manifest.pop("duplicates")
+    if dataset.duplicates != "keep":
+        manifest["duplicates"] = repeated
+    if dataset.actions is not None and plan is not None:
+        manifest["actions"] = _action_manifest(folders, plan, of_rows_out)
     manifest |= {"tables": table_counts, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1)
-    progress.report("ingest", rows=manifest["rows_read"], note=f"{manifest['quarantined']['rows']} quarantined")
+    progress.report("ingest", rows=manifest["rows_read"], note=_note(manifest))
     try:
         _judge(dataset, data, manifest, folders.stopped)
     except DataError:
         _keep(folders)
         raise
     return manifest
+
+
+def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> dict[str, Any]:
+    """What is to be known of rows before they are read for good."""
+    notes = {}
+    if dataset.actions is not None:
+        joined = pieces | "JoinActions" >> JoinActions(plan)
+        _ = joined | "WriteActions" >> WriteActions(folders)
+        notes["actions"] = joined["notes"]
+    if dataset.duplicates != "keep":
+        notes["duplicates"] = pieces | "FindDuplicates" >> FindDuplicates(plan)
+    return notes
+
+
+def _note(manifest: dict[str, Any]) -> str:
+    """For the console."""
+    joined = f"; {told(manifest['actions'])}" if "actions" in manifest else ""
+    return f"{manifest['quarantined']['rows']} quarantined{joined}"
 
 
 def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dict[str, Any]:
@@ -164,15 +191,50 @@ def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dic
     return count_tables(tables)
 
 
-def _manifest(counted: str, files: Iterable[str], path: str) -> dict[str, Any]:
+@contextlib.contextmanager
+def _work_folder(folders: Folders) -> Iterator[str]:
+    """A folder for files that are not kept, on the outputs' file system, which every worker reaches."""
+    folder = os.path.join(folders.manifest, "work")
+    if os.path.isdir(folder):  # of a run that was killed
+        shutil.rmtree(folder)
+    os.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _counted(folders: Folders, name: str) -> dict[str, Any]:
+    """What the workers wrote, which the manifest takes over."""
+    file = os.path.join(folders.manifest, name)
+    with open(file, encoding="utf-8") as stream:
+        counts: dict[str, Any] = json.load(stream)
+    os.remove(file)
+    return counts
+
+
+def _manifest(folders: Folders, files: Iterable[str], path: str) -> dict[str, Any]:
     """The counts that the workers wrote, with the files' sizes."""
-    with open(counted, encoding="utf-8") as stream:
-        manifest: dict[str, Any] = json.load(stream)
-    os.remove(counted)
+    manifest = _counted(folders, LOG_COUNTS)
     manifest["rows_out"] = {split: manifest["rows_out"].get(split, 0) for split in SPLITS}
     sizes = {name_of(file, path): size_of(file) for file in files}
     manifest["files"] = [{**file, "bytes": sizes.get(file["path"])} for file in manifest["files"]]
     return manifest
+
+
+def _action_manifest(folders: Folders, plan: JoinPlan, of_rows_out: int) -> dict[str, Any]:
+    """What became of the actions."""
+    counts = _counted(folders, ACTION_COUNTS)
+    sizes = {name_of(file, plan.data.path): size_of(file) for file in plan.action_files}
+    files = [{**file, "bytes": sizes[file["path"]]} for file in counts["files"]]
+    later = [name_of(file, plan.data.path) for file in plan.later]
+    return counts | {
+        "files": files,
+        "of_rows_out": of_rows_out,
+        "later_files": later,
+        "absent_days": list(plan.absent_days),
+        "shards": plan.shards,
+    }
 
 
 def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped: str) -> None:
@@ -181,6 +243,10 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
     what = f"log of {dataset.name}"
     check_budget(manifest["rows_read"], manifest["quarantined"], budget, what, stopped)
     check_found(manifest["rows_read"], manifest["without"], dataset.source, what)
+    if dataset.actions is not None:
+        actions, what_acted = manifest["actions"], f"actions of {dataset.name}"
+        check_budget(actions["rows_read"], actions["quarantined"], budget, what_acted, stopped)
+        check_found(actions["rows_read"], actions["without"], dataset.actions.source, what_acted)
     for name, table in manifest["tables"].items():
         check_budget(table["rows_read"], table["quarantined"], budget, f"table '{name}'", stopped)
     if empty := [split for split in SPLITS if not manifest["rows_out"][split]]:
@@ -213,19 +279,14 @@ def _user_errors_unwrapped() -> Iterator[None]:
 # -- composites ---------------------------------------------------------------------------------------------------
 
 
-def _pieces(file: str, dataset: str) -> list[Piece]:
-    spec = Dataset.model_validate_json(dataset)
-    return cut_source(file, spec.source, list(spec.columns), PIECE_BYTES)
-
-
 class ReadLog(beam.PTransform):
-    """Pieces of files in; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``."""
+    """Pieces of files in, with notes of their rows or without; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``."""
 
     def __init__(self, dataset: Dataset, data: DataConfig, tables: str) -> None:
         super().__init__()
         self._read = _ReadFiles(dataset.model_dump_json(), data.path, data.hash_key, tables)
 
-    def expand(self, files: beam.PCollection[Piece]) -> Any:
+    def expand(self, files: beam.PCollection[Piece | Noted]) -> Any:
         """Composes; rows stream from the reader to the writers in one stage."""
         return files | beam.ParDo(self._read).with_outputs(*SPLITS, QUARANTINED, COUNTS)
 
@@ -242,7 +303,7 @@ class _ReadFiles(beam.DoFn):
     def start_bundle(self) -> None:
         self._groups = {split: RowGroups() for split in SPLITS}
 
-    def process(self, file: Piece) -> Iterator[Any]:
+    def process(self, file: Piece | Noted) -> Iterator[Any]:
         for batch in read_log(self._dataset, self._path, self._tables, [file]):
             self._rows += batch.rows_read
             progress.report("ingest", rows=self._rows)
@@ -291,11 +352,10 @@ class RowGroups:
 class WriteOutputs(beam.PTransform):
     """Writes each output of :class:`ReadLog`; rows never cross a Reshuffle or GroupByKey, only counts are combined."""
 
-    def __init__(self, dataset: Dataset, folders: Folders, counted: str) -> None:
+    def __init__(self, dataset: Dataset, folders: Folders) -> None:
         super().__init__()
         self._schema = list_schema(dataset)
         self._folders = folders
-        self._counted = counted
 
     def expand(self, read: Any) -> None:
         """Composes."""
@@ -303,31 +363,24 @@ class WriteOutputs(beam.PTransform):
             folder = artifact_split_folder(self._folders.examples, split)
             _ = read[split] | f"Write_{split}" >> WriteTables(os.path.join(folder, "data"), self._schema)
         _ = read[QUARANTINED] | "WriteDeadLetters" >> WriteTables(os.path.join(self._folders.quarantine, "log"), SCHEMA)
-        _ = (
-            read[COUNTS]
-            | "AddUp" >> beam.CombineGlobally(_AddCounts())
-            | "AsJson" >> beam.Map(lambda counts: json.dumps(counts.manifest()))
-            | "WriteCounts" >> beam.io.WriteToText(self._counted, shard_name_template="")
-        )
+        _ = read[COUNTS] | "WriteCounts" >> WriteCounts(Counts, os.path.join(self._folders.manifest, LOG_COUNTS))
+
+
+class WriteActions(beam.PTransform):
+    """Writes the outputs of :class:`~pipeline.components.joining.JoinActions`, but the notes."""
+
+    def __init__(self, folders: Folders) -> None:
+        super().__init__()
+        self._folders = folders
+
+    def expand(self, joined: Any) -> None:
+        """Composes."""
+        letters = os.path.join(self._folders.quarantine, "actions")
+        _ = joined[QUARANTINED_ACTIONS] | "WriteDeadLetters" >> WriteTables(letters, SCHEMA)
+        counts = os.path.join(self._folders.manifest, ACTION_COUNTS)
+        _ = joined[COUNTS_OF_ACTIONS] | "WriteCounts" >> WriteCounts(ActionCounts, counts)
 
 
 def artifact_split_folder(uri: str, split: str) -> str:
     """Folder of one part of an Examples artifact."""
     return os.path.join(uri, f"Split-{split}")
-
-
-class _AddCounts(beam.CombineFn):
-    def create_accumulator(self) -> Counts:
-        return Counts()
-
-    def add_input(self, accumulator: Counts, counts: Counts) -> Counts:
-        return accumulator.merge(counts)
-
-    def merge_accumulators(self, accumulators: Iterable[Counts]) -> Counts:
-        total = Counts()
-        for counts in accumulators:
-            total.merge(counts)
-        return total
-
-    def extract_output(self, accumulator: Counts) -> Counts:
-        return accumulator

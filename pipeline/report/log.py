@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from features.logs.attribution import ATTRIBUTED, OUTCOMES
 from features.spec import SPLITS
 from pipeline.report.data import ColumnStatistics, Json, ReportData
 from pipeline.report.html import NOTHING, Markup, compact, count, el, general, percent, table
@@ -26,7 +27,15 @@ def log(data: ReportData) -> Markup:
         "section",
         el("h2", "Data"),
         el("p", _files(data.manifest), class_="lead"),
-        el("div", el("h3", "Where the rows went"), _sum(data.manifest), _quarantine(data.manifest), class_="card"),
+        el(
+            "div",
+            el("h3", "Where the rows went"),
+            _sum(data.manifest),
+            _quarantine(data.manifest),
+            _duplicates(data.manifest),
+            class_="card",
+        ),
+        _actions(data.manifest),
         _side_tables(data.manifest),
         el("div", cards, class_="grid2"),
         _verdict(data),
@@ -71,6 +80,47 @@ def _quarantine(manifest: Json) -> Markup:
         shown = el("td", el("code", value) if value else NOTHING, class_="wrap")
         rows.append([reason["reason"], reason.get("column") or NOTHING, count(reason["rows"]), share, place, shown])
     return table(["Reason", "Column", "Rows", "Share", "First seen", "Value"], rows, numeric=[2, 3])
+
+
+def _duplicates(manifest: Json) -> Markup | None:
+    """Rows with the values of an earlier one, where ingest looked for them."""
+    found, read = manifest.get("duplicates"), manifest.get("rows_read")
+    if found is None or not read:
+        return None
+    return el("p", f"{count(found)} rows ({percent(found / read)}) have the values of an earlier row.", class_="quiet")
+
+
+def _actions(manifest: Json) -> Markup | None:
+    """What became of the log of actions, and its quarantine."""
+    actions = manifest.get("actions")
+    if not actions:
+        return None
+    read = actions["rows_read"]
+    rows = [
+        [outcome, count(number), percent(number / read) if read else NOTHING, OUTCOMES.get(outcome, "")]
+        for outcome, number in {ATTRIBUTED: actions[ATTRIBUTED], **actions["others"]}.items()
+    ]
+    rows.append(
+        ["quarantined", count(actions["quarantined"]["rows"]), *_share_of(actions["quarantined"]["rows"], read)]
+    )
+    absent = ", ".join(actions["absent_days"])
+    return el(
+        "div",
+        el("h3", "Actions"),
+        el(
+            "p",
+            f"{count(read)} actions read from {len(actions['files'])} files; {count(actions['of_rows_out'])} belong to rows that are "
+            "learned from or measured on.",
+        ),
+        el("p", f"No files of {absent}: labels of the days before lack the actions of these.") if absent else None,
+        table(["Outcome", "Actions", "Share", "Meaning"], rows, numeric=[1, 2]),
+        _quarantine(actions) if actions["quarantined"]["rows"] else None,
+        class_="card",
+    )
+
+
+def _share_of(rows: int, read: int) -> tuple[str, str]:
+    return percent(rows / read) if read else NOTHING, "cannot be read as the spec says"
 
 
 def _side_tables(manifest: Json) -> Markup | None:

@@ -487,3 +487,92 @@ def test_a_key_of_an_ids_vocabulary_leaves_the_others(
 def test_closed_domains_are_of_one_type() -> None:
     assert Categorical(values=("a", "b")).values == ("a", "b")
     assert Categorical(values=(1, 2)).values == (1, 2)
+
+
+ACTIONS = {
+    "source": "actions.csv",
+    "columns": {"user": "int64", "item": "int64", "at": "int64", "action": "string", "value": "float32"},
+    "on": ["user", "item"],
+    "time": "at",
+    "window": "24h",
+    "labels": {"shared": {"column": "action", "equals": "share"}, "watched": {"column": "value", "take": "max"}},
+}
+
+
+def test_actions_give_outcomes() -> None:
+    dataset = Dataset.model_validate(own_log(actions=ACTIONS, tasks={"share": "shared"}))
+    assert dataset.actions is not None
+    assert dataset.actions.window == 86_400
+    columns = dataset.all_columns()
+    assert {name: (columns[name].type, columns[name].outcome) for name in ("shared", "watched")} == {
+        "shared": ("int64", True),
+        "watched": ("float32", True),
+    }
+    assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
+    assert "'watched', which is an outcome column" in problem(
+        actions=ACTIONS, features={"x": {"kind": "numeric", "column": "watched"}}
+    )
+    derived = [{"function": "m:f", "inputs": ["watched", "age"], "outputs": {"part": "float32"}}]
+    assert "made by 'm:f' from 'watched'" in problem(actions=ACTIONS, derived=derived, features={"part": "numeric"})
+
+
+@pytest.mark.parametrize(
+    ("span", "seconds"), [("90s", 90), ("1.5 m", 90), ("2h", 7_200), ("7d", 604_800), (60, 60), (0.5, 0.5)]
+)
+def test_spans_of_time(span: Any, seconds: float) -> None:
+    dataset = Dataset.model_validate(own_log(actions=ACTIONS | {"window": span}))
+    assert dataset.actions is not None
+    assert dataset.actions.window == seconds
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"window": "a day"}, "'a day' is no span of time; allowed: seconds, or a number and s, m, h or d, as in 24h"),
+        ({"window": 0}, "greater than 0"),
+        ({"on": []}, "need a key, `on`"),
+        ({"on": "usr"}, "on: unknown column 'usr'; did you mean 'user'?"),
+        ({"on": "value"}, "key 'value' is float32; allowed: int64, string"),
+        ({"on": "at"}, "actions: on names column 'at', which does not exist"),
+        ({"on": "action", "columns": ACTIONS["columns"] | {"action": "string"}}, "names column 'action'"),
+        ({"columns": ACTIONS["columns"] | {"user": "string"}}, "'user', which is string there and int64 in the log"),
+        (
+            {"columns": ACTIONS["columns"] | {"user": {"type": "int64", "personal": "hash"}}},
+            "is hash there and kept in",
+        ),
+        ({"columns": ACTIONS["columns"] | {"value": {"type": "int64", "personal": "drop"}}}, "and drop it"),
+        ({"columns": ACTIONS["columns"] | {"value": "list<int64>"}}, "column 'value' is list<int64>; allowed: int64"),
+        ({"columns": ACTIONS["columns"] | {"feedrank_x": "int64"}}, "begins with 'feedrank_'"),
+        ({"time": "action"}, "time 'action' is string; unit ms needs int64"),
+        ({"time": {"column": "at", "unit": "yyyymmdd"}}, "too coarse for a window; allowed units: s, ms, us, iso8601"),
+        ({"labels": {}}, "at least 1"),
+        ({"labels": {"x": {"column": "acton", "equals": "like"}}}, "label 'x': unknown column 'acton'"),
+        ({"labels": {"x": {"column": "action"}}}, "what is taken of column 'action'? allowed: `equals`, or `take`"),
+        ({"labels": {"x": {"equals": "like"}}}, "`equals` needs the `column`"),
+        ({"labels": {"x": {"take": "sum"}}}, "`take: sum` needs the `column`"),
+        ({"labels": {"x": {"column": "action", "take": "sum"}}}, "is string; allowed: int64, float32"),
+        ({"labels": {"x": {"column": "action", "equals": 1}}}, "with 1, and it is string; allowed: string values"),
+        ({"labels": {"x": {"column": "value", "equals": 1}}}, "which is float32; allowed: int64, string"),
+        (
+            {"labels": {"x": {"column": "action", "equals": "a", "where": {"action": "b"}}}},
+            "both ask for values of 'action'",
+        ),
+        ({"labels": {"x": {"column": "at", "take": "max", "otherwise": 0.5}}}, "`otherwise: 0.5` is no int64"),
+        (
+            {"labels": {"age": {"column": "action", "equals": "like"}}},
+            "column 'age' of the actions' labels has the name",
+        ),
+        ({"labels": {"rank": {"take": "count"}}}, "names 'rank', which actions give"),
+        ({"labels": {"x": {"column": "action", "takes": "sum"}}}, "unknown key 'takes'; did you mean 'take'?"),
+    ],
+)
+def test_actions_that_cannot_be_joined(changes: dict[str, Any], said: str) -> None:
+    assert said in problem(actions=ACTIONS | changes)
+
+
+def test_actions_need_the_time_of_the_impression() -> None:
+    assert "actions need the log's `time`" in problem(actions=ACTIONS, time=None, split="random")
+    by_day = ACTIONS | {"source": "actions/{day}.csv"}
+    assert "the actions' files are named by day, and a random split has no days" in problem(
+        actions=by_day, split="random"
+    )

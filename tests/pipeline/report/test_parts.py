@@ -11,8 +11,10 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipeline.report import html, svg
 from pipeline.report.data import OTHERS, Bar
+from pipeline.report.log import log
 from pipeline.report.statistics import column_statistics
 from tests.pipeline.evaluation import toy
+from tests.pipeline.report.sample import manifest, sample
 
 
 def test_text_is_escaped_and_markup_is_not():
@@ -129,3 +131,30 @@ def test_all_others_together_are_no_bar_where_there_are_none():
     bars = [Bar(label="a", share=1.0), Bar(label=OTHERS, share=0.0)]
     assert svg.histogram("t", bars, bars).count("<rect") == 1
     assert svg.histogram("t", bars, [bars[0], Bar(label=OTHERS, share=0.1)]).count("<rect") == 2
+
+
+ACTED = {
+    "rows_read": 1000,
+    "attributed": 600,
+    "others": {"duplicate": 50, "without_impression": 340},
+    "of_rows_out": 580,
+    "quarantined": {"rows": 10, "reasons": [{"reason": "bad_number", "column": "ms", "rows": 10}]},
+    "files": [{"path": "a.csv", "rows": 1000}],
+    "absent_days": ["2024-01-05"],
+}
+
+
+def test_what_became_of_actions():
+    shown = log(sample().model_copy(update={"manifest": manifest() | {"actions": ACTED}}))
+    for part in (
+        "1,000 actions read from 1 files; 580 belong",
+        "60.0 %",
+        "34.0 %",
+        "no impression has its key",
+        "No files of 2024-01-05",
+    ):
+        assert part in shown
+    assert "<h3>Actions" not in log(sample())
+    told = log(sample().model_copy(update={"manifest": manifest() | {"duplicates": 94_784 // 2}}))
+    assert "47,392 rows (50.0 %) have the values of an earlier row" in told
+    assert "of an earlier row" not in log(sample())

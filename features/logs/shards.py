@@ -1,0 +1,111 @@
+"""Rows of a whole log brought together by key on disk: files by the key's hash, of which one after the other fits into memory."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.actions import MOST_SHARDS
+from features.errors import DataError
+
+BUFFER_BYTES = 64 << 20
+"""Rows that wait for being written, of all shards together."""
+SHARD_BYTES = 128 << 20
+"""Of input files: there is a shard for about so many."""
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(29)
+
+
+def shards_for(size: int) -> int:
+    """How many shards files of so many bytes together are cut into."""
+    return min(MOST_SHARDS, 1 + size // SHARD_BYTES)
+
+
+def hashes(columns: Sequence[pa.Array]) -> NDArray[Any]:
+    """A hash of each row's values, the same in every process; uint64 (n,).
+
+    Args:
+        columns: int64 or string, length n each; missing values hash alike.
+    """
+    total = np.zeros(len(columns[0]), dtype=np.uint64)
+    for column in columns:
+        encoded = column.dictionary_encode()
+        distinct = pd.util.hash_array(encoded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
+        codes = encoded.indices.fill_null(-1).to_numpy()
+        total = (total ^ np.append(distinct, np.uint64(0))[codes]) * _ODD
+        total ^= total >> _SHIFT
+    return total
+
+
+class ShardWriter:
+    """Writes rows to one file a shard; memory does not grow with the rows.
+
+    Args:
+        folder: where the files go; it may hold others.
+        shards: how many there are.
+    """
+
+    def __init__(self, folder: str, shards: int) -> None:
+        self._folder = folder
+        self._shards = shards
+        self._waiting: dict[int, list[pa.RecordBatch]] = {}
+        self._bytes = 0
+        self._files: dict[int, str] = {}
+        self._writers: dict[int, Any] = {}
+
+    def add(self, rows: pa.RecordBatch, hashed: NDArray[Any]) -> None:
+        """Takes rows, each for the shard that its hash says; uint64 (n,)."""
+        if not rows.num_rows:
+            return
+        shard = (hashed % np.uint64(self._shards)).astype(np.int64)
+        order = np.argsort(shard, kind="stable")
+        found, starts = np.unique(shard[order], return_index=True)
+        ordered = rows.take(pa.array(order))
+        for number, begin, end in zip(found.tolist(), starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
+            self._waiting.setdefault(number, []).append(ordered.slice(begin, end - begin))
+        self._bytes += ordered.nbytes
+        if self._bytes >= BUFFER_BYTES:
+            self._flush()
+
+    def close(self) -> dict[int, str]:
+        """Writes what waits; the files by shard. Shards without rows have none."""
+        self._flush()
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+        return self._files
+
+    def _flush(self) -> None:
+        for shard, batches in self._waiting.items():
+            (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+            if shard not in self._writers:
+                # Of an unused name: the worker before may have died in the middle of its own.
+                self._files[shard] = os.path.join(self._folder, f"{uuid.uuid4().hex}.arrow")
+                self._writers[shard] = pa.ipc.new_stream(
+                    self._files[shard], batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
+                )
+            self._writers[shard].write_batch(batch)
+        self._waiting, self._bytes = {}, 0
+
+
+def read_shard(files: Iterable[str], schema: pa.Schema) -> pa.Table:
+    """All rows of files that :class:`ShardWriter` wrote; an empty table of `schema` where there are none.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    parts = []
+    for file in sorted(files):
+        try:
+            with pa.OSFile(file) as stream:
+                parts.append(pa.ipc.open_stream(stream).read_all())
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"cannot read {file}, which ingest wrote: {error}") from error
+    return pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
