@@ -16,6 +16,8 @@ DATASETS: Mapping[str, Callable[[], Dataset]] = {
     "census_income": census_income.dataset,
     "criteo_attribution": criteo_attribution.dataset,
     "kuairand": kuairand.dataset,
+    "kuairand_1k": kuairand.thousand_users,
+    "kuairand_27k": kuairand.all_users,
     "synthetic": synthetic.dataset,
     "tenrec_article": tenrec.article,
     "tenrec_ctr": tenrec.ctr,
