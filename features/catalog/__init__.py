@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from features.catalog import census_income, criteo_attribution, kuairand, synthetic, tenrec
+from features.catalog import (
+    census_income,
+    criteo_attribution,
+    ijcai_15,
+    kuairand,
+    movielens,
+    synthetic,
+    tenrec,
+    user_behavior,
+)
 from features.errors import ConfigError
 from features.frozen import nearest
 from features.spec import Dataset
@@ -15,13 +24,17 @@ from features.spec import Dataset
 DATASETS: Mapping[str, Callable[[], Dataset]] = {
     "census_income": census_income.dataset,
     "criteo_attribution": criteo_attribution.dataset,
+    "ijcai_15": ijcai_15.dataset,
     "kuairand": kuairand.dataset,
     "kuairand_1k": kuairand.thousand_users,
     "kuairand_27k": kuairand.all_users,
+    "movielens_100k": movielens.hundred_thousand,
+    "movielens_1m": movielens.million,
     "synthetic": synthetic.dataset,
     "tenrec_article": tenrec.article,
     "tenrec_ctr": tenrec.ctr,
     "tenrec_video": tenrec.video,
+    "user_behavior": user_behavior.dataset,
 }
 
 

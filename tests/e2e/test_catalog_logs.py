@@ -10,7 +10,7 @@ import pytest
 
 from features.catalog.kuairand_files import prepare
 from tests.e2e.conftest import run_pipeline, versions
-from tests.features.catalog import kuairand_sample
+from tests.features.catalog import kuairand_sample, samples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SMALL = [
@@ -26,9 +26,29 @@ def _kuairand(folder: Path) -> int:
     return 1700
 
 
+def _movielens(folder: Path) -> int:
+    samples.write_movielens_1m(folder, 1500)
+    return 1500
+
+
+def _user_behavior(folder: Path) -> int:
+    samples.write_user_behavior(folder / "UserBehavior.csv", 1800)
+    return 1800
+
+
+def _ijcai_15(folder: Path) -> int:
+    samples.write_ijcai_15(folder, 1200)
+    return 1200
+
+
 @pytest.mark.parametrize(
     ("name", "write", "more"),
-    [("kuairand_1k", _kuairand, ["evaluate.thresholds={click: null, long_view: null}"])],
+    [
+        ("movielens_1m", _movielens, []),
+        ("user_behavior", _user_behavior, []),
+        ("ijcai_15", _ijcai_15, []),
+        ("kuairand_1k", _kuairand, ["evaluate.thresholds={click: null, long_view: null}"]),
+    ],
 )
 def test_a_configuration_trains_on_its_log(
     name: str, write: Callable[[Path], int], more: list[str], tmp_path: Path

@@ -39,7 +39,9 @@ def test_a_label_whose_task_was_removed_becomes_no_feature(name: str) -> None:
         left = {other: kept | {"parent": None} for other, kept in spec["tasks"].items() if other != task}
         feature = "categorical" if spec["columns"][removed["label"]]["type"] == "string" else "numeric"
         changed = spec | {"tasks": left, "features": spec["features"] | {removed["label"]: feature}}
-        with pytest.raises(pydantic.ValidationError, match=f"'{removed['label']}', which is an outcome column"):
+        is_shared = any(kept["label"] == removed["label"] for kept in left.values())
+        reason = "the label of task" if is_shared else "an outcome column"
+        with pytest.raises(pydantic.ValidationError, match=f"'{removed['label']}', which is {reason}"):
             Dataset.model_validate(changed)
         assert removed["label"] not in kept_columns(Dataset.model_validate(spec | {"tasks": left}))
 
