@@ -13,6 +13,7 @@ from features.catalog import (
     ijcai_15,
     kuairand,
     movielens,
+    reviews,
     synthetic,
     tenrec,
     user_behavior,
@@ -22,6 +23,7 @@ from features.frozen import nearest
 from features.spec import Dataset
 
 DATASETS: Mapping[str, Callable[[], Dataset]] = {
+    "amazon_reviews": reviews.amazon,
     "census_income": census_income.dataset,
     "criteo_attribution": criteo_attribution.dataset,
     "ijcai_15": ijcai_15.dataset,
@@ -35,6 +37,7 @@ DATASETS: Mapping[str, Callable[[], Dataset]] = {
     "tenrec_ctr": tenrec.ctr,
     "tenrec_video": tenrec.video,
     "user_behavior": user_behavior.dataset,
+    "yelp_reviews": reviews.yelp,
 }
 
 

@@ -41,12 +41,18 @@ def _ijcai_15(folder: Path) -> int:
     return 1200
 
 
+def _yelp(folder: Path) -> int:
+    samples.write_yelp_reviews(folder, 1200)
+    return 1200
+
+
 @pytest.mark.parametrize(
     ("name", "write", "more"),
     [
         ("movielens_1m", _movielens, []),
         ("user_behavior", _user_behavior, []),
         ("ijcai_15", _ijcai_15, []),
+        ("yelp_reviews", _yelp, []),
         ("kuairand_1k", _kuairand, ["evaluate.thresholds={click: null, long_view: null}"]),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from pathlib import Path
 
@@ -146,3 +147,48 @@ def write_ijcai_15(folder: Path, rows: int) -> None:
     (folder / "user_log_format1.csv").write_text("\n".join(lines) + "\n")
     users = [f"{user},{draw.choice([*range(9), ''])},{draw.choice([0, 1, 2, ''])}" for user in range(1, 41)]
     (folder / "user_info_format1.csv").write_text("\n".join(["user_id,age_range,gender", *users]) + "\n")
+
+
+def write_amazon_reviews(path: Path, rows: int) -> None:
+    """A 5-core file, gzip: stars as floats, votes as pairs, some reviewers without a name."""
+    draw = random.Random(9)
+    lines = []
+    for _ in range(rows):
+        time = draw.randrange(929_232_000, 1_406_073_600) // 86_400 * 86_400
+        votes = draw.randrange(4)
+        review = {"reviewerID": f"A{draw.randrange(40):013X}", "asin": f"{draw.randrange(100):010d}"}
+        review |= {"reviewerName": 'J. "Mc" Donald'} if draw.random() < 0.9 else {}
+        review |= {
+            "helpful": [votes // 2, votes],
+            "reviewText": "Très bien.\nNew line.",
+            "overall": float(_stars(draw)),
+        }
+        lines.append(json.dumps(review | {"summary": "!", "unixReviewTime": time, "reviewTime": "09 13, 2009"}))
+    path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
+
+
+def write_yelp_reviews(folder: Path, rows: int) -> None:
+    """Reviews and places: stars as floats, categories in one text or null, a place's own stars and hours among its keys."""
+    draw = random.Random(10)
+    places, reviews = [], []
+    for place in range(60):
+        kinds = draw.choice(["Restaurants, Pizza", "Beauty & Spas", "Bars, Nightlife, Restaurants", None])
+        about = {
+            "business_id": f"b{place:021d}",
+            "name": "Café",
+            "city": draw.choice(["Tampa", "Boise"]),
+            "state": "FL",
+        }
+        about |= {"stars": 3.5, "review_count": 7, "is_open": 1, "attributes": {"WiFi": "u'free'"}, "categories": kinds}
+        places.append(json.dumps(about | {"hours": None}))
+    for row in range(rows):
+        ids = {
+            "review_id": f"r{row:021d}",
+            "user_id": f"u{draw.randrange(40):021d}",
+            "business_id": f"b{draw.randrange(60):021d}",
+        }
+        votes = {"useful": draw.randrange(3), "funny": 0, "cool": draw.randrange(2)}
+        date = f"20{draw.randrange(10, 22)}-{draw.randrange(1, 13):02d}-{draw.randrange(1, 29):02d} 22:09:11"
+        reviews.append(json.dumps(ids | {"stars": float(_stars(draw))} | votes | {"text": "Très bon.\n", "date": date}))
+    for name, lines in (("business", places), ("review", reviews)):
+        (folder / f"yelp_academic_dataset_{name}.json").write_text("\n".join(lines) + "\n")

@@ -47,7 +47,7 @@ def test_a_label_whose_task_was_removed_becomes_no_feature(name: str) -> None:
 
 
 def test_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'kuairan'; known: census_income, .*, kuairand, .*; .*'kuairand'"):
+    with pytest.raises(ConfigError, match=r"'kuairan'; known: amazon_reviews, .*, kuairand, .*; .*'kuairand'"):
         catalog.load("kuairan")
 
 
