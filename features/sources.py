@@ -149,10 +149,12 @@ class Source(Frozen):
     `files` where it is not given and they all end alike (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.tfrecord``, ...)."""
     header: bool = True
     """CSV: the first line of each file names the columns. Without it, `columns` gives names and order."""
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    """CSV: how text is written. Of ``latin-1`` (ISO 8859-1) every byte is a character."""
     delimiter: str = ","
-    """CSV: between the values of a row."""
+    """CSV: between the values of a row. One of several characters, such as ``::``, needs ``quote: ""``."""
     quote: str = '"'
-    """CSV: around a value that holds a delimiter."""
+    """CSV: around a value that holds a delimiter; empty: nothing is quoted."""
     null_values: tuple[str, ...] = ("",)
     """CSV: texts that mean a value is missing."""
     strip_spaces: bool = False
@@ -177,6 +179,12 @@ class Source(Frozen):
         files = source["files"]
         first, *others = [written_as(str(name)) for name in ([files] if isinstance(files, str) else files)] or [{}]
         return {**first, **source} if all(other == first for other in others) else source
+
+    @pydantic.model_validator(mode="after")
+    def _check_encoding(self) -> Source:
+        if self.encoding != "utf-8" and self.format != "csv":
+            raise SpecError(f"encoding {self.encoding} of {self.format}; allowed: utf-8, and latin-1 of csv")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_days(self) -> Source:

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from features.catalog import ali_ccp, aliexpress, census_income, criteo_attribution, kuairand, synthetic, tenrec
+from features.catalog import (
+    ali_ccp,
+    aliexpress,
+    census_income,
+    criteo_attribution,
+    ijcai_15,
+    kuairand,
+    movielens,
+    reviews,
+    synthetic,
+    tenrec,
+    user_behavior,
+)
 from features.errors import ConfigError
 from features.frozen import nearest
 from features.spec import Dataset
@@ -15,13 +27,21 @@ from features.spec import Dataset
 DATASETS: Mapping[str, Callable[[], Dataset]] = {
     "ali_ccp": ali_ccp.dataset,
     "aliexpress": aliexpress.dataset,
+    "amazon_reviews": reviews.amazon,
     "census_income": census_income.dataset,
     "criteo_attribution": criteo_attribution.dataset,
+    "ijcai_15": ijcai_15.dataset,
     "kuairand": kuairand.dataset,
+    "kuairand_1k": kuairand.thousand_users,
+    "kuairand_27k": kuairand.all_users,
+    "movielens_100k": movielens.hundred_thousand,
+    "movielens_1m": movielens.million,
     "synthetic": synthetic.dataset,
     "tenrec_article": tenrec.article,
     "tenrec_ctr": tenrec.ctr,
     "tenrec_video": tenrec.video,
+    "user_behavior": user_behavior.dataset,
+    "yelp_reviews": reviews.yelp,
 }
 
 

@@ -3,7 +3,22 @@
 Files (``data.path`` holds them, see README for where they come from): the standard log, the user and the video table,
 and each user's earlier history, ``user_history_upto_0424.parquet`` (user_id, history_len, last_time_ms, and the last 50
 at most of the videos watched, liked, watched long; oldest first). `features.catalog.kuairand_history` turns the history
-into rates and affinities.
+into rates and affinities; `features.catalog.kuairand_files` writes it from the official logs.
+
+Three versions with the same columns, whose ids differ:
+
+=============== ======== ============ ==================================================================================
+name            users    videos       log
+=============== ======== ============ ==================================================================================
+`kuairand`      27,285   7,583        Pure: 04-25..04-30, cut from the official logs; the history is all before 04-25
+`kuairand_1k`   1,000    4,371,868    1K: the official log of 04-22..05-08 as it is; the history is that of 04-08..04-21
+`kuairand_27k`  27,285   32,038,725   27K: the same in two parts each
+=============== ======== ============ ==================================================================================
+
+Of 1K and 27K no real file was at hand: names, columns and the rows of both together are from the official documentation, rows
+and rates of each file as others have counted them. The table of videos is read into memory and travels with the model, as every side
+table does: one of 1K's size took 1.8 GB to read and 0.9 GB to keep, 27K's has seven times as many rows. The random log and
+``video_features_statistic_*`` (counts of the whole month, later days included) are not read.
 
 Quirks that this entry takes care of: ``date`` and ``hourmin`` agree with each other and not always with ``time_ms``, so
 day and hour come from the former; ``duration_ms`` may be 0; several integers are written as floats ("1.0"); some
@@ -54,6 +69,8 @@ LABELS = {
     "follow": "is_follow",
     "forward": "is_forward",
 }
+FIRST_DAY, LAST_DAY = datetime.date(2022, 4, 22), datetime.date(2022, 5, 8)
+"""Of the later one of the two official periods."""
 OUTCOMES = ("is_hate", "play_time_ms", "profile_stay_time", "comment_stay_time")
 FINE = ("onehot_feat3", "onehot_feat8")
 """Categories of hundreds of values."""
@@ -86,38 +103,14 @@ CUT = (
 
 
 def dataset() -> Dataset:
-    """Trained on 2022-04-25..28, validated on 04-29, tested on 04-30 (Beijing days)."""
-    return Dataset(
-        name="kuairand",
-        description="KuaiRand: a short-video feed with seven kinds of feedback, user and video tables, and histories.",
-        source=Source(files="log_standard_4_25_to_4_30_*.csv"),
-        columns=_log_columns(),
-        time=TimeColumn(column="date", unit="yyyymmdd"),
-        group="user_id",
-        item="video_id",
-        tables={
-            "users": SideTable(source=Source(files="user_features_*.csv"), on="user_id", columns=_user_columns()),
-            "videos": SideTable(
-                source=Source(files="video_features_basic_*.csv"), on="video_id", columns=_video_columns()
-            ),
-            "history": SideTable(
-                source=Source(files="user_history_upto_0424.parquet", format="parquet"),
-                on="user_id",
-                columns=_history_columns(),
-            ),
-            **_derived_tables(),
-        },
-        derived=_derived(),
-        features=_features(),
-        tasks={
-            task: Task(label=label, parent="click" if task == "long_view" else None) for task, label in LABELS.items()
-        },
-        split=TimeSplit(
-            train=(datetime.date(2022, 4, 25), datetime.date(2022, 4, 28)),
-            validation=(datetime.date(2022, 4, 29), datetime.date(2022, 4, 29)),
-            test=(datetime.date(2022, 4, 30), datetime.date(2022, 4, 30)),
-        ),
-        expected=Expected(
+    """Pure: trained on 2022-04-25..28, validated on 04-29, tested on 04-30 (Beijing days)."""
+    return _dataset(
+        "kuairand",
+        "KuaiRand: a short-video feed with seven kinds of feedback, user and video tables, and histories.",
+        "*",
+        "log_standard_4_25_to_4_30_*.csv",
+        _split(datetime.date(2022, 4, 25), datetime.date(2022, 4, 30)),
+        Expected(
             rows={"log_standard_4_25_to_4_30_pure.csv": 94_784},
             rates={
                 "click": 0.438,
@@ -129,6 +122,81 @@ def dataset() -> Dataset:
                 "forward": 0.00080,
             },
         ),
+    )
+
+
+def thousand_users() -> Dataset:
+    """1K: trained on 2022-04-22..05-06, validated on 05-07, tested on 05-08 (Beijing days)."""
+    return _dataset(
+        "kuairand_1k",
+        "KuaiRand-1K: the feed of 1,000 users with all 4.4 million videos that they were shown; otherwise as kuairand.",
+        "1k",
+        "log_standard_4_22_to_5_08_1k.csv",
+        _split(FIRST_DAY, LAST_DAY),
+        Expected(
+            rows={"log_standard_4_22_to_5_08_1k.csv": 6_657_061},
+            rates={"click": 0.3773, "long_view": 0.2610, "profile_enter": 0.0179, "like": 0.0160, "follow": 0.00085},
+        ),
+    )
+
+
+def all_users() -> Dataset:
+    """27K: trained on 2022-04-22..05-06, validated on 05-07, tested on 05-08 (Beijing days)."""
+    return _dataset(
+        "kuairand_27k",
+        "KuaiRand-27K: the feed of 27,285 users with all 32 million videos that they were shown; otherwise as kuairand.",
+        "27k",
+        ("log_standard_4_22_to_5_08_27k_part1.csv", "log_standard_4_22_to_5_08_27k_part2.csv"),
+        _split(FIRST_DAY, LAST_DAY),
+        Expected(
+            rows={
+                "log_standard_4_22_to_5_08_27k_part1.csv": 93_062_020,
+                "log_standard_4_22_to_5_08_27k_part2.csv": 92_919_789,
+            },
+            rates={"click": 0.3772, "long_view": 0.2587, "like": 0.0169},
+        ),
+    )
+
+
+def _split(first: datetime.date, last: datetime.date) -> TimeSplit:
+    """The last day is tested on, the one before it chosen by."""
+    day = datetime.timedelta(days=1)
+    return TimeSplit(train=(first, last - 2 * day), validation=(last - day, last - day), test=(last, last))
+
+
+def _dataset(
+    name: str, description: str, version: str, log: str | tuple[str, ...], split: TimeSplit, expected: Expected
+) -> Dataset:
+    eve = split.train[0] - datetime.timedelta(days=1)
+    return Dataset(
+        name=name,
+        description=description,
+        source=Source(files=log),
+        columns=_log_columns(),
+        time=TimeColumn(column="date", unit="yyyymmdd"),
+        group="user_id",
+        item="video_id",
+        tables={
+            "users": SideTable(
+                source=Source(files=f"user_features_{version}.csv"), on="user_id", columns=_user_columns()
+            ),
+            "videos": SideTable(
+                source=Source(files=f"video_features_basic_{version}.csv"), on="video_id", columns=_video_columns()
+            ),
+            "history": SideTable(
+                source=Source(files=f"user_history_upto_{eve:%m%d}.parquet", format="parquet"),
+                on="user_id",
+                columns=_history_columns(),
+            ),
+            **_derived_tables(),
+        },
+        derived=_derived(),
+        features=_features(),
+        tasks={
+            task: Task(label=label, parent="click" if task == "long_view" else None) for task, label in LABELS.items()
+        },
+        split=split,
+        expected=expected,
     )
 
 

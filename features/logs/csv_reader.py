@@ -10,29 +10,38 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
 from features.errors import ConfigError, DataError
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
-from features.logs.lines import Block, blocks, line_limit
+from features.logs.lines import MARK, Block, blocks, line_limit
 from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
+from features.logs.wide_delimiter import lines_of, split_fields
 from features.spec import Source
 
 LOGGER = logging.getLogger(__name__)
 _CR = 13
+MOST_CHARACTERS = 8
+"""Of a delimiter."""
 
 
 def check_source(source: Source) -> None:
     """Refuses separators that a CSV reader cannot work with.
 
     Raises:
-        ConfigError: if the delimiter or the quote is not one ASCII character (the quote may be empty: none).
+        ConfigError: if the delimiter or the quote is not one ASCII character (the quote may be empty: none), or the delimiter
+            has several and there is a quote.
     """
-    for what, value, allowed in (("delimiter", source.delimiter, (1,)), ("quote", source.quote, (0, 1))):
-        if len(value.encode()) not in allowed or value in ("\n", "\r"):
-            raise ConfigError(f"source {what} {value!r}: allowed is one ASCII character that ends no line")
+    for what, value, least in (("delimiter", source.delimiter, 1), ("quote", source.quote, 0)):
+        most = MOST_CHARACTERS if what == "delimiter" and not source.quote else 1
+        if not value.isascii() or not least <= len(value) <= most or set(value) & set("\n\r"):
+            raise ConfigError(
+                f"source {what} {value!r}: allowed is one ASCII character that ends no line"
+                + (f", or up to {MOST_CHARACTERS} where the quote is empty" if what == "delimiter" else "")
+            )
     if source.delimiter == source.quote:
         raise ConfigError(f"source delimiter and quote are both {source.quote!r}; they must differ")
 
@@ -48,11 +57,11 @@ def header_of(file: str, source: Source) -> list[str] | None:
     except DamagedFileError:
         if b"\n" not in data:
             return None
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = data.removeprefix(MARK) if source.encoding == "utf-8" else data
     if not data:
         return None
     line = data.split(b"\n", 1)[0].rstrip(b"\r")
-    return _header_names(line.decode("utf-8", errors="replace").replace("\0", "�").replace("\r", "�"), source)
+    return _header_names(line.decode(source.encoding, errors="replace").replace("\0", "�").replace("\r", "�"), source)
 
 
 def _header_names(line: str, source: Source) -> list[str]:
@@ -132,9 +141,11 @@ class _Parser:
         self._positions = positions
         self._row = piece.first_row - 1
         self._header_waits = source.header and piece.begin == 0
+        self._is_wide = len(source.delimiter) > 1
 
     def parse(self, block: Block) -> RawBatch:
         """One block; rows that are no CSV of the right width become rejects."""
+        block = block.in_utf8(self._source.encoding)
         if block.damage is not None:
             return self._damaged(block)
         if self._header_waits:
@@ -222,6 +233,8 @@ class _Parser:
 
     def _field_lengths(self, line: bytes) -> NDArray[Any]:
         """Bytes of each field of one line; a delimiter inside quotes ends no field."""
+        if self._is_wide:
+            return np.array([len(field) for field in line.split(self._source.delimiter.encode())])
         codes = np.frombuffer(line, dtype=np.uint8)
         ends = codes == ord(self._source.delimiter)
         if self._source.quote:
@@ -261,6 +274,9 @@ class _Parser:
 
     def _widths(self, block: Block) -> NDArray[Any]:
         """Fields of each row; a delimiter inside quotes separates nothing."""
+        if self._is_wide:
+            lines = lines_of(block.data[block.starts[0] :])
+            return np.asarray(pc.count_substring(lines, self._source.delimiter)) + 1
         codes = np.frombuffer(block.data, dtype=np.uint8)
         places = np.flatnonzero(codes == ord(self._source.delimiter))
         places = places[places >= block.starts[0]]
@@ -274,9 +290,11 @@ class _Parser:
         """Parses rows of a block; None unless every row becomes exactly one row."""
         if not len(rows):
             return _empty(self._positions)
+        data = _bytes_of(block, rows)
+        if self._is_wide:
+            return split_fields(lines_of(data), self._source.delimiter, self.width, self._positions)
         names = [str(i) for i in range(self.width)]
         wanted = [str(i) for i in self._positions.values()] or names[:1]
-        data = _bytes_of(block, rows)
         try:
             # pyarrow.csv.read_csv asks the garbage collector for all objects of the process at each call, for the sake of Ctrl-C.
             table = pa.csv.open_csv(

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from features.spec import Source
 _BLANKS_CARRIED = 64 << 10
 _WINDOW = 64 << 10
 _LF = 10
+_ASCII = 127
 Part = tuple[int, int | None, int]
 LOGGER = logging.getLogger(__name__)
 MARK = b"\xef\xbb\xbf"
@@ -54,6 +55,15 @@ class Block:
         start, end = int(self.starts[index]), int(self.ends[index])
         return self.data[start : min(end, start + RAW_CHARS * 4)].rstrip(b"\r")
 
+    def in_utf8(self, encoding: str) -> Block:
+        """The same rows, of another encoding in which ASCII is one byte a character; `stop` stays a byte of the file."""
+        if encoding == "utf-8" or self.data.isascii():
+            return self
+        # Latin-1, whose upper half becomes two bytes a character.
+        more = np.concatenate([[0], np.cumsum(np.frombuffer(self.data, dtype=np.uint8) > _ASCII, dtype=np.int64)])
+        data = self.data.decode(encoding).encode("utf-8")
+        return replace(self, data=data, starts=self.starts + more[self.starts], ends=self.ends + more[self.ends])
+
 
 def line_limit(source: Source) -> int:
     """A row of more bytes than this is refused without being loaded."""
@@ -65,7 +75,7 @@ def blocks(
 ) -> Iterator[Block]:
     """Splits a file into blocks of whole rows, the header among them.
 
-    Blank lines at the end of the file are no rows. A byte order mark is dropped. A row that is longer than
+    Blank lines at the end of the file are no rows. A byte order mark of UTF-8 is dropped. A row that is longer than
     :func:`line_limit` is cut to a stub and flagged ``oversized_field``; the rest of it is skipped as it streams by. With
     `source.newlines_in_values`, a line feed inside quotes belongs to its row, and a quote that is never closed
     flags its own line only (``unbalanced_quote``): reading goes on with the next line.
@@ -104,7 +114,7 @@ class _Splitter:
         self._base = begin  # where in the file the carry begins
         self._line = line
         self._skipped = 0
-        self._begun = begin > 0
+        self._begun = begin > 0 or source.encoding != "utf-8"
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         """Whole rows of what was carried and `chunk`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,12 +14,14 @@ import pytest
 
 from features import catalog
 from features.catalog import census_income, kuairand
+from features.catalog.kuairand_files import prepare
 from features.catalog.synthetic import dataset_for, hour_of_day, interest_rank
 from features.columns import kept_columns
-from features.errors import ConfigError
+from features.errors import ConfigError, DataError
 from features.logs import LogBatch, load_tables, read_log
 from features.spec import Dataset
 from features.synthesis import SynthesisConfig
+from tests.features.catalog import kuairand_sample
 from tests.public_logs import PublicLogs
 
 
@@ -35,9 +39,9 @@ def test_a_label_whose_task_was_removed_becomes_no_feature(name: str) -> None:
         left = {other: kept | {"parent": None} for other, kept in spec["tasks"].items() if other != task}
         feature = "categorical" if spec["columns"][removed["label"]]["type"] == "string" else "numeric"
         changed = spec | {"tasks": left, "features": spec["features"] | {removed["label"]: feature}}
-        # Another task may read the same label.
-        refused = f"'{removed['label']}', which is (an outcome column|the label of task)"
-        with pytest.raises(pydantic.ValidationError, match=refused):
+        is_shared = any(kept["label"] == removed["label"] for kept in left.values())
+        reason = "the label of task" if is_shared else "an outcome column"
+        with pytest.raises(pydantic.ValidationError, match=f"'{removed['label']}', which is {reason}"):
             Dataset.model_validate(changed)
         assert removed["label"] not in kept_columns(Dataset.model_validate(spec | {"tasks": left}))
 
@@ -154,3 +158,52 @@ def test_kuairand_never_shows_an_outcome_to_the_model() -> None:
     assert not outcomes & {name for derived in dataset.derived for name in derived.inputs}
     for table in ("video_statistics", "user_statistics", "user_authors"):
         assert set(dataset.tables[table].inputs) <= {"history", "videos", "video_statistics"}  # type: ignore[union-attr]
+
+
+# -- the larger versions of KuaiRand --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["1k", "27k"])
+def test_kuairand_reads_the_later_official_log_whole_or_in_parts(version: str, tmp_path: Path) -> None:
+    kuairand_sample.write_kuairand(tmp_path, version, 340)
+    prepare(tmp_path)
+    dataset = catalog.load(f"kuairand_{version}")
+    batches = _read(dataset, tmp_path)
+    logs = sorted(tmp_path.glob("log_standard_4_22_to_5_08_*.csv"))
+    assert sorted({batch.file for batch in batches}) == [log.name for log in logs] == sorted(dataset.expected.rows)
+    raw = [row for log in logs for row in csv.DictReader(log.read_text().splitlines())]
+    rows = [row for batch in batches for row in batch.rows.to_pylist()]
+    assert len(rows) == len(raw) == 340
+    # 17 days of 20 rows.
+    assert [_rows(batches, split) for split in ("train", "validation", "test")] == [15 * 20, 20, 20]
+    for task, label in kuairand.LABELS.items():
+        assert [row[f"label_{task}"] for row in rows] == [float(row[label]) for row in raw]
+    earlier = [
+        row
+        for log in sorted(tmp_path.glob("log_standard_4_08_to_4_21_*.csv"))
+        for row in csv.DictReader(log.read_text().splitlines())
+    ]
+    met = Counter(row["user_id"] for row in earlier)
+    assert [row["history_impressions"] for row in rows] == [met[row["user_id"]] for row in raw]
+    both = Counter((row["user_id"], row["video_id"]) for row in earlier)
+    assert [row["seen_video"] for row in rows] == [both[row["user_id"], row["video_id"]] for row in raw]
+
+
+def test_a_part_of_kuairand_27k_that_is_missing_stops_the_run(tmp_path: Path) -> None:
+    kuairand_sample.write_kuairand(tmp_path, "27k", 40)
+    prepare(tmp_path)
+    (tmp_path / "log_standard_4_22_to_5_08_27k_part2.csv").unlink()
+    with pytest.raises(DataError, match=r"no file matches 'log_standard_4_22_to_5_08_27k_part2\.csv'"):
+        _read(catalog.load("kuairand_27k"), tmp_path)
+
+
+def test_versions_of_kuairand_differ_in_files_days_and_what_is_expected_alone() -> None:
+    pure = catalog.load("kuairand")
+    for version in ("1k", "27k"):
+        other = catalog.load(f"kuairand_{version}")
+        for part in ("columns", "derived", "features", "tasks", "time", "group", "item"):
+            assert getattr(other, part) == getattr(pure, part)
+        assert other.tables.keys() == pure.tables.keys()
+        assert [day.isoformat() for day in (*other.split.train, *other.split.test)] == [  # type: ignore[union-attr]
+            "2022-04-22", "2022-05-06", "2022-05-08", "2022-05-08",
+        ]  # fmt: skip
