@@ -54,6 +54,8 @@ class Layout(Frozen):
     tables: tuple[Table, ...]
     position: bool = False
     """Whether rows have the column `POSITION`. It is no input: only training reads it."""
+    row_weights: bool = False
+    """Whether rows have the column `ROW_WEIGHT`, which only training reads."""
 
     def embedded(self) -> tuple[Input, ...]:
         """Inputs that look up a table."""

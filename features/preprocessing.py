@@ -309,7 +309,12 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
             rule = feature.vocabulary
             rows = rule.hash_buckets or transform_output.vocabulary_size_by_name(name) + rule.oov_buckets
             tables.append(Table(name=name, rows=1 + rows, dim=feature.dim))
-    return Layout(inputs=tuple(inputs), tables=tuple(tables), position=dataset.position is not None)
+    return Layout(
+        inputs=tuple(inputs),
+        tables=tuple(tables),
+        position=dataset.position is not None,
+        row_weights=dataset.weighs_rows,
+    )
 
 
 def _inputs(dataset: Dataset, name: str) -> list[Input]:

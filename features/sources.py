@@ -19,6 +19,10 @@ DAY = "feedrank_day"
 POSITION = "feedrank_position"
 """int64 column that Transform adds where the dataset has a position: 0 missing, else 1 + the position. Training reads it."""
 
+ROW_WEIGHT = "feedrank_row_weight"
+"""float32 column that ingest adds where `downsample` is corrected by weights: 1 / keep of a kept negative, else 1. Every task's loss
+multiplies it; no metric reads it."""
+
 ColumnType = Literal["int64", "float32", "string", "list<int64>", "list<float32>", "list<string>"]
 
 

@@ -32,10 +32,12 @@ from features.kinds import (
     Tokens,
     Vocabulary,
 )
+from features.sampling import Downsample
 from features.sources import (
     DAY,
     POSITION,
     ROW_ID,
+    ROW_WEIGHT,
     AnyTable,
     Column,
     Columns,
@@ -55,6 +57,7 @@ __all__ = [
     "METRICS",
     "POSITION",
     "ROW_ID",
+    "ROW_WEIGHT",
     "SPLITS",
     "AnyFeature",
     "AnySplit",
@@ -70,6 +73,7 @@ __all__ = [
     "Dataset",
     "Derived",
     "DerivedTable",
+    "Downsample",
     "Expected",
     "Feature",
     "Frozen",
@@ -129,6 +133,8 @@ class Dataset(Frozen):
     """What is predicted, by name."""
     split: AnySplit
     """Which rows are trained on, chosen by and tested on."""
+    downsample: Downsample | None = None
+    """Which rows without a positive label are left out of the training split, and what makes up for them; null: none."""
     expected: Expected = Expected()
     """What is known of the official files of a public log."""
 
@@ -162,6 +168,11 @@ class Dataset(Frozen):
     def transform_columns(self) -> tuple[str, ...]:
         """Columns that Transform reads: `feature_columns`, and the position, which a served model does not need."""
         return (*self.feature_columns(), *([self.position] if self.position is not None else []))
+
+    @property
+    def weighs_rows(self) -> bool:
+        """Whether every row has a weight of its own, `ROW_WEIGHT`, in all tasks' losses."""
+        return self.downsample is not None and self.downsample.correct == "weights"
 
     def vocabulary_owner(self, feature: str) -> str:
         """The feature whose vocabulary and embedding table `feature` uses (itself unless it shares)."""

@@ -339,6 +339,11 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
         _check_position_tower(model.beside, dataset)
     if isinstance(model.head, DlenHead) and (problem := dlen_problem(model.head, dataset.tasks)):
         raise SpecError(f"model.head: dlen {problem}")
+    if isinstance(model.head, DlenHead) and dataset.downsample and dataset.downsample.correct == "probability":
+        raise SpecError(
+            "model.head: dlen composes probabilities over a latent state, UP, and bounds them by the tasks' rates, which left-out rows move; "
+            "`correct: probability` does not correct those; allowed with dlen: `dataset.downsample.correct: weights`"
+        )
     if isinstance(model.head, ChainHead):
         _check_chain(model.head, dataset)
 

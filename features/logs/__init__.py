@@ -1,6 +1,6 @@
 """Reading feed logs: files of any health in, typed Arrow batches and dead letters out. No Beam, no TensorFlow."""
 
-from features.logs.counts import Counts, check_budget, count_tables
+from features.logs.counts import Counts, check_budget, count_tables, told_losses
 from features.logs.files import fingerprint, resolve, resolve_log
 from features.logs.personal import Pseudonyms, pseudonyms_of
 from features.logs.reader import LogBatch, check_log, read_log
@@ -24,4 +24,5 @@ __all__ = [
     "resolve",
     "resolve_log",
     "save_tables",
+    "told_losses",
 ]

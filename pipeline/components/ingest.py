@@ -33,6 +33,7 @@ from features.logs import (
     read_log,
     resolve_log,
     save_tables,
+    told_losses,
 )
 from features.logs.files import name_of, size_of
 from features.logs.pieces import Piece
@@ -108,7 +109,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         pipeline: not yet run; names its runner.
 
     Returns:
-        The manifest. ``rows_read == sum(rows_out) + quarantined.rows``.
+        The manifest. ``rows_read == sum(rows_out) + quarantined.rows + sampled_out``.
 
     Raises:
         DataError: if a file or column is missing, more rows are malformed or files damaged than the budget allows, or a part of the split
@@ -137,7 +138,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     manifest |= {"tables": table_counts, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1)
-    progress.report("ingest", rows=manifest["rows_read"], note=f"{manifest['quarantined']['rows']} quarantined")
+    progress.report("ingest", rows=manifest["rows_read"], note=told_losses(manifest))
     try:
         _judge(dataset, data, manifest, folders.stopped)
     except DataError:

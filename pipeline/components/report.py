@@ -15,6 +15,7 @@ from tfx import types
 from tfx.components.evaluator import constants
 from tfx.types import standard_artifacts
 
+from features.logs import told_losses
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
@@ -170,7 +171,7 @@ def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, versi
     """The flow as far as the artifacts know it; a runner that measured it calls :func:`refresh`."""
     epochs = training.get("epochs") or []
     learned = [epoch["seconds"] for epoch in epochs if epoch.get("seconds") is not None]
-    out, refused = manifest.get("rows_out") or {}, (manifest.get("quarantined") or {}).get("rows", 0)
+    out = manifest.get("rows_out") or {}
     rows = sum(out.values())
     best = training.get("best_epoch")
     return (
@@ -178,7 +179,7 @@ def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, versi
             name="ingest",
             seconds=manifest.get("seconds"),
             rows=manifest.get("rows_read"),
-            note=f"{refused:,} quarantined",
+            note=told_losses(manifest),
         ),
         Stage(name="statistics", rows=rows),
         Stage(name="validate"),
