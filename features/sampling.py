@@ -14,7 +14,10 @@ happens after r only has no positive row among the negatives, so all of its posi
 
 and what holds where r is positive, P(c | r, x), is not moved at all. Every other task has rows among the negatives and its share of them
 is unknown: of it P(task | x, S) alone does not tell P(task | x). The same holds for a rule of several tasks none of which
-comes before the others, as P(any of them | x) is no output. Weights have no such limits: with 1 / k on the kept negatives every task's
+comes before the others, as P(any of them | x) is no output. Exact means: as far as tasks keep to their `parent` (`validate.max_orphans`).
+
+What Transform learns (vocabularies, moments, quantiles) is of the kept rows as they are, without weights: it fixes the scale of
+numbers and which tokens have rows, and no probability depends on it beyond that. Weights have no such limits: with 1 / k on the kept negatives every task's
 expected loss is that of all rows.
 """
 
