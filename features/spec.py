@@ -27,6 +27,7 @@ from features.kinds import (
     Id,
     IdVocabulary,
     Numeric,
+    Pretrained,
     Reads,
     Sequence,
     Tokens,
@@ -80,6 +81,7 @@ __all__ = [
     "Id",
     "IdVocabulary",
     "Numeric",
+    "Pretrained",
     "RandomSplit",
     "Sequence",
     "SideTable",
@@ -152,6 +154,10 @@ class Dataset(Frozen):
     def reading(self) -> dict[str, Reads]:
         """Features that read a column: all but crosses, which are made of other features."""
         return {name: feature for name, feature in self.features.items() if isinstance(feature, Reads)}
+
+    def pretrained(self) -> dict[str, Pretrained]:
+        """Features whose vectors are read from a file."""
+        return {name: feature for name, feature in self.features.items() if isinstance(feature, Pretrained)}
 
     def feature_column(self, feature: str) -> str:
         """The column that a feature of `reading` reads: its own name's unless it says another, the time's of a clock."""

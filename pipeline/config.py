@@ -12,7 +12,7 @@ from features import catalog
 from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
-from features.kinds import Embedded
+from features.kinds import Embedded, Pretrained
 from features.paths import check_local
 from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
@@ -249,6 +249,8 @@ class RunConfig(Frozen):
         check_local("output", self.output)
         check_local("data.path", self.data.path)
         check_local("push.directory", self.push_directory)
+        for name, feature in self.dataset.pretrained().items():
+            check_local(f"dataset.features.{name}.vectors", feature.vectors)
         for what, source in sources.items():
             for pattern in source.patterns:
                 check_local(what, pattern)
@@ -331,7 +333,8 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
             f"model.trunk: {model.trunk.kind} reads sequences token by token, and '{dataset.name}' has no feature of kind "
             "sequence; allowed: another trunk, or such a feature"
         )
-    embedded = [n for n in dataset.features if isinstance(dataset.features[dataset.vocabulary_owner(n)], Embedded)]
+    with_table = Embedded | Pretrained
+    embedded = [n for n in dataset.features if isinstance(dataset.features[dataset.vocabulary_owner(n)], with_table)]
     numbers = any(isinstance(feature, Numeric) for feature in dataset.features.values())
     if problem := pairs_problem(model.interactions, embedded, numbers):
         raise SpecError(f"model.interactions: {problem}")

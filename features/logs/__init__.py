@@ -6,6 +6,7 @@ from features.logs.personal import Pseudonyms, pseudonyms_of
 from features.logs.reader import LogBatch, check_log, read_log
 from features.logs.sources import check_found
 from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables
+from features.logs.vectors import prepare_vectors
 
 __all__ = [
     "Counts",
@@ -19,6 +20,7 @@ __all__ = [
     "fingerprint",
     "load_saved_tables",
     "load_tables",
+    "prepare_vectors",
     "pseudonyms_of",
     "read_log",
     "resolve",

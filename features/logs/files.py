@@ -108,11 +108,19 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, then those of every side table that is read from files."""
+    """The log's files, then those of every side table that is read from files, and of pretrained vectors."""
     yield from resolve_log(dataset, path)
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)
+    for name, feature in dataset.pretrained().items():
+        file = os.path.join(path, feature.vectors)
+        check_local(f"feature '{name}': vectors", feature.vectors)
+        if not os.path.isfile(file):
+            raise DataError(
+                f"feature '{name}': vectors '{feature.vectors}' is no file in {os.path.abspath(path)}; {_what_is_there(path)}"
+            )
+        yield file
 
 
 def fingerprint(dataset: Dataset, path: str) -> str:

@@ -29,6 +29,7 @@ from features.logs import (
     count_tables,
     load_saved_tables,
     load_tables,
+    prepare_vectors,
     pseudonyms_of,
     read_log,
     resolve_log,
@@ -55,6 +56,8 @@ ROW_GROUP_BYTES = 64 << 20
 PIECE_BYTES = 256 << 20
 """Of a large file: parts of about this size are read by workers apart from each other."""
 MANIFEST = "manifest.json"
+VECTORS = "vectors"
+"""Folder of pretrained vectors, in that of the side tables."""
 QUARANTINED, COUNTS = "quarantined", "counts"
 """Outputs of reading besides the parts of the split."""
 
@@ -120,6 +123,11 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     for file in files:
         check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
     table_counts = _prepare_tables(dataset, data, folders)
+    vectors = prepare_vectors(
+        dataset, data.path, os.path.join(folders.tables, VECTORS), pseudonyms_of(dataset, data.hash_key)
+    )
+    for name, of in vectors.items():
+        LOGGER.info("feature '%s': vectors %s", name, json.dumps(of))
     counted = os.path.join(folders.manifest, "counts.json")
     os.makedirs(folders.manifest, exist_ok=True)
     with _user_errors_unwrapped(), pipeline:
@@ -135,7 +143,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
             dataset, folders, counted
         )
     manifest = _manifest(counted, files, data.path)
-    manifest |= {"tables": table_counts, "seconds": round(time.monotonic() - started, 3)}
+    manifest |= {"tables": table_counts, "vectors": vectors, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1)
     progress.report("ingest", rows=manifest["rows_read"], note=told_losses(manifest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import itertools
 import json
@@ -19,6 +20,7 @@ from tfx import v1 as tfx
 from features import progress
 from features.errors import DataError
 from features.layout import Layout
+from features.logs.vectors import table_rows, vectors_file
 from features.losses import WeightedLogistic, needs_nonnegative
 from features.sampling import correction_of
 from features.spec import ROW_ID, ROW_WEIGHT, Dataset, Task, label_column, mask_column, weight_column
@@ -40,7 +42,7 @@ from models.training import (
 from pipeline.beginnings import told_beginning
 from pipeline.components import warm_start
 from pipeline.components.train_workers import train_as_chief
-from pipeline.components.transform import LAYOUT_FILE
+from pipeline.components.transform import LAYOUT_FILE, VECTORS_DIRECTORY, read_coverage
 from pipeline.config import WITNESS_ROWS
 from serving.export import Extras, export_ranker
 
@@ -74,6 +76,7 @@ def train(fn_args: tfx.components.FnArgs) -> None:
         correction = correction_of(dataset.downsample, dataset.tasks)
         rates = training_rates(data, config)
         ranker = build_ranker(layout, dataset.tasks, model, rates, config.precision, correction)
+    ranker.lookups.set_vectors(_vectors(dataset, fn_args.transform_graph_path))
     started = warm_start.begin(ranker, fn_args)
     if told := told_beginning(config.warm_start, started.model_dump() if started else None):
         progress.report("train", said=told)
@@ -88,9 +91,15 @@ def train(fn_args: tfx.components.FnArgs) -> None:
         dataset,
         layout,
         fn_args.serving_model_dir,
-        describe(ranker, data, config, model, result),
+        _with_coverage(describe(ranker, data, config, model, result), fn_args.transform_graph_path),
     )
     result.checkpoints.remove()
+
+
+def _vectors(dataset: Dataset, transform_graph: str) -> dict[str, npt.NDArray[np.float32]]:
+    """{table: its rows} of pretrained features."""
+    folder = str(pathlib.Path(transform_graph) / VECTORS_DIRECTORY)
+    return {name: table_rows(vectors_file(folder, name), f.missing) for name, f in dataset.pretrained().items()}
 
 
 def training_rates(data: TrainingData, config: TrainConfig) -> dict[str, float]:
@@ -159,6 +168,12 @@ def describe(
         gates=mean_gates(ranker, data, config),
         training=result.curves.model_dump(mode="json"),
     )
+
+
+def _with_coverage(extras: Extras, transform_graph: str) -> Extras:
+    """Beside the curves: how many rows have an id without a pretrained vector."""
+    coverage = read_coverage(transform_graph)
+    return dataclasses.replace(extras, training={**extras.training, "coverage": coverage}) if coverage else extras
 
 
 def witness_predictions(ranker: Ranker, data: TrainingData, config: TrainConfig) -> pa.Table:
