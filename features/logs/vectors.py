@@ -120,11 +120,12 @@ def _from_parquet(file: str, what: str, feature: Pretrained) -> tuple[pa.Array, 
     schema = pq.read_schema(file)
     _check_names(what, names, schema.names)
     kind = schema.field(feature.vector_column).type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         raise DataError(f"{what}: column '{feature.vector_column}' is {kind}; allowed: a list of numbers")
     table = pq.read_table(file, columns=names)
     ids, lists = (table[name].combine_chunks() for name in names)
-    return ids, lists.cast(pa.large_list(pa.float64()))
+    return ids, lists
 
 
 def _from_npz(file: str, what: str, feature: Pretrained) -> tuple[pa.Array, pa.Array]:
@@ -154,7 +155,9 @@ def _matrix(what: str, ids: pa.Array, lists: pa.Array, dimension: int) -> NDArra
             f"{what}, row {wrong[0] + 1} (id {ids[int(wrong[0])]}): a vector of {lengths[wrong[0]]} numbers, as {wrong.size:,} of "
             f"{len(lists):,} rows are not what was declared; allowed: {dimension} (`dimension`)"
         )
-    numbers = pc.fill_null(lists.flatten(), float("nan")).to_numpy().reshape(-1, dimension).astype(np.float32)
+    values = pc.fill_null(lists.flatten().cast(pa.float64()), float("nan")).to_numpy()
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused below
+        numbers = values.reshape(-1, dimension).astype(np.float32)
     if (wrong := np.flatnonzero(~np.isfinite(numbers).all(axis=1))).size:
         raise DataError(
             f"{what}, row {wrong[0] + 1} (id {ids[int(wrong[0])]}): a number that is missing, not finite or beyond float32; "
