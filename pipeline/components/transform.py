@@ -121,7 +121,7 @@ def transform(
             fileio.rmtree(temporary)
     _write_description(dataset, graph_directory)
     if told := told_coverage(read_coverage(graph_directory)):
-        report(STAGE, note=told)
+        report(STAGE, said=told)
 
 
 def read_coverage(graph_directory: str) -> Coverage:

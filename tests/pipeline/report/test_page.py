@@ -355,3 +355,11 @@ def test_rows_that_down_sampling_left_out_are_in_the_sum():
     text = read(render(data.model_copy(update={"manifest": {**data.manifest, **left_out}}))).text["data"]
     assert re.search(r"\+ +400 +sampled out of train", text)
     assert "0.75" in text  # 3 of 400
+
+
+def test_rows_without_a_pretrained_vector_are_told_by_split():
+    data = sample()
+    assert "Pretrained vectors" not in read(render(data)).text["training"]
+    coverage = {"coverage": {"picture": {"test": {"rows": 400, "missing": 5, "unknown": 30}}}}
+    text = read(render(data.model_copy(update={"training": {**data.training, **coverage}}))).text["training"]
+    assert re.search(r"picture +test +400 +5 +30 +7\.5", text)
