@@ -92,6 +92,9 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
     dataset = Dataset.model_validate(config["dataset"])
     manifest = _read(inputs.get("manifest"), "manifest.json")
     training = _read(inputs.get("model_run"), "curves.json")
+    bundle = Bundle(serving_model(inputs["model"])) if "model" in inputs else None
+    if bundle is not None and (coverage := bundle.training().get("coverage")):
+        training = {**training, "coverage": coverage}
     evaluation = _read(inputs.get("evaluation"), "evaluation.json")
     check = _read(inputs.get("infra_blessing"), "check.json")
     version = pushed_version(inputs.get("pushed_model"))
@@ -105,7 +108,7 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
         statistics=_statistics(inputs.get("statistics"), dataset),
         verdict=_read(inputs.get("verdict"), "verdict.json"),
         training=training,
-        gates=Bundle(serving_model(inputs["model"])).gates() if "model" in inputs else {},
+        gates=bundle.gates() if bundle is not None else {},
         evaluation=evaluation,
         check=check,
         blessed=_is_blessed(inputs.get("blessing")),
