@@ -18,6 +18,7 @@ from features.errors import DataError
 from features.spec import (
     DAY,
     ROW_ID,
+    ROW_WEIGHT,
     Bucketized,
     Categorical,
     Dataset,
@@ -100,6 +101,7 @@ def plain_schema(dataset: Dataset, labels: bool = True, weights: bool = True) ->
     if labels and weights:
         weighted = [name for name, task in dataset.tasks.items() if task.sample_weight]
         fields += [pa.field(weight_column(name), pa.float32()) for name in weighted]
+        fields += [pa.field(ROW_WEIGHT, pa.float32())] if dataset.weighs_rows else []
     fields.append(pa.field(ROW_ID, pa.int64()))
     if dataset.time is not None:
         fields.append(pa.field(DAY, pa.int64()))

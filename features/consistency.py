@@ -22,7 +22,20 @@ from features.kinds import (
 )
 from features.outputs import other_outputs
 from features.references import NUMBERS, SCALARS, listed, require, require_type
-from features.sources import DAY, POSITION, REFUSED, ROW_ID, TICKS, Column, Columns, DerivedTable, SideTable, Source
+from features.sampling import check_downsample
+from features.sources import (
+    DAY,
+    POSITION,
+    REFUSED,
+    ROW_ID,
+    ROW_WEIGHT,
+    TICKS,
+    Column,
+    Columns,
+    DerivedTable,
+    SideTable,
+    Source,
+)
 from features.split_checks import check_split
 from features.splits import TimeSplit
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
@@ -54,6 +67,8 @@ def check(dataset: Dataset) -> None:
     _check_feature_types(dataset, columns)
     _check_targets(dataset)
     _check_tasks(dataset, columns)
+    if dataset.downsample is not None:
+        check_downsample(dataset.downsample, dataset.tasks)
     _check_personal(dataset, columns)
     _check_names_of_files("source", dataset.source, dataset.columns)
     for name, table in dataset.tables.items():
@@ -88,7 +103,7 @@ def _check_names_are_unique(dataset: Dataset) -> None:
                 raise SpecError(f"column '{name}' of {part} has the name of a column of {seen[name]}; rename one")
             seen[name] = part
     of_tasks = (column(task) for task in dataset.tasks for column in (label_column, mask_column, weight_column))
-    reserved = {ROW_ID, DAY, POSITION, REFUSED, *of_tasks}
+    reserved = {ROW_ID, DAY, POSITION, REFUSED, ROW_WEIGHT, *of_tasks}
     if taken := reserved & set(seen):
         raise SpecError(f"column names reserved by feedrank: {listed(taken)}; rename the column or the task")
 
@@ -96,6 +111,7 @@ def _check_names_are_unique(dataset: Dataset) -> None:
 def _check_transformed_names(dataset: Dataset) -> None:
     """Transform writes features, their missing indicators and frequency ranks, labels, masks and weights side by side."""
     taken = {ROW_ID: "the row's id", DAY: "the row's day", POSITION: "the position in the feed"}
+    taken[ROW_WEIGHT] = "the row's weight"
     for task in dataset.tasks:
         taken |= {label_column(task): f"the label of task '{task}'", mask_column(task): f"the mask of task '{task}'"}
         taken |= {weight_column(task): f"the sample weight of task '{task}'"}

@@ -220,7 +220,40 @@ class Cross(Embedded):
         return self
 
 
-AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized | Clock | Cross
+class Pretrained(Reads):
+    """A vector that somebody else learned, by an id: a row of a table that the file holds. The exported model carries it."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    vectors: str
+    """File of the vectors, relative to ``data.path``: Parquet with a column of ids and one of lists of numbers, or npz with two arrays."""
+    dimension: int = pydantic.Field(ge=1)
+    """Numbers of each vector in the file; one of another length stops the run."""
+    id_column: str = "id"
+    """Of the file: int64 or string, as the column that the feature reads; each id once."""
+    vector_column: str = "vector"
+    """Of the file."""
+    trainable: bool = False
+    """Whether training moves the vectors; by default they stay what they are."""
+    pca: int | None = pydantic.Field(default=None, ge=1)
+    """Principal components to which the centred vectors are reduced; null: they are taken as they are."""
+    missing: Literal["zero", "mean"] = "zero"
+    """What an id without a vector has: zeros, or the mean of all vectors (0 after `pca`)."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_width(self) -> Pretrained:
+        if self.pca is not None and self.pca > self.dimension:
+            raise SpecError(
+                f"`pca: {self.pca}` of vectors of {self.dimension} numbers; allowed: at most {self.dimension}"
+            )
+        return self
+
+    @property
+    def width(self) -> int:
+        """Numbers of the vector that the model reads."""
+        return self.pca or self.dimension
+
+
+AnyFeature = Id | Categorical | Bag | Sequence | Numeric | Bucketized | Clock | Cross | Pretrained
 FEATURE_KINDS: tuple[str, ...] = tuple(cls.model_fields["kind"].default for cls in get_args(AnyFeature))
 
 

@@ -22,6 +22,8 @@ class Table(Frozen):
     """Width; None takes the model's ``embedding_dim``."""
     boundaries: tuple[float, ...] | None = None
     """Of a bucketized number whose boundaries are given; quantiles move from day to day and mean the same."""
+    vectors: Literal["frozen", "trained"] | None = None
+    """Of pretrained vectors: whether training moves them. None: rows are learned from a random draw."""
 
 
 class Input(Frozen):
@@ -54,6 +56,8 @@ class Layout(Frozen):
     tables: tuple[Table, ...]
     position: bool = False
     """Whether rows have the column `POSITION`. It is no input: only training reads it."""
+    row_weights: bool = False
+    """Whether rows have the column `ROW_WEIGHT`, which only training reads."""
 
     def embedded(self) -> tuple[Input, ...]:
         """Inputs that look up a table."""

@@ -26,6 +26,7 @@ from features.spec import (
     Dataset,
     Id,
     Numeric,
+    Pretrained,
     Sequence,
     TimeColumn,
     Tokens,
@@ -34,8 +35,8 @@ from features.spec import (
 
 Tensors = dict[str, tf.Tensor]
 PreprocessingFn = Callable[[Mapping[str, tf.SparseTensor]], Tensors]
-VocabularyWriter = Callable[[Mapping[str, Vocabulary]], Any]
-"""Takes the rule of each file; gives a Beam transform of batches of tokens, one array a file, to the files' paths."""
+VocabularyWriter = Callable[[Mapping[str, Vocabulary | None]], Any]
+"""Takes the rule of each file, None for the ids of pretrained vectors; gives a Beam transform of batches of tokens, one array a file, to the files' paths."""
 
 
 def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter) -> PreprocessingFn:
@@ -133,7 +134,8 @@ def _token_rows(dataset: Dataset, columns: Mapping[str, _Values], write: Vocabul
         for name, feature in dataset.features.items()
         if isinstance(feature, Tokens) and dataset.vocabulary_owner(name) == name
     }
-    rules = {name: rule for name, rule in owned.items() if rule.hash_buckets is None}
+    rules: dict[str, Vocabulary | None] = {name: rule for name, rule in owned.items() if rule.hash_buckets is None}
+    rules |= dict.fromkeys(dataset.pretrained())
     hashed = {name: _Rows(None, rule.hash_buckets) for name, rule in owned.items() if rule.hash_buckets is not None}
     if not rules:
         return hashed
@@ -147,7 +149,10 @@ def _token_rows(dataset: Dataset, columns: Mapping[str, _Values], write: Vocabul
     )
     for name in rules:
         tft.annotate_asset(name, name)
-    counted = {name: _Rows(file, rule.oov_buckets) for (name, rule), file in zip(rules.items(), files, strict=True)}
+    counted = {
+        name: _Rows(file, rule.oov_buckets if rule is not None else 1)
+        for (name, rule), file in zip(rules.items(), files, strict=True)
+    }
     return counted | hashed
 
 
@@ -305,11 +310,20 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
             tables.append(Table(name=name, rows=1 + feature.rows, dim=feature.dim))
         elif isinstance(feature, Cross):
             tables.append(Table(name=name, rows=1 + feature.hash_buckets, dim=feature.dim))
+        elif isinstance(feature, Pretrained):
+            rows = 1 + transform_output.vocabulary_size_by_name(name) + 1
+            kind: Literal["frozen", "trained"] = "trained" if feature.trainable else "frozen"
+            tables.append(Table(name=name, rows=rows, dim=feature.width, vectors=kind))
         elif isinstance(feature, Tokens) and dataset.vocabulary_owner(name) == name:
             rule = feature.vocabulary
             rows = rule.hash_buckets or transform_output.vocabulary_size_by_name(name) + rule.oov_buckets
             tables.append(Table(name=name, rows=1 + rows, dim=feature.dim))
-    return Layout(inputs=tuple(inputs), tables=tuple(tables), position=dataset.position is not None)
+    return Layout(
+        inputs=tuple(inputs),
+        tables=tuple(tables),
+        position=dataset.position is not None,
+        row_weights=dataset.weighs_rows,
+    )
 
 
 def _inputs(dataset: Dataset, name: str) -> list[Input]:

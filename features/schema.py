@@ -13,6 +13,7 @@ from features.losses import needs_nonnegative
 from features.spec import (
     DAY,
     ROW_ID,
+    ROW_WEIGHT,
     Categorical,
     Column,
     Dataset,
@@ -58,10 +59,11 @@ def feature_spec(dataset: Dataset) -> dict[str, Any]:
 
 
 def answer_columns(dataset: Dataset) -> tuple[str, ...]:
-    """The float32 label of every task, then the masks and the sample weights of those that have one."""
+    """The float32 label of every task, then the masks and the sample weights of those that have one, and the row's weight."""
     masked = [name for name, task in dataset.tasks.items() if task.mask is not None]
     weighted = [name for name, task in dataset.tasks.items() if task.sample_weight is not None]
-    return (*map(label_column, dataset.tasks), *map(mask_column, masked), *map(weight_column, weighted))
+    of_rows = (ROW_WEIGHT,) if dataset.weighs_rows else ()
+    return (*map(label_column, dataset.tasks), *map(mask_column, masked), *map(weight_column, weighted), *of_rows)
 
 
 def _feature(schema: schema_pb2.Schema, name: str, column: Column) -> schema_pb2.Feature:
@@ -110,7 +112,7 @@ def schema_feature(schema: schema_pb2.Schema, name: str) -> schema_pb2.Feature:
 
 def _answer_range(dataset: Dataset, name: str) -> tuple[float | None, float | None]:
     """Lowest and highest value: masks and binary labels are 0 or 1, weights and labels that a loss takes as times >= 0."""
-    if name in map(weight_column, dataset.tasks):
+    if name in (ROW_WEIGHT, *map(weight_column, dataset.tasks)):
         return 0.0, None
     regressions = {label_column(task): spec for task, spec in dataset.tasks.items() if spec.kind == "regression"}
     if name in regressions:

@@ -23,6 +23,10 @@ POSITION = "feedrank_position"
 REFUSED = "feedrank_refused"
 """Under this name a `Derived` function says, beside its outputs, why it refuses a row; null where it does not."""
 
+ROW_WEIGHT = "feedrank_row_weight"
+"""float32 column that ingest adds where `downsample` is corrected by weights: 1 / keep of a kept negative, else 1. Every task's loss
+multiplies it; no metric reads it."""
+
 ColumnType = Literal["int64", "float32", "string", "list<int64>", "list<float32>", "list<string>"]
 
 

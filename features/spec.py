@@ -28,16 +28,19 @@ from features.kinds import (
     Id,
     IdVocabulary,
     Numeric,
+    Pretrained,
     Reads,
     Sequence,
     Tokens,
     Vocabulary,
 )
+from features.sampling import Downsample
 from features.sources import (
     DAY,
     POSITION,
     REFUSED,
     ROW_ID,
+    ROW_WEIGHT,
     AnyTable,
     Column,
     Columns,
@@ -58,6 +61,7 @@ __all__ = [
     "POSITION",
     "REFUSED",
     "ROW_ID",
+    "ROW_WEIGHT",
     "SPLITS",
     "ActionLabel",
     "Actions",
@@ -76,12 +80,14 @@ __all__ = [
     "Dataset",
     "Derived",
     "DerivedTable",
+    "Downsample",
     "Expected",
     "Feature",
     "Frozen",
     "Id",
     "IdVocabulary",
     "Numeric",
+    "Pretrained",
     "RandomSplit",
     "Sequence",
     "SideTable",
@@ -140,6 +146,8 @@ class Dataset(Frozen):
     """What is predicted, by name."""
     split: AnySplit
     """Which rows are trained on, chosen by and tested on."""
+    downsample: Downsample | None = None
+    """Which rows without a positive label are left out of the training split, and what makes up for them; null: none."""
     expected: Expected = Expected()
     """What is known of the official files of a public log."""
 
@@ -158,6 +166,10 @@ class Dataset(Frozen):
         """Features that read a column: all but crosses, which are made of other features."""
         return {name: feature for name, feature in self.features.items() if isinstance(feature, Reads)}
 
+    def pretrained(self) -> dict[str, Pretrained]:
+        """Features whose vectors are read from a file."""
+        return {name: feature for name, feature in self.features.items() if isinstance(feature, Pretrained)}
+
     def feature_column(self, feature: str) -> str:
         """The column that a feature of `reading` reads: its own name's unless it says another, the time's of a clock."""
         reads = self.features[feature]
@@ -173,6 +185,11 @@ class Dataset(Frozen):
     def transform_columns(self) -> tuple[str, ...]:
         """Columns that Transform reads: `feature_columns`, and the position, which a served model does not need."""
         return (*self.feature_columns(), *([self.position] if self.position is not None else []))
+
+    @property
+    def weighs_rows(self) -> bool:
+        """Whether every row has a weight of its own, `ROW_WEIGHT`, in all tasks' losses."""
+        return self.downsample is not None and self.downsample.correct == "weights"
 
     def vocabulary_owner(self, feature: str) -> str:
         """The feature whose vocabulary and embedding table `feature` uses (itself unless it shares)."""

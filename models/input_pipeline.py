@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from features.errors import DataError
 from features.layout import Layout
-from features.spec import POSITION, ROW_ID, Task, label_column, mask_column, weight_column
+from features.spec import POSITION, ROW_ID, ROW_WEIGHT, Task, label_column, mask_column, weight_column
 
 POOL_ROWS = 262_144
 """Rows permuted together. Larger mixes better and takes more memory."""
@@ -47,6 +47,7 @@ def batch_schema(layout: Layout, tasks: Mapping[str, Task], row_id: bool = False
     fields += [pa.field(label_column(name), pa.float32()) for name in tasks]
     fields += [pa.field(mask_column(name), pa.float32()) for name, task in tasks.items() if task.mask]
     fields += [pa.field(weight_column(name), pa.float32()) for name, task in tasks.items() if task.sample_weight]
+    fields += [pa.field(ROW_WEIGHT, pa.float32())] if layout.row_weights else []
     fields += [pa.field(ROW_ID, pa.int64())] if row_id else []
     return pa.schema(fields)
 

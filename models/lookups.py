@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from features.errors import ModelError
@@ -103,6 +105,7 @@ class Lookups(Configured):
             table.name: EmbeddingTable(
                 table.rows,
                 (table.dim or embedding_dim) * (groups or 1),
+                table.vectors == "frozen",
                 name=f"table_{table.name}",
                 dtype=self.dtype_policy,
             )
@@ -124,6 +127,11 @@ class Lookups(Configured):
             numbers=_columns(inputs, self.layout.numbers()),
             flags=_columns(inputs, self.layout.flags()),
         )
+
+    def set_vectors(self, vectors: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        """Gives tables their pretrained rows, each (rows, dim); every group has the same."""
+        for name, rows in vectors.items():
+            self.tables[name].table.assign(np.tile(rows, (1, self.groups or 1)))
 
     def width(self, spec: Input) -> int:
         """Of an input's vector in one group."""

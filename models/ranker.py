@@ -10,7 +10,8 @@ import tensorflow_recommenders as tfrs
 
 from features.errors import ModelError
 from features.layout import Input, Layout
-from features.spec import POSITION, Task, label_column, mask_column, weight_column
+from features.sampling import Correction
+from features.spec import POSITION, ROW_WEIGHT, Task, label_column, mask_column, weight_column
 from models.beside.beside import Beside
 from models.beside.nothing import Nothing
 from models.beside.position_tower import PositionTower
@@ -32,6 +33,7 @@ from models.layers.dropout import Dropout
 from models.lookups import Embedded, Lookups, Sequences, side_by_side
 from models.losses import weighted_mean
 from models.objectives import row_losses
+from models.sampling import corrected
 from models.trunks.cross_stitch import CrossStitchNetworks
 from models.trunks.hmoe import Hmoe
 from models.trunks.mmoe import Mmoe
@@ -79,6 +81,7 @@ def build_ranker(
     config: ModelConfig,
     rates: Mapping[str, float],
     precision: str = "float32",
+    correction: Correction | None = None,
 ) -> Ranker:
     """Makes a ranker with all its variables, drawn from TensorFlow's global seed.
 
@@ -88,13 +91,14 @@ def build_ranker(
         config: the model's parts.
         rates: each binary task's share of positives in the training split (a regression's best constant may be given).
         precision: ``float32``, or ``mixed_bfloat16`` for bfloat16 matrix products with float32 variables and losses.
+        correction: what predictions (no losses) need, as the training rows are down-sampled.
 
     Raises:
         ModelError: if a binary task has no rate between 0 and 1, a regression a constant that its loss cannot predict, or parts
             and tasks do not fit.
     """
     _check_rates(tasks, rates)
-    ranker = Ranker(layout, tasks, config, rates, precision)
+    ranker = Ranker(layout, tasks, config, rates, precision, correction)
     ranker(_blank_rows(layout))
     return ranker
 
@@ -121,10 +125,11 @@ class Ranker(tfrs.Model):
         config: ModelConfig,
         rates: Mapping[str, float],
         precision: str = "float32",
+        correction: Correction | None = None,
     ) -> None:
         super().__init__(name="ranker")
         self.layout, self.tasks, self.config = layout, dict(tasks), config
-        self.rates, self.precision = dict(rates), precision
+        self.rates, self.precision, self.correction = dict(rates), precision, correction
         policy = tf.keras.mixed_precision.Policy(precision)
         groups = len(tasks) + 1 if config.embeddings.kind == "stem" else None
         self.read_whole = _read_whole(layout, config)
@@ -178,15 +183,17 @@ class Ranker(tfrs.Model):
         """What only training knows of the batch, for `dense_loss`: labels, masks, sample weights, and positions if asked for."""
         masks = [mask_column(name) for name, task in self.tasks.items() if task.mask is not None]
         weights = [weight_column(name) for name, task in self.tasks.items() if task.sample_weight is not None]
-        names = [*map(label_column, self.tasks), *masks, *weights]
+        of_rows = [ROW_WEIGHT] if self.layout.row_weights else []
+        names = [*map(label_column, self.tasks), *masks, *weights, *of_rows]
         position = {POSITION: batch[POSITION]} if self.config.beside.kind == "position_tower" else {}
         return {name: tf.cast(batch[name], tf.float32) for name in names} | position
 
     def row_weights(self, labels: Tensors) -> dict[str, tf.Tensor | None]:
-        """{task: how much each row counts in its loss, (batch,): mask times sample weight}; None where each counts 1."""
+        """{task: how much each row counts in its loss, (batch,): mask times sample weight times row weight}; None where each counts 1."""
         weights: dict[str, tf.Tensor | None] = {}
         for name in self.tasks:
-            factors = [labels[column] for column in (mask_column(name), weight_column(name)) if column in labels]
+            columns = (mask_column(name), weight_column(name), ROW_WEIGHT)
+            factors = [labels[column] for column in columns if column in labels]
             weights[name] = tf.math.reduce_prod(tf.stack(factors), axis=0) if factors else None
         return weights
 
@@ -249,10 +256,11 @@ class Ranker(tfrs.Model):
     # -- together ------------------------------------------------------------------------------------------------------
 
     def call(self, inputs: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
-        """Predictions: {output: float32 (batch,)}."""
+        """Predictions: {output: float32 (batch,)}, corrected where training rows are down-sampled."""
         embedded = self.embed(inputs)
         scores = self.score(embedded, self.represent(embedded), training)
-        return {name: scores[name].prediction for name in self.head.output_names(self.tasks)}
+        predictions = {name: scores[name].prediction for name in self.head.output_names(self.tasks)}
+        return predictions if self.correction is None else predictions | corrected(scores, self.correction)
 
     def compute_loss(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
         """The total loss of a batch that holds inputs, labels and masks."""
@@ -294,6 +302,7 @@ class Ranker(tfrs.Model):
             "config": self.config.model_dump(mode="json"),
             "rates": dict(self.rates),
             "precision": self.precision,
+            "correction": self.correction.model_dump(mode="json") if self.correction else None,
         }
 
     @classmethod
@@ -302,7 +311,8 @@ class Ranker(tfrs.Model):
         del custom_objects
         tasks = {name: Task.model_validate(task) for name, task in config["tasks"].items()}
         layout, model = Layout.model_validate(config["layout"]), ModelConfig.model_validate(config["config"])
-        return build_ranker(layout, tasks, model, config["rates"], config["precision"])
+        correction = Correction.model_validate(config["correction"]) if config["correction"] else None
+        return build_ranker(layout, tasks, model, config["rates"], config["precision"], correction)
 
 
 def _read_whole(layout: Layout, config: ModelConfig) -> tuple[Input, ...]:

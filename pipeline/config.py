@@ -13,7 +13,7 @@ from features.actions import MOST_SHARDS
 from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
-from features.kinds import Embedded
+from features.kinds import Embedded, Pretrained
 from features.paths import check_local, check_readable
 from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
@@ -257,6 +257,8 @@ class RunConfig(Frozen):
         (check_readable if self.data.synthesize is None else check_local)("data.path", self.data.path)
         check_local("push.directory", self.push_directory)
         check_local("data.hash_key", self.data.hash_key or "")
+        for name, feature in self.dataset.pretrained().items():
+            check_local(f"dataset.features.{name}.vectors", feature.vectors)
         for what, source in sources.items():
             for pattern in source.patterns:
                 check_readable(what, pattern)
@@ -339,7 +341,8 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
             f"model.trunk: {model.trunk.kind} reads sequences token by token, and '{dataset.name}' has no feature of kind "
             "sequence; allowed: another trunk, or such a feature"
         )
-    embedded = [n for n in dataset.features if isinstance(dataset.features[dataset.vocabulary_owner(n)], Embedded)]
+    with_table = Embedded | Pretrained
+    embedded = [n for n in dataset.features if isinstance(dataset.features[dataset.vocabulary_owner(n)], with_table)]
     numbers = any(isinstance(feature, Numeric) for feature in dataset.features.values())
     if problem := pairs_problem(model.interactions, embedded, numbers):
         raise SpecError(f"model.interactions: {problem}")
@@ -347,6 +350,11 @@ def _check_model(model: ModelConfig, dataset: Dataset) -> None:
         _check_position_tower(model.beside, dataset)
     if isinstance(model.head, DlenHead) and (problem := dlen_problem(model.head, dataset.tasks)):
         raise SpecError(f"model.head: dlen {problem}")
+    if isinstance(model.head, DlenHead) and dataset.downsample and dataset.downsample.correct == "probability":
+        raise SpecError(
+            "model.head: dlen composes probabilities over a latent state, UP, and bounds them by the tasks' rates, which left-out rows move; "
+            "`correct: probability` does not correct those; allowed with dlen: `dataset.downsample.correct: weights`"
+        )
     if isinstance(model.head, ChainHead):
         _check_chain(model.head, dataset)
 

@@ -9,6 +9,7 @@ import pydantic
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from features.columns import drift_columns
+from features.logs.counts import SAMPLED
 from features.spec import SPLITS, Categorical, Dataset, TimeSplit
 from models.config import DlenHead, Escm2Head, EsmmHead, HeadConfig, children
 from pipeline.config import ValidateConfig
@@ -147,14 +148,17 @@ def check_expected(findings: Findings, dataset: Dataset, manifest: Manifest) -> 
 
 
 def check_rates(findings: Findings, dataset: Dataset, manifest: Manifest, config: DataGateConfig) -> None:
-    """The tasks' rates in the training split are such as the model's head can start from."""
+    """The tasks' rates in the training split are such as the model's head can start from.
+
+    Where weights make up for rows that down-sampling left out, rates are those of all rows, as the head's are.
+    """
     split = SPLITS[0]
-    counts = {
-        name: manifest["tasks"].get(name, {}).get(split)
-        for name, task in dataset.tasks.items()
-        if task.kind == "binary"
-    }
-    rates = {name: of["positives"] / of["rows"] for name, of in counts.items() if of and of["positives"]}
+    parts = (split, SAMPLED) if dataset.weighs_rows else (split,)
+    rates = {}
+    for name, task in dataset.tasks.items():
+        counts = [of for part in parts if (of := manifest["tasks"].get(name, {}).get(part))]
+        if task.kind == "binary" and (positives := sum(of["positives"] for of in counts)):
+            rates[name] = positives / sum(of["rows"] for of in counts)
     for child, parent in children(dataset.tasks).items():
         if config.rarer_children and child in rates and parent in rates and rates[child] >= rates[parent]:
             findings.add(

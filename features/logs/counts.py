@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from features.errors import DataError
 from features.logs.quarantine import REASONS, SOUND, Reject
 from features.logs.reader import LogBatch
+from features.logs.sampling import SAMPLED_OUT
 from features.logs.tables import Tables
 from features.spec import DAY, SPLITS, Dataset, label_column, mask_column
 
@@ -20,6 +21,8 @@ K = TypeVar("K")
 Example = tuple[str, int, str]
 """File, row and value of one refused row."""
 _FILES_NAMED = 20
+SAMPLED = "sampled_out"
+"""Beside the parts of the split: rows that down-sampling left out of the training split."""
 
 
 @dataclass
@@ -29,12 +32,13 @@ class Counts:
     Attributes:
         rows_read: good and bad rows.
         rows_out: rows by part of the split (``all`` where there is no split).
+        sampled_out: rows that down-sampling left out.
         quarantined: rows refused.
         reasons: rows and the first example by reason and column.
         damaged: files of which an unknown number of rows is lost, and why.
         files: rows by file.
-        days: rows out by day, yyyymmdd.
-        tasks: by task and part: rows that count, those with a label above 0, and the sum of labels.
+        days: good rows by day, yyyymmdd, those left out by down-sampling too.
+        tasks: by task and part (or `SAMPLED`): rows that count, those with a label above 0, and the sum of labels.
         orphans: by task with a parent and part: rows with a label above 0 whose parent's is not (rows of both masks).
         unmatched: rows that found nothing in a side table, by table.
         without: by column, the rows of batches in which no row has a value of it.
@@ -44,6 +48,7 @@ class Counts:
 
     rows_read: int = 0
     rows_out: dict[str, int] = field(default_factory=dict)
+    sampled_out: int = 0
     quarantined: int = 0
     reasons: dict[tuple[str, str], tuple[int, Example]] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -67,10 +72,12 @@ class Counts:
         if DAY in names and batch.rows.num_rows:
             days, rows = np.unique(pc.drop_null(batch.rows.column(names.index(DAY))).to_numpy(), return_counts=True)
             counts.days = dict(zip(days.tolist(), rows.tolist(), strict=True))
-        for position, split in [*enumerate(SPLITS), (-1, "all")]:
+        counts.sampled_out = int((batch.part == SAMPLED_OUT).sum())
+        for position, split in [*enumerate(SPLITS), (-1, "all"), (SAMPLED_OUT, SAMPLED)]:
             chosen = batch.part == position
             if chosen.any():
-                counts.rows_out[split] = int(chosen.sum())
+                if position != SAMPLED_OUT:
+                    counts.rows_out[split] = int(chosen.sum())
                 counts._add_labels(batch, dataset, split, chosen)
         return counts
 
@@ -113,6 +120,7 @@ class Counts:
     def merge(self, other: Counts) -> Counts:
         """Adds `other` to these counts and returns them."""
         self.rows_read += other.rows_read
+        self.sampled_out += other.sampled_out
         self.quarantined += other.quarantined
         self.actions += other.actions
         self.duplicates += other.duplicates
@@ -134,11 +142,13 @@ class Counts:
         """Makes sure that no row was lost.
 
         Raises:
-            AssertionError: unless rows read = rows out + rows quarantined; that would be an error of feedrank.
+            AssertionError: unless rows read = rows out + rows quarantined + rows sampled out; that would be an error of feedrank.
         """
         out = sum(self.rows_out.values())
-        if self.rows_read != out + self.quarantined:
-            raise AssertionError(f"{self.rows_read} rows read, but {out} out and {self.quarantined} quarantined")
+        if self.rows_read != out + self.quarantined + self.sampled_out:
+            raise AssertionError(
+                f"{self.rows_read} rows read, but {out} out, {self.quarantined} quarantined and {self.sampled_out} sampled out"
+            )
 
     def quarantine_summary(self) -> dict[str, Any]:
         """Rows refused and why, most frequent reason first, and the damaged files."""
@@ -168,6 +178,7 @@ class Counts:
         return {
             "rows_read": self.rows_read,
             "rows_out": self.rows_out,
+            "sampled_out": self.sampled_out,
             "quarantined": self.quarantine_summary(),
             "files": [{"path": file, "rows": rows} for file, rows in sorted(self.files.items())],
             "days": {str(day): rows for day, rows in sorted(self.days.items())},
@@ -182,6 +193,13 @@ class Counts:
 def _add(mine: dict[K, int], theirs: Mapping[K, int]) -> None:
     for key, rows in theirs.items():
         mine[key] = mine.get(key, 0) + rows
+
+
+def told_losses(manifest: Mapping[str, Any]) -> str:
+    """What became of rows that are in no part of the split, in words."""
+    sampled = manifest.get("sampled_out", 0)
+    quarantined = (manifest.get("quarantined") or {}).get("rows", 0)
+    return f"{quarantined:,} quarantined" + (f", {sampled:,} sampled out" if sampled else "")
 
 
 def count_tables(tables: Tables) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from features import stores
 from features.errors import DataError
-from features.paths import check_readable, remote, without_options
+from features.paths import check_local, check_readable, remote, without_options
 from features.sources import by_day, of_any_day, of_day
 from features.spec import Dataset, SideTable, Source, TimeSplit
 
@@ -241,7 +241,7 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, unless it is a topic, those of its actions, then those of every side table that is read from files."""
+    """The log's files, unless it is a topic, those of its actions, of every side table that is read from files, and of vectors."""
     if dataset.source.kafka is None:
         yield from resolve_log(dataset, path)
     if dataset.actions is not None:
@@ -250,6 +250,14 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
     for table in dataset.tables.values():
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)
+    for name, feature in dataset.pretrained().items():
+        file = os.path.join(path, feature.vectors)
+        check_local(f"feature '{name}': vectors", file)
+        if not os.path.isfile(file):
+            raise DataError(
+                f"feature '{name}': vectors '{feature.vectors}' is no file in {os.path.abspath(path)}; {_what_is_there(path)}"
+            )
+        yield file
 
 
 def fingerprint(dataset: Dataset, path: str) -> str:

@@ -25,9 +25,10 @@ from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
+from features.logs.sampling import sampled_parts
 from features.logs.sources import check_columns, read_source
 from features.logs.tables import Tables
-from features.spec import DAY, ROW_ID, SPLITS, ColumnSplit, Dataset
+from features.spec import DAY, ROW_ID, ROW_WEIGHT, SPLITS, ColumnSplit, Dataset, label_column
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class LogBatch:
         file: the file's name.
         rows: the good rows, with the plain columns of `features.columns.plain_schema`.
         numbers: int64 (rows,), each good row's number in its file, from 1.
-        part: int8 (rows,), the part of the split: position in `SPLITS`; -1 everywhere if the split was not asked for.
+        part: int8 (rows,), the part of the split: position in `SPLITS`, or `features.logs.sampling.SAMPLED_OUT`; -1 everywhere if the split
+            was not asked for.
         quarantined: the others, one dead letter each (`features.logs.quarantine.SCHEMA`).
         rows_read: good and bad rows; equals ``rows.num_rows + sum(quarantined["rows"])``.
         unmatched: rows that found nothing in a side table, by table.
@@ -152,6 +154,7 @@ class _Stages:
         self._labels = labels
         self._split = split
         self._weights = labels and split  # only a training reads them
+        self._downsample = dataset.downsample if labels and split else None
         self._schema = plain_schema(dataset, labels, self._weights)
         used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
         required = set(dataset.columns) if labels and split else _made_from(dataset, used)
@@ -182,6 +185,10 @@ class _Stages:
         ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)
         part = self._part(columns, ids, second, raw.columns)
+        if self._downsample is not None:
+            labels = [columns[label_column(task)].to_numpy() for task in self._downsample.rule(self._dataset.tasks)]
+            part, weights = sampled_parts(self._downsample, labels, part, ids)
+            columns[ROW_WEIGHT] = pa.array(weights)
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]

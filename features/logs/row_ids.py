@@ -43,9 +43,9 @@ def _mix(values: NDArray[Any]) -> NDArray[Any]:
     return values ^ (values >> np.uint64(31))
 
 
-def uniform(ids: NDArray[Any], seed: int) -> NDArray[Any]:
-    """A number in [0, 1) for each row id, independent for different seeds. Shape (n,), float64."""
-    salt = int.from_bytes(hashlib.blake2b(f"split {seed}".encode(), digest_size=8).digest(), "big") >> 1
+def uniform(ids: NDArray[Any], seed: int, purpose: str = "split") -> NDArray[Any]:
+    """A number in [0, 1) for each row id, independent for different seeds and purposes. Shape (n,), float64."""
+    salt = int.from_bytes(hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=8).digest(), "big") >> 1
     mixed = _mix(_mix((ids.astype(np.uint64) + np.uint64(salt)) & _BITS))
     return (mixed >> np.uint64(10)).astype(np.float64) / float(2**53)
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from features.outputs import given
-from features.spec import Task, label_column, mask_column, weight_column
+from features.spec import ROW_WEIGHT, Task, label_column, mask_column, weight_column
 from models.config import Escm2Head, children
 from models.heads.esmm import Esmm
 from models.heads.head import make_towers
@@ -102,7 +102,7 @@ class Escm2(Esmm):
             imputed = scores[_imputed(name)].prediction
             beyond = error - imputed
             rows = imputed + weight * beyond + weight * tf.square(beyond)
-        factors = [mask_column(name), mask_column(parent), weight_column(name)]
+        factors = [mask_column(name), mask_column(parent), weight_column(name), ROW_WEIGHT]
         counts = [labels[column] for column in factors if column in labels]
         return weighted_mean(rows, math.prod(counts[1:], start=counts[0]) if counts else None)
 

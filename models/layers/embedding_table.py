@@ -19,6 +19,7 @@ class EmbeddingTable(tf.keras.layers.Layer):
     Args:
         rows: rows of the table.
         dim: width of a row.
+        frozen: rows are given (assign `table`) and have no gradient.
 
     Shapes:
         input: int64 (batch,) or (batch, length).
@@ -29,8 +30,9 @@ class EmbeddingTable(tf.keras.layers.Layer):
         TensorShape([1, 4])
     """
 
-    def __init__(self, rows: int, dim: int, **kwargs: Any) -> None:
+    def __init__(self, rows: int, dim: int, frozen: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.frozen = frozen
         self.rows = rows
         self.dim = dim
 
@@ -40,6 +42,7 @@ class EmbeddingTable(tf.keras.layers.Layer):
             name="table",
             shape=(self.rows, self.dim),
             initializer=tf.keras.initializers.RandomUniform(-0.05, 0.05),
+            trainable=not self.frozen,
             experimental_autocast=False,  # a cast before the lookup would copy the whole table
         )
         super().build(input_shape)
@@ -47,19 +50,23 @@ class EmbeddingTable(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor, pooling: Pooling | None = "mean") -> tf.Tensor:
         """The row of each index; of lists the pooled rows, or all where `pooling` is None."""
         if inputs.shape.rank == 1 or pooling is None:
-            return tf.cast(tf.nn.embedding_lookup(self.table, inputs), self.compute_dtype)
+            return tf.cast(self._rows(inputs), self.compute_dtype)
         present = inputs > 0
         return tf.cast(self._sums(inputs, present) / _divisor(present, pooling)[:, None], self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
-        return {**super().get_config(), "rows": self.rows, "dim": self.dim}
+        return {**super().get_config(), "rows": self.rows, "dim": self.dim, "frozen": self.frozen}
+
+    def _rows(self, indices: tf.Tensor) -> tf.Tensor:
+        rows = tf.nn.embedding_lookup(self.table, indices)
+        return tf.stop_gradient(rows) if self.frozen else rows
 
     def _sums(self, inputs: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """float32 (batch, dim). Each distinct row is fetched once and padding never; (batch, length, dim) is never made."""
         entries = tf.where(present)
         distinct, places = tf.unique(tf.gather_nd(inputs, entries))
-        rows = tf.nn.embedding_lookup(self.table, distinct)
+        rows = self._rows(distinct)
         return tf.sparse.segment_sum(rows, places, entries[:, 0], num_segments=tf.shape(inputs)[0])
 
 

@@ -79,7 +79,7 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
 
     Tables are matched by token. A new token gets the row that the earlier model looked up for it, that of its
     out-of-vocabulary bucket: it learned what rare tokens have in common, and the ranker answers as the earlier model did
-    until it is trained. (A row drawn anew would be noise in place of that.) Vanished tokens are dropped. Tables of bucketized
+    until it is trained; of pretrained vectors it keeps its own, and frozen ones are not taken over. (A row drawn anew would be noise in place of that.) Vanished tokens are dropped. Tables of bucketized
     numbers are matched by bucket.
 
     Other variables are matched by name and shape, provided that inputs (how lists are pooled, too), numbers, interactions
@@ -102,6 +102,8 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
     fresh: dict[str, str] = {}
     tables = {}
     for name, table in ranker.lookups.tables.items():
+        if table.frozen:
+            continue  # its rows are given with the data
         was, now = earlier.vocabularies.get(name), vocabularies.get(name)
         if why := _no_table(ranker, name, (was, now), earlier):
             fresh[_name(table.table)] = why
@@ -110,6 +112,9 @@ def take_over(ranker: Ranker, vocabularies: Vocabularies, earlier: Earlier) -> W
         if was is not None and now is not None:
             rows, tables[name] = _match(now, was, (table.rows, len(values)))
             values = values[rows]
+            if ranker.layout.table(name).vectors is not None:  # a new id has a vector already
+                new = (rows > len(was)) & (np.arange(len(rows)) <= len(now))
+                values = np.where(new[:, None], table.table.numpy(), values)
         table.table.assign(values)
     all_fresh, moved = _other_meaning(ranker, earlier), _moved(ranker, earlier)
     for variable in ranker.dense_variables:

@@ -28,10 +28,12 @@ from features.logs import (
     count_tables,
     load_saved_tables,
     load_tables,
+    prepare_vectors,
     pseudonyms_of,
     read_log,
     resolve_log,
     save_tables,
+    told_losses,
 )
 from features.logs.action_counts import ActionCounts, told
 from features.logs.files import name_of, size_of
@@ -61,6 +63,8 @@ ROW_GROUP_BYTES = 64 << 20
 MANIFEST = "manifest.json"
 LOG_COUNTS, ACTION_COUNTS = "counts.json", "action_counts.json"
 """Files that the manifest takes over."""
+VECTORS = "vectors"
+"""Folder of pretrained vectors, in that of the side tables."""
 QUARANTINED, COUNTS = "quarantined", "counts"
 """Outputs of reading besides the parts of the split."""
 
@@ -115,7 +119,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         pipeline: not yet run; names its runner.
 
     Returns:
-        The manifest. ``rows_read == sum(rows_out) + quarantined.rows``.
+        The manifest. ``rows_read == sum(rows_out) + quarantined.rows + sampled_out``.
 
     Raises:
         DataError: if a file or column is missing, more rows are malformed or files damaged than the budget allows, or a part of the split
@@ -128,6 +132,11 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     for file in files:
         check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
     table_counts = _prepare_tables(dataset, data, folders)
+    vectors = prepare_vectors(
+        dataset, data.path, os.path.join(folders.tables, VECTORS), pseudonyms_of(dataset, data.hash_key)
+    )
+    for name, of in vectors.items():
+        LOGGER.info("feature '%s': vectors %s", name, json.dumps(of))
     os.makedirs(folders.manifest, exist_ok=True)
     with _work_folder(folders) as work:
         is_noted = dataset.actions is not None or dataset.duplicates != "keep"
@@ -150,7 +159,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         manifest["duplicates"] = repeated
     if dataset.actions is not None and plan is not None:
         manifest["actions"] = _action_manifest(folders, plan, of_rows_out)
-    manifest |= {"tables": table_counts, "seconds": round(time.monotonic() - started, 3)}
+    manifest |= {"tables": table_counts, "vectors": vectors, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1)
     progress.report("ingest", rows=manifest["rows_read"], note=_note(manifest))
@@ -177,7 +186,7 @@ def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> d
 def _note(manifest: dict[str, Any]) -> str:
     """For the console."""
     joined = f"; {told(manifest['actions'])}" if "actions" in manifest else ""
-    return f"{manifest['quarantined']['rows']} quarantined{joined}"
+    return f"{told_losses(manifest)}{joined}"
 
 
 def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dict[str, Any]:

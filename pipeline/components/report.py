@@ -15,6 +15,7 @@ from tfx import types
 from tfx.components.evaluator import constants
 from tfx.types import standard_artifacts
 
+from features.logs import told_losses
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
@@ -91,6 +92,9 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
     dataset = Dataset.model_validate(config["dataset"])
     manifest = _read(inputs.get("manifest"), "manifest.json")
     training = _read(inputs.get("model_run"), "curves.json")
+    bundle = Bundle(serving_model(inputs["model"])) if "model" in inputs else None
+    if bundle is not None and (coverage := bundle.training().get("coverage")):
+        training = {**training, "coverage": coverage}
     evaluation = _read(inputs.get("evaluation"), "evaluation.json")
     check = _read(inputs.get("infra_blessing"), "check.json")
     version = pushed_version(inputs.get("pushed_model"))
@@ -104,7 +108,7 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
         statistics=_statistics(inputs.get("statistics"), dataset),
         verdict=_read(inputs.get("verdict"), "verdict.json"),
         training=training,
-        gates=Bundle(serving_model(inputs["model"])).gates() if "model" in inputs else {},
+        gates=bundle.gates() if bundle is not None else {},
         evaluation=evaluation,
         check=check,
         blessed=_is_blessed(inputs.get("blessing")),
@@ -170,7 +174,7 @@ def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, versi
     """The flow as far as the artifacts know it; a runner that measured it calls :func:`refresh`."""
     epochs = training.get("epochs") or []
     learned = [epoch["seconds"] for epoch in epochs if epoch.get("seconds") is not None]
-    out, refused = manifest.get("rows_out") or {}, (manifest.get("quarantined") or {}).get("rows", 0)
+    out = manifest.get("rows_out") or {}
     rows = sum(out.values())
     best = training.get("best_epoch")
     return (
@@ -178,7 +182,7 @@ def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, versi
             name="ingest",
             seconds=manifest.get("seconds"),
             rows=manifest.get("rows_read"),
-            note=f"{refused:,} quarantined",
+            note=told_losses(manifest),
         ),
         Stage(name="statistics", rows=rows),
         Stage(name="validate"),

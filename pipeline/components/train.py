@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import itertools
 import json
@@ -19,8 +20,10 @@ from tfx import v1 as tfx
 from features import progress
 from features.errors import DataError
 from features.layout import Layout
+from features.logs.vectors import table_rows, vectors_file
 from features.losses import WeightedLogistic, needs_nonnegative
-from features.spec import ROW_ID, Dataset, Task, label_column, mask_column, weight_column
+from features.sampling import correction_of
+from features.spec import ROW_ID, ROW_WEIGHT, Dataset, Task, label_column, mask_column, weight_column
 from models.arrow_stream import stream_tensors
 from models.config import ModelConfig, TrainConfig
 from models.objectives import best_constant
@@ -39,7 +42,7 @@ from models.training import (
 from pipeline.beginnings import told_beginning
 from pipeline.components import warm_start
 from pipeline.components.train_workers import train_as_chief
-from pipeline.components.transform import LAYOUT_FILE
+from pipeline.components.transform import LAYOUT_FILE, VECTORS_DIRECTORY, read_coverage
 from pipeline.config import WITNESS_ROWS
 from serving.export import Extras, export_ranker
 
@@ -70,7 +73,10 @@ def train(fn_args: tfx.components.FnArgs) -> None:
     strategy = build_strategy(config.strategy)
     tf.keras.utils.set_random_seed(config.seed)
     with strategy.scope():
-        ranker = build_ranker(layout, dataset.tasks, model, training_rates(data, config), config.precision)
+        correction = correction_of(dataset.downsample, dataset.tasks)
+        rates = training_rates(data, config)
+        ranker = build_ranker(layout, dataset.tasks, model, rates, config.precision, correction)
+    ranker.lookups.set_vectors(_vectors(dataset, fn_args.transform_graph_path))
     started = warm_start.begin(ranker, fn_args)
     if told := told_beginning(config.warm_start, started.model_dump() if started else None):
         progress.report("train", said=told)
@@ -85,21 +91,28 @@ def train(fn_args: tfx.components.FnArgs) -> None:
         dataset,
         layout,
         fn_args.serving_model_dir,
-        describe(ranker, data, config, model, result),
+        _with_coverage(describe(ranker, data, config, model, result), fn_args.transform_graph_path),
     )
     result.checkpoints.remove()
+
+
+def _vectors(dataset: Dataset, transform_graph: str) -> dict[str, npt.NDArray[np.float32]]:
+    """{table: its rows} of pretrained features."""
+    folder = str(pathlib.Path(transform_graph) / VECTORS_DIRECTORY)
+    return {name: table_rows(vectors_file(folder, name), f.missing) for name, f in dataset.pretrained().items()}
 
 
 def training_rates(data: TrainingData, config: TrainConfig) -> dict[str, float]:
     """What each task's towers start from, over the training rows that its mask lets in.
 
-    Of a binary task the share of positives, each row counted once: heads compare the shares of several tasks, and validate did
-    so before. Of a regression the `best_constant` of its loss, rows weighted as in the loss.
+    Of a binary task the share of positives, each row counted once (with down-sampling corrected by weights, by its row weight): heads
+    compare the shares of several tasks, and validate did so before. Of a regression the `best_constant` of its loss, rows weighted as in the loss.
 
     Raises:
         DataError: if a mask lets no row in, all sample weights are 0, or a loss cannot take the labels.
     """
     rows = data.rows("train", config)
+    of_rows = rows.column(ROW_WEIGHT) if data.layout.row_weights else np.ones(rows.rows)
     rates = {}
     for name, task in data.tasks.items():
         labels = rows.column(label_column(name))
@@ -113,11 +126,11 @@ def training_rates(data: TrainingData, config: TrainConfig) -> dict[str, float]:
                 f"{' that its mask lets in' if task.mask else ''}"
             )
         if task.kind == "binary":
-            rates[name] = float(labels[kept].mean(dtype=np.float64))
+            rates[name] = float(np.average(labels[kept].astype(np.float64), weights=of_rows[kept]))
             continue
         kept &= weights > 0
         _check_labels(name, task, labels[kept])
-        rates[name] = best_constant(task.objective, labels[kept], weights[kept])
+        rates[name] = best_constant(task.objective, labels[kept], (weights * of_rows)[kept])
     return rates
 
 
@@ -155,6 +168,12 @@ def describe(
         gates=mean_gates(ranker, data, config),
         training=result.curves.model_dump(mode="json"),
     )
+
+
+def _with_coverage(extras: Extras, transform_graph: str) -> Extras:
+    """Beside the curves: how many rows have an id without a pretrained vector."""
+    coverage = read_coverage(transform_graph)
+    return dataclasses.replace(extras, training={**extras.training, "coverage": coverage}) if coverage else extras
 
 
 def witness_predictions(ranker: Ranker, data: TrainingData, config: TrainConfig) -> pa.Table:

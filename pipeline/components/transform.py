@@ -4,9 +4,10 @@ Stock Transform is not used: it forces an optimisation that breaks on the pinned
 transformation holds all rows in memory, and its output is a copy of the rows in TFRecords.
 """
 
+import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import apache_beam as beam
 import numpy as np
@@ -35,7 +36,13 @@ from pipeline.components.vocabularies import WriteVocabularies
 STAGE = "transform"
 LAYOUT_FILE = os.path.join("feedrank", "layout.json")
 TABLES_DIRECTORY = os.path.join("feedrank", "tables")
+VECTORS_DIRECTORY = os.path.join("feedrank", "vectors")
+"""Pretrained vectors, for Transform and the training."""
+COVERAGE_FILE = os.path.join("feedrank", "coverage.json")
+"""How many rows of each split have an id without a pretrained vector."""
 _ROWS_A_BATCH = 65_536
+Coverage = dict[str, dict[str, dict[str, int]]]
+"""Feature -> split -> ``rows``, ``missing`` (no id) and ``unknown`` (an id without a vector)."""
 
 
 @component(use_beam=True)
@@ -68,6 +75,8 @@ def SpecTransform(  # noqa: PLR0913, PLR0917 - a component's arguments are its a
         split: _glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*.parquet")) for split in splits
     }
     outputs = {split: os.path.join(transformed_examples.uri, f"Split-{split}") for split in splits}
+    vectors = os.path.join(tables.uri, os.path.basename(VECTORS_DIRECTORY))
+    _copy_files(os.path.join(vectors, "*.parquet"), os.path.join(transform_graph.uri, VECTORS_DIRECTORY))
     transform(spec, files, outputs, transform_graph.uri, beam_pipeline)
     _copy_files(os.path.join(tables.uri, "*.parquet"), os.path.join(transform_graph.uri, TABLES_DIRECTORY))
     _copy_files(os.path.join(schema.uri, "*.pbtxt"), os.path.join(transform_graph.uri, "feedrank"))
@@ -111,6 +120,36 @@ def transform(
         if fileio.exists(temporary := _temporary(graph_directory)):
             fileio.rmtree(temporary)
     _write_description(dataset, graph_directory)
+    if told := told_coverage(read_coverage(graph_directory)):
+        report(STAGE, said=told)
+
+
+def read_coverage(graph_directory: str) -> Coverage:
+    """Rows with, and without, a pretrained vector; empty where no feature has such."""
+    path = os.path.join(graph_directory, COVERAGE_FILE)
+    found: Coverage = json.loads(io_utils.read_string_file(path)) if fileio.exists(path) else {}
+    return found
+
+
+def add_coverage(parts: Iterable[Coverage]) -> Coverage:
+    """The sum, of which the parts may be sums, too."""
+    total: Coverage = {}
+    for part in parts:
+        for feature, splits in part.items():
+            for split, counts in splits.items():
+                known = total.setdefault(feature, {}).setdefault(split, dict.fromkeys(counts, 0))
+                for what, rows in counts.items():
+                    known[what] += rows
+    return total
+
+
+def told_coverage(coverage: Coverage) -> str:
+    """What the log lacks, in words; empty where no feature has pretrained vectors."""
+    texts = []
+    for feature, splits in coverage.items():
+        rows, unknown = (sum(counts[what] for counts in splits.values()) for what in ("rows", "unknown"))
+        texts.append(f"{feature}: {unknown:,} of {rows:,} rows have an id without a vector")
+    return "; ".join(texts)
 
 
 def _run(
@@ -120,6 +159,7 @@ def _run(
     graph_directory: str,
     pipeline: beam.Pipeline,
 ) -> None:
+    vectors = os.path.join(graph_directory, VECTORS_DIRECTORY)
     # Analysis and transformation each read for themselves: a shared read would keep all rows between the two.
     with pipeline, tft_beam.Context(temp_dir=_temporary(graph_directory), use_deep_copy_optimization=False):
         config = tensor_adapter.TensorAdapterConfig(raw_arrow_schema(dataset), _representations(dataset))
@@ -129,14 +169,22 @@ def _run(
             | "ReadTrain" >> beam.ParDo(_ReadRaw(dataset)).with_output_types(pa.RecordBatch)
         )
         transform_fn = (rows, config) | "Analyze" >> tft_beam.AnalyzeDataset(
-            make_preprocessing_fn(dataset, WriteVocabularies)
+            make_preprocessing_fn(dataset, lambda rules: WriteVocabularies(rules, vectors))
         )
         published = transform_fn | "WriteGraph" >> tft_beam.WriteTransformFn(graph_directory)
-        _ = (
+        transformed = (
             pipeline
             | "AllFiles" >> beam.Create(pairs, reshuffle=len(pairs) > 1)
             | "Transform" >> beam.ParDo(TransformFile(dataset, graph_directory), beam.pvalue.AsSingleton(published))
         )
+        if dataset.pretrained():
+            _ = (
+                transformed
+                | "AddCoverage" >> beam.CombineGlobally(add_coverage)
+                | "CoverageAsJson" >> beam.Map(json.dumps)
+                | "WriteCoverage"
+                >> beam.io.WriteToText(os.path.join(graph_directory, COVERAGE_FILE), shard_name_template="")
+            )
 
 
 def _temporary(graph_directory: str) -> str:
@@ -211,8 +259,8 @@ class TransformFile(beam.DoFn):
         self._transformer: Transformer | None = None
         self._rows = 0
 
-    def process(self, pair: tuple[str, str], published: object) -> None:
-        """Writes the second file of `pair` from the first; replaces it if another attempt wrote it."""
+    def process(self, pair: tuple[str, str], published: object) -> list[Coverage]:
+        """Writes the second file of `pair` from the first; replaces it if another attempt wrote it. Returns what lacks a vector."""
         del published  # only says that the graph is there
         if self._transformer is None:
             self._transformer = Transformer(self._dataset, self._graph_directory)
@@ -221,17 +269,20 @@ class TransformFile(beam.DoFn):
         temporary = os.path.join(_temporary(self._graph_directory), f"{uuid.uuid4().hex}.parquet")
         fileio.makedirs(os.path.dirname(temporary))
         schema = self._transformer.output_schema
+        split = os.path.basename(os.path.dirname(target)).removeprefix("Split-")
+        coverage: Coverage = {}
         with (
             FileSystems.create(temporary, compression_type="uncompressed") as stream,
             pq.ParquetWriter(stream, schema) as writer,
         ):
             for batch in read_batches(source, self._transformer.input_schema):
-                writer.write_table(
-                    pa.Table.from_batches([self._transformer(batch)], schema), row_group_size=_ROWS_A_BATCH
-                )
+                made = self._transformer(batch)
+                writer.write_table(pa.Table.from_batches([made], schema), row_group_size=_ROWS_A_BATCH)
+                coverage = add_coverage([coverage, self._transformer.coverage(made, split)])
                 self._rows += batch.num_rows
                 report(STAGE, rows=self._rows)
         fileio.rename(temporary, target, overwrite=True)
+        return [coverage]
 
 
 class Transformer:
@@ -252,6 +303,7 @@ class Transformer:
         self._layer = output.transform_features_layer()
         self._function = tf.function(self._layer.call, input_signature=[self._adapter.TypeSpecs()], autograph=False)
         layout = transformed_layout(dataset, output)
+        self._vectors = {name: layout.table(name).rows for name in dataset.pretrained()}
         self._answers = pa.schema([(name, pa.list_(pa.float32())) for name in answer_columns(dataset)])
         self._answers = self._answers.append(pa.field(ROW_ID, pa.list_(pa.int64())))
         kinds = {"index": pa.int64(), "indices": pa.list_(pa.int64()), "number": pa.float32()}
@@ -265,6 +317,15 @@ class Transformer:
     def input_schema(self) -> pa.Schema:
         """Columns that a batch must have: the raw features, labels, masks and the row's id, all lists."""
         return pa.schema([*self._raw_schema, *self._answers])
+
+    def coverage(self, made: pa.RecordBatch, split: str) -> Coverage:
+        """Of rows that were transformed: how many have no id, or one without a vector."""
+        counts: Coverage = {}
+        for name, rows in self._vectors.items():
+            index = made.column(made.schema.names.index(name)).to_numpy()
+            found = {"rows": len(index), "missing": int((index == 0).sum()), "unknown": int((index == rows - 1).sum())}
+            counts[name] = {split: found}
+        return counts
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Transforms a batch of `input_schema` to one of `output_schema`, row by row in the same order."""

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 
+from features.logs.vectors import read_ids, vectors_file
 from features.raw_inputs import MISSING_INT
 from features.spec import Vocabulary
 
@@ -36,14 +37,16 @@ class WriteVocabularies(tft_beam.experimental.PTransformAnalyzer):
     Tokens that are equally frequent are in falling order of their bytes. Files are the same as `tft.vocabulary`'s.
 
     Args:
-        rules: name of the file to what is kept; aligned with the arrays of a batch.
+        rules: name of the file to what is kept; aligned with the arrays of a batch. None: the ids of pretrained vectors, in their order.
+        vectors: folder of these (`features.logs.vectors`).
 
     Input: a tuple of arrays a batch, int64 or bytes ``(n,)``, of any n. Output: for each column a collection of one path.
     """
 
-    def __init__(self, rules: Mapping[str, Vocabulary]) -> None:
+    def __init__(self, rules: Mapping[str, Vocabulary | None], vectors: str = "") -> None:
         super().__init__()
         self._rules = dict(rules)
+        self._vectors = vectors
 
     def expand(self, batches: beam.PCollection[Batch]) -> tuple[beam.PCollection[str], ...]:
         """One collection a file, with its path."""
@@ -51,7 +54,7 @@ class WriteVocabularies(tft_beam.experimental.PTransformAnalyzer):
             batches
             | "Count" >> beam.FlatMap(_count)
             | "Merge" >> beam.CombinePerKey(MergeCounts())
-            | "Write" >> beam.ParDo(_Write(self._rules, self.base_temp_dir)).with_outputs(*self._rules)
+            | "Write" >> beam.ParDo(_Write(self._rules, self.base_temp_dir, self._vectors)).with_outputs(*self._rules)
         )
         return tuple(written[name] for name in self._rules)
 
@@ -95,9 +98,10 @@ class MergeCounts(beam.CombineFn):
 
 
 class _Write(beam.DoFn):
-    def __init__(self, rules: Mapping[str, Vocabulary], directory: str) -> None:
+    def __init__(self, rules: Mapping[str, Vocabulary | None], directory: str, vectors: str) -> None:
         self._rules = list(rules.items())
         self._directory = directory
+        self._vectors = vectors
 
     def process(self, counted: tuple[int, pa.Table]) -> Iterator[beam.pvalue.TaggedOutput]:
         number, counts = counted
@@ -106,7 +110,7 @@ class _Write(beam.DoFn):
         directory = os.path.join(self._directory, uuid.uuid4().hex)
         tf.io.gfile.makedirs(directory)
         path = os.path.join(directory, name)
-        tokens = vocabulary(counts, rule)
+        tokens = vocabulary(counts, rule) if rule is not None else read_ids(vectors_file(self._vectors, name))
         with tf.io.gfile.GFile(path, "wb") as file:
             for start in range(0, len(tokens), _LINES):
                 file.write(b"".join(token + b"\n" for token in tokens.slice(start, _LINES).to_pylist()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from features.logs.attribution import ATTRIBUTED, OUTCOMES
+from features.logs.counts import SAMPLED
 from features.spec import SPLITS
 from pipeline.report.data import ColumnStatistics, Json, ReportData
 from pipeline.report.html import NOTHING, Markup, compact, count, el, general, percent, table
@@ -51,13 +52,15 @@ def _files(manifest: Json) -> str:
 
 
 def _sum(manifest: Json) -> Markup:
-    """Rows read = rows out + quarantined, as an equation."""
+    """Rows read = rows out + quarantined + sampled out, as an equation."""
     parts: list[Markup] = [el("b", count(manifest.get("rows_read"))), el("span", "read")]
     out: Mapping[str, int] = manifest.get("rows_out") or {}
     for place, (split, rows) in enumerate(out.items()):
         parts += [el("span", "=" if place == 0 else "+", class_="sign"), el("b", count(rows)), el("span", split)]
     quarantined = (manifest.get("quarantined") or {}).get("rows")
     parts += [el("span", "+", class_="sign"), el("b", count(quarantined)), el("span", "quarantined")]
+    if sampled := manifest.get(SAMPLED):
+        parts += [el("span", "+", class_="sign"), el("b", count(sampled)), el("span", "sampled out of train")]
     return el("div", parts, class_="sum")
 
 
@@ -139,13 +142,15 @@ def _side_tables(manifest: Json) -> Markup | None:
 
 
 def _labels(data: ReportData) -> Markup:
-    splits = [split for split in SPLITS if split in (data.manifest.get("rows_out") or {})]
+    splits: list[str] = [split for split in SPLITS if split in (data.manifest.get("rows_out") or {})]
+    splits += [SAMPLED] if data.manifest.get(SAMPLED) else []
     tasks: Mapping[str, _Parts] = data.manifest.get("tasks") or {}
     rows = [
         [task_name(data, task), *(_rate(parts.get(split)) for split in splits)]
         for task, parts in _in_order(data, tasks)
     ]
-    return table(["Task", *splits], rows, numeric=range(1, len(splits) + 1))
+    titles = [{SAMPLED: "sampled out"}.get(split, split) for split in splits]
+    return table(["Task", *titles], rows, numeric=range(1, len(splits) + 1))
 
 
 def _in_order(data: ReportData, tasks: Mapping[str, _Parts]) -> Iterator[tuple[str, _Parts]]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from features.spec import DAY, ROW_ID, Dataset, label_column, mask_column, weight_column
+from features.spec import DAY, ROW_ID, ROW_WEIGHT, Dataset, label_column, mask_column, weight_column
 from pipeline.report.data import OTHERS, Bar, ColumnStatistics
 from pipeline.report.html import general
 
@@ -30,7 +30,7 @@ def column_statistics(
     """
     features = {split: {f.path.step[0]: f for f in read.datasets[0].features} for split, read in splits.items()}
     of_tasks = (column(task) for task in dataset.tasks for column in (label_column, mask_column, weight_column))
-    ours = {ROW_ID, DAY, *of_tasks}
+    ours = {ROW_ID, DAY, ROW_WEIGHT, *of_tasks}
     names = [name for name in dataset.all_columns() if name in features[first] and name not in ours]
     return {
         split: tuple(_column(name, dataset, found[name], features[first][name]) for name in names if name in found)

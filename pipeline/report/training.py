@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.beginnings import told_beginning
 from pipeline.report.data import Json, ReportData
-from pipeline.report.html import NOTHING, Markup, compact, count, duration, el, number, table
+from pipeline.report.html import NOTHING, Markup, compact, count, duration, el, number, percent, table
 from pipeline.report.svg import Series, lines
 from pipeline.report.tasks import task_index, task_name
 
@@ -38,6 +38,7 @@ def training(data: ReportData) -> Markup:
         el("h2", "Training"),
         el("p", lead, class_="lead"),
         _warm_start(data),
+        _coverage(data),
         el("div", charts, class_="grid2"),
         el("div", el("details", el("summary", "Every epoch"), _epochs(data, epochs)), class_="card")
         if epochs
@@ -70,6 +71,28 @@ def _warm_start(data: ReportData) -> Markup | None:
         else None,
         class_="card",
     )
+
+
+def _coverage(data: ReportData) -> Markup | None:
+    """Rows whose id has no pretrained vector, by feature and split."""
+    coverage = data.training.get("coverage")
+    if not coverage:
+        return None
+    rows = [
+        [
+            feature,
+            split,
+            count(of["rows"]),
+            count(of["missing"]),
+            count(of["unknown"]),
+            percent(of["unknown"] / of["rows"]),
+        ]
+        for feature, splits in coverage.items()
+        for split, of in splits.items()
+        if of["rows"]
+    ]
+    head = ["Feature", "Split", "Rows", "Without id", "Id without vector", "Share"]
+    return el("div", el("h3", "Pretrained vectors"), table(head, rows, numeric=range(2, 6)), class_="card")
 
 
 def _by_epoch(epochs: Sequence[Json], pick: Sequence[str]) -> list[tuple[float, float]]:

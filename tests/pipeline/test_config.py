@@ -275,6 +275,18 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
             ["model=mmoe_position", "model.beside.context=[page]"],
             "'page' as context, which is no feature; allowed: user_id",
         ),
+        (
+            ["model=dlen", "dataset.downsample={keep: 0.1, unless: [click], correct: probability}"],
+            "downsample: `correct: probability` cannot correct task 'like' where rows are left out by 'click'",
+        ),
+        (
+            [
+                "model=dlen",
+                "dataset.downsample={keep: 0.1, unless: [click], correct: probability}",
+                *(f"dataset.tasks.{name}=null" for name in ("like", "comment", "share", "follow")),
+            ],
+            "model.head: dlen composes probabilities over a latent state, UP",
+        ),
         (["model=dlen", "model.head.ratios={clik: 0.1}"], "unknown binary task 'clik'; did you mean 'click'?"),
         (
             ["model=esmm", "dataset.tasks.conversion.parent=null"],

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
+from features.sampling import Downsample
 from features.spec import Dataset, Expected
 from pipeline.data_checks import DataGateConfig, judge
 
@@ -188,6 +189,15 @@ def test_a_prior_at_a_task_s_rate_stops() -> None:
     ]
     assert _judge(config=DataGateConfig(highest_rate=0.3)) == (said, [])
     assert _judge(config=DataGateConfig(highest_rate=0.31)) == ([], [])
+
+
+@pytest.mark.parametrize(("correct", "problems"), [("weights", 0), ("none", 1)])
+def test_rates_are_those_of_all_rows_where_weights_make_up_for_those_left_out(correct: str, problems: int) -> None:
+    manifest = _manifest()
+    manifest["tasks"]["click"]["sampled_out"] = {"rows": 10, "positives": 0, "sum": 0.0}  # 3 of 20 instead of 3 of 10
+    dataset = _dataset().model_copy(update={"downsample": Downsample(keep=0.1, correct=correct)})
+    found, _ = _judge(dataset=dataset, manifest=manifest, config=DataGateConfig(highest_rate=0.3))
+    assert len(found) == problems
 
 
 def test_an_integer_out_of_a_closed_category_stops() -> None:

@@ -344,3 +344,22 @@ def test_measured_times_replace_known_ones_and_keep_rows_and_notes():
         Stage(name="ingest", state="cached", seconds=0.1, rows=94_784, note="32 quarantined"),
         Stage(name="evaluate", seconds=5.0, rows=7),
     )
+
+
+def test_rows_that_down_sampling_left_out_are_in_the_sum():
+    data = sample()
+    assert "sampled out" not in read(render(data)).text["data"]
+    task = next(iter(data.manifest["tasks"]))
+    tasks = {task: {**data.manifest["tasks"][task], "sampled_out": {"rows": 400, "positives": 3, "sum": 3.0}}}
+    left_out = {"sampled_out": 400, "tasks": {**data.manifest["tasks"], **tasks}}
+    text = read(render(data.model_copy(update={"manifest": {**data.manifest, **left_out}}))).text["data"]
+    assert re.search(r"\+ +400 +sampled out of train", text)
+    assert "0.75" in text  # 3 of 400
+
+
+def test_rows_without_a_pretrained_vector_are_told_by_split():
+    data = sample()
+    assert "Pretrained vectors" not in read(render(data)).text["training"]
+    coverage = {"coverage": {"picture": {"test": {"rows": 400, "missing": 5, "unknown": 30}}}}
+    text = read(render(data.model_copy(update={"training": {**data.training, **coverage}}))).text["training"]
+    assert re.search(r"picture +test +400 +5 +30 +7\.5", text)
