@@ -90,6 +90,8 @@ def _scalars(values: Sequence[Any], kind: str) -> pa.Array:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     if kind == "string" and kinds <= {str}:
         return pa.array(values, pa.string())
+    if kind == "float32":  # as a dead letter shows it that has numbers alone beside it
+        values = [float(value) if type(value) is int else value for value in values]
     return pa.array([_text(value) for value in values], pa.binary())
 
 

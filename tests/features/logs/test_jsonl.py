@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from features.errors import DataError
@@ -105,6 +105,7 @@ VALUES = (
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(COLUMNS, VALUES)), min_size=1, max_size=6))
+@example(rows=[{"score": -2}, {"score": False}])
 def test_what_becomes_of_a_row_does_not_depend_on_its_neighbours(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     spec = dataset(source=JSONL)
     rows = [{"user": 1, "day": 20240101, "click": 1, "like": 0, "seen": 1} | row for row in rows]
