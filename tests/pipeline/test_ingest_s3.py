@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.errors import DataError
 from features.spec import ROW_ID, SPLITS, Dataset, Source
-from pipeline.components import ingest as ingesting
+from pipeline.components import joining
 from pipeline.components.ingest import Folders, ingest
 from pipeline.config import Budget, DataConfig
 from tests.features.logs.small_log import GOOD, dataset, write
@@ -82,18 +82,18 @@ def test_a_large_file_is_cut_in_the_store(
     spec = dataset(source=Source.model_validate(f"*.{kind}"))
     path = s3.upload(log, f"cut-{kind}")
     cut: list[int] = []
-    found = ingesting.cut_source
+    found = joining.cut_source
 
     def counted(*arguments: Any) -> Any:
         pieces = found(*arguments)
         cut.append(len(pieces))
         return pieces
 
-    monkeypatch.setattr(ingesting, "PIECE_BYTES", 100 << 10)
-    monkeypatch.setattr(ingesting, "cut_source", counted)
+    monkeypatch.setattr(joining, "PIECE_BYTES", 100 << 10)
+    monkeypatch.setattr(joining, "cut_source", counted)
     there = _ingested(spec, path, tmp_path / "there")
     assert min(cut) >= 3
-    monkeypatch.setattr(ingesting, "PIECE_BYTES", 1 << 40)
+    monkeypatch.setattr(joining, "PIECE_BYTES", 1 << 40)
     here = _ingested(spec, str(log), tmp_path / "here")
     assert cut[-1] == 1
     assert there == here
