@@ -1,4 +1,4 @@
-"""A log of 18 columns as CSV and Parquet: one impression a row, three days, ten columns of tokens, five labels."""
+"""A log of 18 columns as CSV and Parquet: one impression a row, three days in the order of time, ten columns of tokens, five labels."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def write(folder: Path, rows: int, form: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number, start in enumerate(range(0, rows, ROWS_PER_FILE)):
-        table = _table(number, min(ROWS_PER_FILE, rows - start))
+        end = min(start + ROWS_PER_FILE, rows)
+        table = _table(number, end - start, (start / rows, end / rows))
         path = folder / f"part-{number:04}.{form}"
         if form == "csv":
             pyarrow.csv.write_csv(table, path)
@@ -89,10 +90,12 @@ def write(folder: Path, rows: int, form: str) -> None:
             pq.write_table(table, path, row_group_size=100_000)
 
 
-def _table(seed: int, rows: int) -> pa.Table:
+def _table(seed: int, rows: int, span: tuple[float, float]) -> pa.Table:
+    """Rows in the order of time, from one share of the three days to another."""
     random = np.random.default_rng(seed)
     start = int(datetime.datetime.combine(_START, datetime.time(), datetime.timezone.utc).timestamp())
-    columns: dict[str, pa.Array] = {TIME: pa.array(start + random.integers(0, 3 * _DAY, rows))}
+    first, end = (int(share * 3 * _DAY) for share in span)
+    columns: dict[str, pa.Array] = {TIME: pa.array(start + np.sort(random.integers(first, end, rows)))}
     for name, size in (IDS | WORDS).items():
         # A tenth of the tokens are in about half of the rows, as in a feed.
         places = (size * random.random(rows) ** 3.3).astype(np.int64)

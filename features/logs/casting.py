@@ -162,7 +162,9 @@ def _cast_values(name: str, column: Column, values: pa.Array, source: Source) ->
         elif not _is_text(values.type):
             raise _impossible(name, column, values.type, "text or integers")
         return _to_text(values, source)
-    if _is_text(values.type):
+    if column.type == "int64" and (whole := _plain_integers(values, source)) is not None:
+        numbers = _Cast(whole)
+    elif _is_text(values.type):
         text = _to_text(values, source)
         numbers = _text_to_int(text.values) if column.type == "int64" else _text_to_double(text.values)
         numbers.faults = text.faults + numbers.faults
@@ -221,12 +223,29 @@ def _as_unchecked_string(values: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(values), values.buffers(), values.null_count, values.offset)
 
 
+def _plain_integers(values: pa.Array, source: Source) -> pa.Array | None:
+    """What :func:`_text_to_int` gives for texts that are decimal integers all; None if one is not, or may be a null value."""
+    if not pa.types.is_binary(values.type) or any(map(str.isdigit, "".join(source.null_values))):
+        return None
+    if _may_be_hexadecimal(values):
+        return None
+    try:
+        numbers = _as_unchecked_string(values).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    return None if pc.min(numbers).as_py() == INT64_MIN else numbers
+
+
+def _may_be_hexadecimal(text: pa.Array) -> bool:
+    """Arrow's own cast reads hexadecimal, which no log means."""
+    data = text.buffers()[2]
+    written = b"" if data is None else data.to_pybytes()
+    return b"x" in written or b"X" in written
+
+
 def _text_to_int(text: pa.Array) -> _Cast:
     """Decimal integers; ``12.0`` is one, too. ``1.5``, ``0x10``, ``1e3`` and what overflows int64 are bad numbers."""
-    data = text.buffers()[2]
-    # Arrow's own cast reads hexadecimal, which no log means: look closely if there may be any.
-    written = b"" if data is None else data.to_pybytes()
-    if b"x" not in written and b"X" not in written:
+    if not _may_be_hexadecimal(text):
         try:
             return _without_minimum(text.cast(pa.int64()))
         except pa.ArrowInvalid:

@@ -70,8 +70,8 @@ class Counts:
         counts._add_rejects(Reject(**row) for row in batch.quarantined.to_pylist())
         names = batch.rows.schema.names
         if DAY in names and batch.rows.num_rows:
-            days, rows = np.unique(pc.drop_null(batch.rows.column(names.index(DAY))).to_numpy(), return_counts=True)
-            counts.days = dict(zip(days.tolist(), rows.tolist(), strict=True))
+            days = pc.drop_null(batch.rows.column(names.index(DAY))).value_counts()
+            counts.days = {day["values"]: day["counts"] for day in days.to_pylist()}
         counts.sampled_out = int((batch.part == SAMPLED_OUT).sum())
         for position, split in [*enumerate(SPLITS), (-1, "all"), (SAMPLED_OUT, SAMPLED)]:
             chosen = batch.part == position
@@ -101,12 +101,12 @@ class Counts:
 
     def _add_labels(self, batch: LogBatch, dataset: Dataset, split: str, chosen: NDArray[Any]) -> None:
         columns = {name: batch.rows.column(i) for i, name in enumerate(batch.rows.schema.names)}
-        labels = {t: columns[label_column(t)].to_numpy()[chosen] for t in dataset.tasks if label_column(t) in columns}
-        counted = {t: np.ones(len(label), dtype=bool) for t, label in labels.items()}
+        labels = {t: columns[label_column(t)].to_numpy() for t in dataset.tasks if label_column(t) in columns}
+        counted = dict.fromkeys(labels, chosen)
         for task, label in labels.items():
             if dataset.tasks[task].mask is not None:
-                counted[task] = columns[mask_column(task)].to_numpy()[chosen] > 0
-            kept = label[counted[task]]
+                counted[task] = chosen & (columns[mask_column(task)].to_numpy() > 0)
+            kept = label if counted[task].all() else label[counted[task]]
             self.tasks[task, split] = (len(kept), int((kept > 0).sum()), float(kept.sum(dtype=np.float64)))
         for task, spec in dataset.tasks.items():
             if (

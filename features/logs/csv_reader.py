@@ -292,7 +292,7 @@ class _Parser:
             return _empty(self._positions)
         data = _bytes_of(block, rows)
         if self._is_wide:
-            return split_fields(lines_of(data), self._source.delimiter, self.width, self._positions)
+            return split_fields(lines_of(data.to_pybytes()), self._source.delimiter, self.width, self._positions)
         names = [str(i) for i in range(self.width)]
         wanted = [str(i) for i in self._positions.values()] or names[:1]
         try:
@@ -328,12 +328,16 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
 
 
-def _bytes_of(block: Block, rows: NDArray[Any]) -> bytes:
-    """The bytes of some rows, runs of neighbours at once."""
+def _bytes_of(block: Block, rows: NDArray[Any]) -> pa.Buffer:
+    """The bytes of some rows, runs of neighbours at once; not copied where all are neighbours."""
     breaks = np.flatnonzero(np.diff(rows) > 1)
+    if not len(breaks):
+        start = int(block.starts[rows[0]])
+        return pa.py_buffer(block.data).slice(start, int(block.ends[rows[-1]]) + 1 - start)
     firsts = rows[np.concatenate([[0], breaks + 1])]
     lasts = rows[np.concatenate([breaks, [len(rows) - 1]])]
-    return b"".join(block.data[block.starts[a] : block.ends[b] + 1] for a, b in zip(firsts, lasts, strict=True))
+    runs = (block.data[block.starts[a] : block.ends[b] + 1] for a, b in zip(firsts, lasts, strict=True))
+    return pa.py_buffer(b"".join(runs))
 
 
 def _without_first(block: Block) -> Block:
