@@ -62,8 +62,8 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
     """Of sources by day, the files of the split's days and of the days behind them that the window reaches into.
 
     Raises:
-        DataError: if a pattern finds no file on a day that must have one, or such a day is not complete.
-        ConfigError: if a path is remote.
+        DataError: if a pattern finds no file on a day that must have one, or such a day is not complete. If a store does not answer.
+        ConfigError: if a path is of a file system that is not read.
     """
     assert dataset.actions is not None
     theirs, ours = dataset.actions.source, dataset.source

@@ -81,9 +81,15 @@ def test_paths_that_are_not_read_are_refused_without_the_password() -> None:
         ConfigError, match=r"^x: 'https://h/c' is of no file system that is read; allowed: a local path"
     ):
         check_readable("x", "https://h/c")
-    with pytest.raises(ConfigError) as refused:
-        check_readable("x", "s3://key:hunter2@b/c")
-    assert "hunter2" not in str(refused.value)
+    for path in (
+        "s3://key:hunter2@b/c",
+        "s3://key:hunter2/x@b/c",
+        "s3://b/c?region=x&secret_key=hunter2",
+        "hdfs://u:hunter2@h:1/c",
+    ):
+        with pytest.raises(ConfigError, match=r"^x: a password stands in the path") as refused:
+            check_readable("x", path)
+        assert "hunter2" not in str(refused.value)
 
 
 # -- a store that answers ----------------------------------------------------------------------------------------------
