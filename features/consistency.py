@@ -37,7 +37,7 @@ from features.sources import (
     Source,
 )
 from features.split_checks import check_split
-from features.splits import ColumnSplit, TimeSplit
+from features.splits import TimeSplit
 from features.tasks import METRICS, Task, label_column, mask_column, weight_column
 
 if TYPE_CHECKING:
@@ -284,7 +284,6 @@ def _check_personal(dataset: Dataset, columns: Columns) -> None:
         f"task '{name}'": (task.label, task.mask, task.sample_weight) for name, task in dataset.tasks.items()
     }
     values |= {"time": (dataset.time.column if dataset.time else None,), "position": (dataset.position,)}
-    values["the split"] = (dataset.split.column if isinstance(dataset.split, ColumnSplit) else None,)
     for what, names in values.items():
         for name in names:
             if name is not None and columns[name].personal is not None:
