@@ -194,6 +194,12 @@ def common_folder(files: Sequence[str]) -> str:
     return str(places[0]._replace(key=folder.lstrip("/")))
 
 
+def folder_above(path: str) -> str:
+    """The folder that a folder, local or remote, lies in; of a root itself that root."""
+    found = remote(path)
+    return os.path.dirname(path) if found is None else str(found._replace(key=posixpath.dirname(found.key)))
+
+
 def name_of(file: str, path: str) -> str:
     """The name by which a file is known in row ids, manifests and dead letters: relative to `path` where it lies under it.
 

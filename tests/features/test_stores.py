@@ -23,7 +23,7 @@ from pyarrow import orc
 
 from features.errors import ConfigError, DataError
 from features.logs import fingerprint, resolve, resolve_log
-from features.logs.files import common_folder, find_files, is_folder, name_of, open_bytes, size_of
+from features.logs.files import common_folder, find_files, folder_above, is_folder, name_of, open_bytes, size_of
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, cut_source, read_source
@@ -72,6 +72,13 @@ def test_names_are_relative_to_the_data_folder_and_the_same_for_a_copy() -> None
     assert common_folder(["s3://b/log/x/a.csv?region=r", "s3://b/log/y/b.csv?region=r"]) == "s3://b/log?region=r"
     assert common_folder(["s3://b/a.csv"]) == "s3://b/"
     assert name_of("s3://b/a.csv", "s3://b/") == "a.csv"
+
+
+def test_folders_above() -> None:
+    assert folder_above("s3://b/log/day?region=x") == "s3://b/log?region=x"
+    assert folder_above("s3://b/log") == "s3://b/" == folder_above("s3://b/")
+    assert folder_above("/data/log") == "/data"
+    assert folder_above("/") == "/"
 
 
 def test_paths_that_are_not_read_are_refused_without_the_password() -> None:
