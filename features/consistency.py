@@ -69,6 +69,7 @@ def check(dataset: Dataset) -> None:
     _check_tasks(dataset, columns)
     if dataset.downsample is not None:
         check_downsample(dataset.downsample, dataset.tasks)
+    _check_kept(dataset, columns)
     _check_personal(dataset, columns)
     _check_names_of_files("source", dataset.source, dataset.columns)
     for name, table in dataset.tables.items():
@@ -266,8 +267,19 @@ def _check_leakage(dataset: Dataset, columns: Columns) -> None:
             )
 
 
+def _check_kept(dataset: Dataset, columns: Columns) -> None:
+    """What examples hold is not declared as what nothing keeps."""
+    kept = {f"feature '{name}'": dataset.feature_column(name) for name in dataset.reading()}
+    kept |= {what: name for what in ("group", "item") if (name := getattr(dataset, what)) is not None}
+    for what, name in kept.items():
+        if columns[name].personal == "drop":
+            raise SpecError(f"{what} reads column '{name}', which is dropped; allowed: `personal: hash`, or none")
+        if not columns[name].kept:
+            raise SpecError(f"{what} reads column '{name}', which is not kept; allowed: `kept: true`")
+
+
 def _check_personal(dataset: Dataset, columns: Columns) -> None:
-    """What is hashed has no value any more, and what is dropped is nowhere."""
+    """What is hashed has no value any more, and tables and what is derived from them have nothing to drop."""
     values: dict[str, tuple[str | None, ...]] = {
         f"task '{name}'": (task.label, task.mask, task.sample_weight) for name, task in dataset.tasks.items()
     }
@@ -278,11 +290,6 @@ def _check_personal(dataset: Dataset, columns: Columns) -> None:
                 raise SpecError(
                     f"{what} reads column '{name}', which is personal; allowed: a column whose values are kept"
                 )
-    kept = {f"feature '{name}'": dataset.feature_column(name) for name in dataset.reading()}
-    kept |= {what: name for what in ("group", "item") if (name := getattr(dataset, what)) is not None}
-    for what, name in kept.items():
-        if columns[name].personal == "drop":
-            raise SpecError(f"{what} reads column '{name}', which is dropped; allowed: `personal: hash`, or none")
     for what, table in dataset.tables.items():
         for name, column in table.columns.items():
             if column.personal == "drop":

@@ -12,7 +12,7 @@ _OURS = (
     *("bootstrap.servers", "group.id", "auto.offset.reset", "enable.auto.commit", "enable.auto.offset.store"),
     *("enable.partition.eof", "isolation.level", "allow.auto.create.topics", "check.crcs"),
 )
-_SECRET = ("password", "secret", "key.pem")
+_SECRET = ("password", "passphrase", "secret", "key.pem")
 
 
 class KafkaSource(Frozen):

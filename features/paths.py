@@ -12,6 +12,7 @@ STORES = ("s3", "gs", "hdfs")
 # One slash suffices: pathlib makes gs:/bucket of gs://bucket.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _OPTION = r"[A-Za-z_]+=[^/?&]*"
+_SECRET = re.compile(r"(password|secret|token|access_key)[^=&]*=", re.IGNORECASE)
 _PARTS = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*?)(?:\?({_OPTION}(?:&{_OPTION})*))?", re.DOTALL)
 
 
@@ -87,10 +88,16 @@ def check_readable(what: str, path: str) -> None:
             f"{what}: '{path}' is of no file system that is read; allowed: a local path, that of a mounted file system too, "
             + ", ".join(f"{scheme}://" for scheme in STORES)
         )
-    if ":" in found.authority.rpartition("@")[0]:
+    if _holds_password(found):
         raise ConfigError(
             f"{what}: a password stands in the path, which is saved with the run and printed; allowed: {found.scheme}:// with "
             "credentials as the store's own tools find them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if not found.authority and found.scheme != "hdfs":
         raise ConfigError(f"{what}: '{path}' names no bucket; allowed: {found.scheme}://BUCKET/FOLDER")
+
+
+def _holds_password(path: Remote) -> bool:
+    # A bucket has no colon: what stands behind one is a secret, of which a slash may have cut the rest off.
+    names = path.authority.rpartition("@")[0] if path.scheme == "hdfs" else path.authority
+    return ":" in names or _SECRET.search(path.options) is not None

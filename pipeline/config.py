@@ -262,6 +262,7 @@ class RunConfig(Frozen):
         for what, source in sources.items():
             for pattern in source.patterns:
                 check_readable(what, pattern)
+            check_readable(f"{what}.success", source.success or "")
 
     def check_cluster(self, tf_config: str | None) -> None:
         """Refuses a training of several processes that this one cannot lead.

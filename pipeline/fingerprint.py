@@ -9,7 +9,7 @@ import inspect
 
 from features import logs
 from features.logs.kafka_reader import check_slice
-from features.spec import Dataset, DerivedTable
+from features.spec import Dataset, DerivedTable, SideTable
 from pipeline.config import DataConfig
 
 
@@ -35,7 +35,8 @@ def fingerprint(dataset: Dataset, data: DataConfig) -> str:
 
 def code_fingerprint(dataset: Dataset) -> str:
     """A hash of the modules whose functions the dataset names."""
-    functions = [derived.function for derived in dataset.derived]
+    of_tables = [d for table in dataset.tables.values() if isinstance(table, SideTable) for d in table.derived]
+    functions = [derived.function for derived in (*of_tables, *dataset.derived)]
     functions += [table.function for table in dataset.tables.values() if isinstance(table, DerivedTable)]
     digest = hashlib.blake2b(digest_size=8)
     for module in sorted({function.partition(":")[0] for function in functions}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from features.logs import (
     read_log,
     resolve,
 )
-from features.logs.files import common_folder, find_files, is_folder
+from features.logs.files import common_folder, find_files, folder_above, is_folder, name_of
 from features.logs.personal import hashed
 from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_readable
@@ -138,7 +139,18 @@ def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
     if dataset.source.kafka is not None:
         said = {"kafka": None, "format": dataset.source.kafka.format} | said
     source = dataset.source.model_copy(update=said)
-    return dataset.model_copy(update={"source": source}), files, common_folder(files)
+    return dataset.model_copy(update={"source": source}), files, _root(files, source)
+
+
+def _root(files: Sequence[str], source: Source) -> str:
+    """The lowest folder below which the files have names that all of `from_name` is found in; if there is none, their own."""
+    lowest = folder = common_folder(files)
+    while not all(re.search(pattern, name_of(file, folder)) for pattern in source.from_name.values() for file in files):
+        above = folder_above(folder)
+        if above == folder:
+            return lowest
+        folder = above
+    return folder
 
 
 def _written_as(files: Sequence[str], source: Source) -> dict[str, str]:

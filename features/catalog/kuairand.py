@@ -1,6 +1,6 @@
 """KuaiRand (Gao et al., CIKM 2022): impressions of a short-video feed, seven tasks.
 
-Files (``data.path`` holds them, see README for where they come from): the standard log, the user and the video table,
+Files (``data.path`` holds them, docs/datasets.md says where they come from): the standard log, the user and the video table,
 and each user's earlier history, ``user_history_upto_0424.parquet`` (user_id, history_len, last_time_ms, and the last 50
 at most of the videos watched, liked, watched long; oldest first). `features.catalog.kuairand_history` turns the history
 into rates and affinities; `features.catalog.kuairand_files` writes it from the official logs.

@@ -62,8 +62,8 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
     """Of sources by day, the files of the split's days and of the days behind them that the window reaches into.
 
     Raises:
-        DataError: if a pattern finds no file on a day that must have one, or such a day is not complete.
-        ConfigError: if a path is remote.
+        DataError: if a pattern finds no file on a day that must have one, or such a day is not complete. If a store does not answer.
+        ConfigError: if a path is of a file system that is not read.
     """
     assert dataset.actions is not None
     theirs, ours = dataset.actions.source, dataset.source
@@ -192,6 +192,12 @@ def common_folder(files: Sequence[str]) -> str:
         return os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
     folder = posixpath.commonpath([posixpath.dirname("/" + place.key) for place in places])
     return str(places[0]._replace(key=folder.lstrip("/")))
+
+
+def folder_above(path: str) -> str:
+    """The folder that a folder, local or remote, lies in; of a root itself that root."""
+    found = remote(path)
+    return os.path.dirname(path) if found is None else str(found._replace(key=posixpath.dirname(found.key)))
 
 
 def name_of(file: str, path: str) -> str:

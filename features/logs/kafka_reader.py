@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import TimeoutError as NoAnswer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from features.errors import ConfigError, DataError
 from features.kafka import KafkaSource
 from features.logs.columnar import BATCH_ROWS
+from features.logs.decompress import CHUNK
 from features.logs.jsonl_reader import columns_of, parsed
 from features.logs.pieces import Piece
 from features.logs.quarantine import RAW_CHARS, RawBatch, text
@@ -20,7 +22,8 @@ from features.spec import Column, Source
 
 CHUNK_OFFSETS = 200_000
 """Of a piece: workers read pieces apart from each other."""
-_BATCH_MESSAGES = 10_000
+_ASKED_MESSAGES = 500
+"""At once: of a megabyte each, the most that a broker takes unless it is told otherwise, they fit into memory."""
 _ANSWER_S = 20.0
 _READ: Mapping[str, Any] = {
     "auto.offset.reset": "error",  # else deleted rows are skipped, or all, without an error
@@ -62,8 +65,9 @@ def check_slice(kafka: KafkaSource) -> Identity:
         described = client.describe_topics(library.TopicCollection([kafka.topic]))[kafka.topic].result(_ANSWER_S)
         resource = admin.ConfigResource(admin.ConfigResource.Type.TOPIC, kafka.topic)
         policy = client.describe_configs([resource])[resource].result(_ANSWER_S)["cleanup.policy"].value
-    except library.KafkaException as error:
-        raise DataError(f"no answer of Kafka at {kafka.servers} about topic '{kafka.topic}': {error}") from error
+    except (library.KafkaException, NoAnswer) as error:
+        why = f"none within {_ANSWER_S:g} s" if isinstance(error, NoAnswer) else str(error)
+        raise DataError(f"no answer of Kafka at {kafka.servers} about topic '{kafka.topic}': {why}") from error
     found = Identity(str(listed.cluster_id), str(described.topic_id))
     for what, wanted, got in zip(("cluster", "topic"), (kafka.cluster_id, kafka.topic_id), found, strict=True):
         if wanted is not None and wanted != got:
@@ -145,17 +149,19 @@ def _batch(name: str, messages: Sequence[Message], columns: Mapping[str, Column]
 
 
 def _messages(kafka: KafkaSource, piece: Piece) -> Iterator[list[Message]]:
-    """Offset and value of each message, at most :data:`~features.logs.columnar.BATCH_ROWS` at a time."""
+    """Offset and value of each message, at most :data:`~features.logs.columnar.BATCH_ROWS` at a time, and of large ones so many
+    that they have :data:`~features.logs.decompress.CHUNK` bytes.
+    """
     library, _ = _library()
     assert piece.end is not None
     where = f"topic '{kafka.topic}', partition {_partition(piece.file)}"
     consumer = _made(library.Consumer, kafka, _READ)
     waiting: list[Message] = []
-    at, heard = piece.begin, time.monotonic()
+    at, heard, held = piece.begin, time.monotonic(), 0
     try:
         consumer.assign([library.TopicPartition(kafka.topic, _partition(piece.file), piece.begin)])
         while at < piece.end:
-            found = consumer.consume(_BATCH_MESSAGES, timeout=1.0)
+            found = consumer.consume(_ASKED_MESSAGES, timeout=1.0)
             for message in found:
                 if message.error() is not None:
                     _judge(message.error(), where, at)
@@ -163,12 +169,13 @@ def _messages(kafka: KafkaSource, piece: Piece) -> Iterator[list[Message]]:
                     at = max(at, message.offset()) if ended else at
                 elif message.offset() < piece.end:
                     waiting.append((message.offset(), message.value()))
+                    held += len(waiting[-1][1] or b"")
                     at, heard = message.offset() + 1, time.monotonic()
                 else:
                     at = piece.end
-            if len(waiting) + _BATCH_MESSAGES > BATCH_ROWS:
+            if held >= CHUNK or len(waiting) + _ASKED_MESSAGES > BATCH_ROWS:
                 yield waiting
-                waiting, heard = [], time.monotonic()
+                waiting, heard, held = [], time.monotonic(), 0
             if at < piece.end and time.monotonic() - heard > kafka.idle_s:
                 raise DataError(
                     f"{where}: no message for {kafka.idle_s} s at offset {at}, before {piece.end}; a broker that does not answer, or a "
@@ -205,15 +212,23 @@ def _made(kind: Any, kafka: KafkaSource, ours: Mapping[str, Any]) -> Any:
 
 
 def _settings(file: str | None) -> dict[str, str]:
-    """Lines ``name=value``; blank ones and those that begin with ``#`` say nothing."""
+    """Lines ``name=value``; blank ones and those that begin with ``#`` say nothing.
+
+    Raises:
+        ConfigError: if the file cannot be read, or a line has another form; repeats none of it, for it may be a password.
+    """
     if file is None:
         return {}
     try:
         lines = [line.strip() for line in Path(file).read_text("utf-8").splitlines()]
     except OSError as error:
         raise ConfigError(f"cannot read kafka.settings_file {file}: {error.strerror}") from error
-    pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"kafka.settings_file {file}: allowed: text in UTF-8; byte {error.start} is none") from None
+    said = {number: line.partition("=") for number, line in enumerate(lines, 1) if line and not line.startswith("#")}
+    if wrong := [number for number, (name, sign, _) in said.items() if not sign or not name.strip()]:
+        raise ConfigError(f"kafka.settings_file {file}, line {wrong[0]}: allowed: name=value, or # and a remark")
+    return {name.strip(): value.strip() for name, _, value in said.values()}
 
 
 def _library() -> tuple[Any, Any]:

@@ -52,8 +52,8 @@ class TpuStrategy(Frozen):
         del value
         raise SpecError(
             "strategy 'tpu' does not work: a TPU compiles the whole step for one size of batch, which this step with its lookups "
-            "is not made for, and there was none to try another one on (README, 'Several devices and machines', says what it "
-            "takes); allowed: none, mirrored, multi_worker_mirrored, parameter_server"
+            "is not made for, and there was none to try another one on (docs/several_devices.md says what it takes); "
+            "allowed: none, mirrored, multi_worker_mirrored, parameter_server"
         )
 
 

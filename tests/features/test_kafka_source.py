@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections import namedtuple
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pydantic
@@ -15,9 +20,11 @@ from features.errors import ConfigError, DataError
 from features.kafka import KafkaSource
 from features.logs import fingerprint, kafka_reader, resolve, resolve_log
 from features.logs.kafka_reader import check_slice, cut_kafka
+from features.logs.pieces import Piece
 from features.spec import SideTable, Source
 from tests.features.logs.small_log import dataset
 
+MEGABYTE = b"x" * 1_000_000
 SLICE: dict[str, Any] = {"servers": "broker:9092", "topic": "feed", "offsets": {0: [10, 20], 1: [0, 5]}}
 
 
@@ -32,6 +39,7 @@ SLICE: dict[str, Any] = {"servers": "broker:9092", "topic": "feed", "offsets": {
         ({"kafka": SLICE | {"offsets": {0: [5, 5]}}}, "partition 0 from 5 to 5 is no slice; allowed: from < to"),
         ({"kafka": SLICE | {"settings": {"isolation.level": "x"}}}, "'isolation.level' is set by the reader"),
         ({"kafka": SLICE | {"settings": {"sasl.password": "x"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
+        ({"kafka": SLICE | {"settings": {"ssl.key.passphrase": "x"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
         ({"kafka": SLICE | {"format": "avro"}}, "jsonl"),
     ],
 )  # fmt: skip
@@ -69,6 +77,60 @@ def test_settings_of_a_file(tmp_path: Path) -> None:
     assert found == {"sasl.password": "a=b", "security.protocol": "SASL_SSL"}
     with pytest.raises(ConfigError, match=r"cannot read kafka.settings_file .*absent: No such file"):
         kafka_reader._settings(str(tmp_path / "absent"))
+    (tmp_path / "kafka.properties").write_bytes(b"client.id=feedrank\nhunter2\n")
+    with pytest.raises(ConfigError, match=r"kafka.properties, line 2: allowed: name=value") as refused:
+        kafka_reader._settings(str(tmp_path / "kafka.properties"))
+    assert "hunter2" not in str(refused.value)
+    (tmp_path / "kafka.properties").write_bytes(b"sasl.password=\xff")
+    with pytest.raises(ConfigError, match=r"kafka.properties: allowed: text in UTF-8"):
+        kafka_reader._settings(str(tmp_path / "kafka.properties"))
+
+
+class _Log:
+    """A partition's messages in the place of a broker: as many as are asked for, 1 MB each."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        del settings
+        self._next = 0
+
+    def assign(self, places: Sequence[Any]) -> None:
+        self._next = places[0].offset
+
+    def consume(self, number: int, timeout: float) -> list[Any]:
+        del timeout
+        offsets = range(self._next, self._next + number)
+        self._next += number
+        return [SimpleNamespace(error=lambda: None, offset=partial(int, at), value=lambda: MEGABYTE) for at in offsets]
+
+    def close(self) -> None:
+        pass
+
+
+def test_large_messages_are_handed_on_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = namedtuple("place", ("topic", "partition", "offset"))
+    library = SimpleNamespace(Consumer=_Log, TopicPartition=place, KafkaException=RuntimeError)
+    monkeypatch.setattr(kafka_reader, "_library", lambda: (library, None))
+    slice_ = KafkaSource.model_validate(SLICE | {"offsets": {0: (0, 2_000)}})
+    offsets = []
+    for messages in kafka_reader._messages(slice_, Piece("kafka://feed/0", 0, 2_000, 0)):
+        assert len(messages) <= 500
+        offsets += [offset for offset, _ in messages]
+    assert offsets == list(range(2_000))
+
+
+def test_a_cluster_that_lists_topics_and_then_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def described(topics: Any, **options: Any) -> dict[str, Future[Any]]:
+        del topics, options
+        return {"feed": Future()}
+
+    listed = SimpleNamespace(topics={"feed": SimpleNamespace(partitions={0: None, 1: None})}, cluster_id="c")
+    client = SimpleNamespace(list_topics=lambda timeout: listed, describe_topics=described)
+    library = SimpleNamespace(KafkaException=RuntimeError, TopicCollection=list)
+    admin = SimpleNamespace(AdminClient=lambda settings: client)
+    monkeypatch.setattr(kafka_reader, "_library", lambda: (library, admin))
+    monkeypatch.setattr(kafka_reader, "_ANSWER_S", 0.01)
+    with pytest.raises(DataError, match=r"about topic 'feed': none within 0\.01 s"):
+        check_slice(KafkaSource.model_validate(SLICE))
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

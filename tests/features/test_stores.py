@@ -23,7 +23,7 @@ from pyarrow import orc
 
 from features.errors import ConfigError, DataError
 from features.logs import fingerprint, resolve, resolve_log
-from features.logs.files import common_folder, find_files, is_folder, name_of, open_bytes, size_of
+from features.logs.files import common_folder, find_files, folder_above, is_folder, name_of, open_bytes, size_of
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, cut_source, read_source
@@ -74,6 +74,13 @@ def test_names_are_relative_to_the_data_folder_and_the_same_for_a_copy() -> None
     assert name_of("s3://b/a.csv", "s3://b/") == "a.csv"
 
 
+def test_folders_above() -> None:
+    assert folder_above("s3://b/log/day?region=x") == "s3://b/log?region=x"
+    assert folder_above("s3://b/log") == "s3://b/" == folder_above("s3://b/")
+    assert folder_above("/data/log") == "/data"
+    assert folder_above("/") == "/"
+
+
 def test_paths_that_are_not_read_are_refused_without_the_password() -> None:
     for path in ("/data", "data", "s3://b/c", "gs://anonymous@b/c", "hdfs:///c", "hdfs://host:1/c"):
         check_readable("x", path)
@@ -81,9 +88,15 @@ def test_paths_that_are_not_read_are_refused_without_the_password() -> None:
         ConfigError, match=r"^x: 'https://h/c' is of no file system that is read; allowed: a local path"
     ):
         check_readable("x", "https://h/c")
-    with pytest.raises(ConfigError) as refused:
-        check_readable("x", "s3://key:hunter2@b/c")
-    assert "hunter2" not in str(refused.value)
+    for path in (
+        "s3://key:hunter2@b/c",
+        "s3://key:hunter2/x@b/c",
+        "s3://b/c?region=x&secret_key=hunter2",
+        "hdfs://u:hunter2@h:1/c",
+    ):
+        with pytest.raises(ConfigError, match=r"^x: a password stands in the path") as refused:
+            check_readable("x", path)
+        assert "hunter2" not in str(refused.value)
 
 
 # -- a store that answers ----------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_without_a_strategy_there_is_none() -> None:
 
 @pytest.mark.parametrize("strategy", ["tpu", {"kind": "tpu"}, {"kind": "tpu", "address": "my-tpu"}])
 def test_a_tpu_is_refused_with_the_reason(strategy: Any) -> None:
-    """When this fails because the strategy was made: README tells what it takes, and what must be tried on a TPU."""
+    """When this fails because the strategy was made: docs/several_devices.md tells what it takes, and what must be tried on a TPU."""
     with pytest.raises(
         ValueError, match=r"strategy 'tpu' does not work: .* allowed: none, mirrored, multi_worker_mirrored"
     ):

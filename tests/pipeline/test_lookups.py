@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pipeline.artifacts import DataVerdict
@@ -140,12 +142,17 @@ def test_statistics_of_a_stopped_run_are_not_compared_with(store):
     assert previous(good) == []
 
 
-def test_an_edited_function_of_the_dataset_is_other_data(tmp_path, monkeypatch):
+@pytest.mark.parametrize("of", ["dataset", "table"])
+def test_an_edited_function_of_the_dataset_is_other_data(of, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_functions", raising=False)
     module = tmp_path / "my_functions.py"
     module.write_text("def double(batch):\n    return {}\n")
     derived = [{"function": "my_functions:double", "inputs": ["score"], "outputs": {"twice": "float32"}}]
-    dataset = type(toy.dataset()).model_validate({**toy.dataset().model_dump(), "derived": derived})
+    table = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "score": "float32"}, "derived": derived}
+    table["columns"]["score"] = {"type": "float32", "kept": False}
+    changes = {"derived": derived} if of == "dataset" else {"tables": {"users": table}}
+    dataset = type(toy.dataset()).model_validate({**toy.dataset().model_dump(), **changes})
     import inspect
     import linecache
 

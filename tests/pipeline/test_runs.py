@@ -109,6 +109,10 @@ def test_the_command_says_so(paths: PipelinePaths, other: tuple[subprocess.Popen
         ("dataset.source=wasb://bucket/*.csv", r"dataset.source: 'wasb://bucket/\*.csv' is of no file system"),
         ("dataset.source.files=[a.csv, 'https://host/b.csv']", "dataset.source: 'https://host/b.csv' is"),
         (
+            "dataset.source={files: 'log/dt={day}/*.parquet', success: 'ftp://bucket/{day}/_SUCCESS'}",
+            "dataset.source.success: 'ftp://bucket/{day}/_SUCCESS' is of no file system",
+        ),
+        (
             "dataset.tables.users.source=ftp://bucket/users.csv",
             "dataset.tables.users.source: 'ftp://bucket/users.csv' is",
         ),

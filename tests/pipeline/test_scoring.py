@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 
 from features.errors import ConfigError, DataError, ModelError
+from features.logs.files import name_of
+from features.spec import Source
 from pipeline import model_log, scoring, tables
 from pipeline.model_log import LogOptions
 from pipeline.pushed import find_model
@@ -216,6 +218,20 @@ def test_an_unknown_suffix_says_nothing_about_the_format(model, log, tmp_path):
     (tmp_path / "day.parquet").touch()
     with pytest.raises(DataError, match="two formats at once"):
         scoring.score(model, str(tmp_path / "day.*"), str(tmp_path / "scores.parquet"))
+
+
+def test_files_have_the_folders_in_their_names_that_columns_are_read_from(tmp_path):
+    (tmp_path / "log" / "country=nl" / "day=1").mkdir(parents=True)
+    (tmp_path / "log" / "country=nl" / "day=1" / "a.csv").write_text(HEADER)
+    named = {"files": "*/*/*.csv", "from_name": {"tab": "country=([^/]+)/"}}
+    spec = toy.dataset().model_copy(update={"source": Source.model_validate(named)})
+    for data in ("log/country=nl/day=1/*.csv", "log/*/*/a.csv"):
+        _, (file,), root = model_log._located(spec, str(tmp_path / data))
+        assert name_of(file, root) == "country=nl/day=1/a.csv"
+    nowhere = {"files": "*.csv", "from_name": {"tab": "shop=([^/]+)/"}}
+    spec = toy.dataset().model_copy(update={"source": Source.model_validate(nowhere)})
+    _, (file,), root = model_log._located(spec, str(tmp_path / "log/country=nl/day=1/a.csv"))
+    assert name_of(file, root) == "a.csv"
 
 
 def test_a_log_of_nothing_but_bad_rows_is_an_error_that_says_why(model, tmp_path):

@@ -17,7 +17,7 @@ from features.columns import kept_columns
 from features.errors import ConfigError
 from features.logs import Pseudonyms, Tables, load_tables, pseudonyms_of
 from features.logs.personal import WITHHELD
-from features.spec import Column, Dataset, Derived, Source
+from features.spec import Column, ColumnSplit, Dataset, Derived, Source
 from tests.features.logs.small_log import COLUMNS, GOOD, dataset, read, write
 
 KEY = b"a key of 16 byte"
@@ -168,6 +168,7 @@ def test_a_key_is_asked_for_where_one_is_needed(tmp_path: Path) -> None:
         ({"seen": HASHED}, "task 'like' reads column 'seen', which is personal"),
         ({"day": HASHED}, "time reads column 'day', which is personal"),
         ({"tags": {"personal": "drop"}}, "feature 'tags' reads column 'tags', which is dropped"),
+        ({"tags": {"kept": False}}, "feature 'tags' reads column 'tags', which is not kept; allowed: `kept: true`"),
         ({"user": HASHED}, "joined by 'user', which is kept there and hash in the log"),
     ],
 )
@@ -177,3 +178,9 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], said: str) -> N
     with pytest.raises(pydantic.ValidationError) as caught:
         Dataset.model_validate(dataset().model_dump() | {"columns": columns, "tables": {"users": table}})
     assert said in str(caught.value)
+
+
+def test_a_log_is_not_split_by_hashes() -> None:
+    columns = COLUMNS | {"item": Column.model_validate(COLUMNS["item"].model_dump() | HASHED)}
+    with pytest.raises(pydantic.ValidationError, match="the split reads column 'item', which is personal"):
+        dataset(columns=columns, split=ColumnSplit(column="item", train=(1,), test=(2,)))
