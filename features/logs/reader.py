@@ -25,7 +25,7 @@ from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
-from features.logs.sampling import sampled_parts
+from features.logs.sampling import SAMPLED_OUT, sampled_parts
 from features.logs.sources import check_columns, read_source
 from features.logs.tables import Tables
 from features.spec import DAY, ROW_ID, ROW_WEIGHT, SPLITS, ColumnSplit, Dataset, label_column
@@ -45,7 +45,7 @@ class LogBatch:
         rows_read: good and bad rows; equals ``rows.num_rows + sum(quarantined["rows"])``.
         unmatched: rows that found nothing in a side table, by table.
         without: columns that must be there, of which no row of this batch has a value.
-        actions: actions of the good rows, where the dataset has a log of them.
+        actions: actions of the good rows that are not sampled out, where the dataset has a log of them.
         duplicates: rows with the values of an earlier one, where they were looked for; left out if the spec says so.
     """
 
@@ -189,6 +189,7 @@ class _Stages:
             labels = [columns[label_column(task)].to_numpy() for task in self._downsample.rule(self._dataset.tasks)]
             part, weights = sampled_parts(self._downsample, labels, part, ids)
             columns[ROW_WEIGHT] = pa.array(weights)
+        of_rows_out = 0 if acted is None else int(acted.to_numpy()[~second.bad & (part != SAMPLED_OUT)].sum())
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
@@ -196,8 +197,7 @@ class _Stages:
         _check_sum(raw, rows, rejects)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
         batch = LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
-        of_good = 0 if acted is None else int(acted.to_numpy()[~second.bad].sum())
-        return dataclasses.replace(batch, actions=of_good, duplicates=int(repeated.sum()))
+        return dataclasses.replace(batch, actions=of_rows_out, duplicates=int(repeated.sum()))
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
         source, time = self._dataset.source, self._dataset.time

@@ -178,6 +178,16 @@ def test_what_is_joined_kept_and_counted(tmp_path: Path) -> None:
     assert sorted(p.name for p in Path(folders.manifest).iterdir()) == ["manifest.json"]
 
 
+def test_actions_of_rows_that_are_sampled_out_are_not_of_rows_out(tmp_path: Path) -> None:
+    """Of the training rows the first is liked; the second has two plays and is negative, as is the third."""
+    manifest, folders = run(spec(downsample={"keep": 1e-9}), by_hand(tmp_path))
+    assert manifest["rows_out"] == {"train": 1, "validation": 1, "test": 1}
+    assert (manifest["rows_read"], manifest["sampled_out"], manifest["quarantined"]["rows"]) == (6, 2, 1)
+    assert {row["age"]: row["label_like"] for row in examples(spec(), folders)} == {1: 1, 4: 0, 5: 1}
+    actions = manifest["actions"]
+    assert (actions["rows_read"], actions["attributed"], actions["of_rows_out"]) == (12, 6, 2)
+
+
 def test_days_that_the_window_reaches_into(tmp_path: Path) -> None:
     path = by_hand(tmp_path)
     (path / "log" / "2024-01-04.csv").unlink()
