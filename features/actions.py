@@ -159,15 +159,14 @@ class Actions(Frozen):
         check_instants(self.time, self.columns, "actions")
         if self.columns[self.time.column].personal is not None:
             raise SpecError(f"actions: time '{self.time.column}' is hashed; allowed: a column whose values are kept")
+        for what, names in (("column", self.columns), ("label", self.labels)):
+            for name in names:
+                if name.startswith(RESERVED):
+                    raise SpecError(
+                        f"actions: {what} '{name}' begins with '{RESERVED}', as feedrank's own do; allowed: any other name"
+                    )
         for name, column in self.columns.items():
-            if name.startswith(RESERVED):
-                raise SpecError(
-                    f"actions: column '{name}' begins with '{RESERVED}', as feedrank's own do; allowed: any other name"
-                )
-            if column.is_list:
-                raise SpecError(f"actions: column '{name}' is {column.type}; allowed: int64, float32, string")
-            if column.personal == "drop":
-                raise SpecError(f"actions read column '{name}' and drop it; allowed: actions without the column")
+            _check_column(name, column)
         for name, label in self.labels.items():
             self._check_label(f"actions: label '{name}'", label)
         return self
@@ -208,6 +207,16 @@ class Actions(Frozen):
             raise SpecError(
                 f"{what}: `otherwise: {label.otherwise:g}` is no {column.type}, as its column '{label.column}' is"
             )
+
+
+def _check_column(name: str, column: Column) -> None:
+    """Whether actions can have it: those of no impression are written down with all their columns."""
+    if column.is_list:
+        raise SpecError(f"actions: column '{name}' is {column.type}; allowed: int64, float32, string")
+    if column.personal == "drop":
+        raise SpecError(f"actions read column '{name}' and drop it; allowed: actions without the column")
+    if not column.kept:
+        raise SpecError(f"actions read column '{name}' and do not keep it; allowed: actions without the column")
 
 
 def check_instants(time: TimeColumn, columns: Columns, what: str) -> None:

@@ -57,6 +57,10 @@ def _check_column_split(dataset: Dataset, split: ColumnSplit) -> None:
     require("the split", split.column, dataset.columns)
     column = dataset.columns[split.column]
     require_type("the split's column", split.column, column, ("int64", "string"))
+    if column.personal == "hash":
+        raise SpecError(
+            f"the split reads column '{split.column}', which is hashed; allowed: a column whose values are kept"
+        )
     for part, values in (("train", split.train), ("test", split.test)):
         expected = int if column.type == "int64" else str
         if not values or not all(isinstance(value, expected) for value in values):

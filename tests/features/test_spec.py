@@ -254,6 +254,17 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
         ({"split": BY_COLUMN | {"test": []}}, ["test has values (none)"]),
         ({"split": BY_COLUMN | {"column": "age"}}, ["the split's column 'age' is float32; allowed: int64, string"]),
         ({"source": {"files": "*.csv", "from_name": {"usr": "_(.)"}}}, ["source: from_name names column 'usr'"]),
+        (
+            {"split": BY_COLUMN, "columns": own_log()["columns"] | {"user": {"type": "int64", "personal": "hash"}}},
+            ["the split reads column 'user', which is hashed", "allowed: a column whose values are kept"],
+        ),
+        (
+            {
+                "source": {"files": "*.csv", "from_name": {"user": "_(.)"}},
+                "columns": own_log()["columns"] | {"user": {"type": "int64", "personal": "hash"}},
+            },
+            ["source: from_name: column 'user' is personal", "names of files"],
+        ),
         ({"source": {"files": "*.csv", "from_name": {"user": "_."}}}, ["from_name of 'user': '_.' has 0 groups"]),
         ({"source": {"files": "*.csv", "from_name": {"user": "_(."}}}, ["'_(.' is no regular expression"]),
         ({"tables": {"users": USERS | {"derived": [NAMED]}}}, ["table 'users': derived 'a:b' names column 'town'"]),
@@ -541,6 +552,9 @@ def test_spans_of_time(span: Any, seconds: float) -> None:
             "is hash there and kept in",
         ),
         ({"columns": ACTIONS["columns"] | {"value": {"type": "int64", "personal": "drop"}}}, "and drop it"),
+        ({"columns": ACTIONS["columns"] | {"value": {"type": "int64", "kept": False}}}, "'value' and do not keep it"),
+        ({"source": {"files": "*.csv", "from_name": {"usr": "_(.)"}}}, "actions: from_name names column 'usr'"),
+        ({"labels": {"feedrank_actions": {"take": "count"}}}, "label 'feedrank_actions' begins with 'feedrank_'"),
         ({"columns": ACTIONS["columns"] | {"value": "list<int64>"}}, "column 'value' is list<int64>; allowed: int64"),
         ({"columns": ACTIONS["columns"] | {"feedrank_x": "int64"}}, "begins with 'feedrank_'"),
         ({"time": "action"}, "time 'action' is string; unit ms needs int64"),
