@@ -86,7 +86,8 @@ def read_log(
         labels: whether every row must have its labels. Without, the output has no label columns. If the dataset has a log of actions,
             they come with the pieces (`Noted`).
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
-            every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
+            every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs), and
+            matches in the required tables that give none of those.
 
     Yields:
         at least one batch a file, in the files' order; memory does not grow with the log.
@@ -157,9 +158,14 @@ class _Stages:
         self._downsample = dataset.downsample if labels and split else None
         self._schema = plain_schema(dataset, labels, self._weights)
         used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
-        required = set(dataset.columns) if labels and split else _made_from(dataset, used)
-        self.optional = frozenset(set(dataset.columns) - required)
+        needed = set(dataset.all_columns()) if labels and split else _made_from(dataset, used)
+        self.optional = frozenset(set(dataset.columns) - needed)
         self._required = frozenset(dataset.columns) - self.optional
+        self._matched = [
+            name
+            for name, table in dataset.tables.items()
+            if table.required and ((labels and split) or needed.intersection(set(table.given) - set(table.keys)))
+        ]
         made = set(dataset.all_columns()) if labels else _made_from(dataset, kept_columns(dataset))
         self._ignored = frozenset(set(dataset.columns) - made)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
@@ -177,7 +183,7 @@ class _Stages:
         outcomes = {} if known.actions is None else known.actions.of(numbers)
         acted = outcomes.pop(ACTIONS, None)
         typed = pa.RecordBatch.from_arrays([*typed.columns, *outcomes.values()], [*typed.schema.names, *outcomes])
-        joined, unmatched = self._tables.join(self._dataset, typed, list(self._dataset.tables), second)
+        joined, unmatched = self._tables.join(self._dataset, typed, second, self._matched)
         full = derive(self._derived, joined, second)
         columns = dict(zip(full.schema.names, full.columns, strict=True))
         if self._labels:
