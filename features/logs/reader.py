@@ -19,7 +19,7 @@ from features.logs.days import NO_PART, check_time, days, parts, parts_by_value
 from features.logs.files import name_of, resolve_log
 from features.logs.functions import derive, function_named
 from features.logs.labels import label_arrays
-from features.logs.notes import ActionNotes, Noted, noted_rows
+from features.logs.notes import ActionNotes, Noted, NotedRows
 from features.logs.personal import hashed, without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
@@ -103,7 +103,7 @@ def read_log(
         piece = file.piece if isinstance(file, Noted) else file if isinstance(file, Piece) else Piece(file)
         name = name_of(piece.file, path)
         known = _Known(
-            _action_notes(dataset, noted) if labels else None, noted_rows(noted.duplicates if noted is not None else ())
+            _action_notes(dataset, noted) if labels else None, NotedRows(noted.duplicates if noted is not None else ())
         )
         batches = 0
         for raw in read_source(piece, name, dataset.source, dataset.columns, stages.optional):
@@ -115,10 +115,10 @@ def read_log(
 
 
 class _Known(NamedTuple):
-    """What was found out about the rows of a piece before: labels, and the numbers of duplicates."""
+    """What was found out about the rows of a piece before: labels, and which are duplicates."""
 
     actions: ActionNotes | None
-    duplicates: NDArray[Any]
+    duplicates: NotedRows
 
 
 def _action_notes(dataset: Dataset, noted: Noted | None) -> ActionNotes | None:
@@ -177,7 +177,7 @@ class _Stages:
         second = Faults(raw, first.good)
         typed = typed.filter(pa.array(~first.bad)) if first.bad.any() else typed
         numbers = raw.rows[first.good]
-        repeated = np.isin(numbers, known.duplicates)
+        repeated = known.duplicates.among(numbers)
         if self._dataset.duplicates == "drop":
             second.mark(repeated, "duplicate", "")
         outcomes = {} if known.actions is None else known.actions.of(numbers)
