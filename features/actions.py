@@ -13,7 +13,7 @@ from features.sources import Column, Columns, Source, TimeColumn
 
 _SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MOST_SHARDS = 512
-"""Parts that both logs are cut into by key, at most: each is an open file of each worker."""
+"""Parts that both logs are cut into by key, at most: each is read from all workers' files."""
 RESERVED = "feedrank_"
 """How columns begin that feedrank adds."""
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")

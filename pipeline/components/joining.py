@@ -1,4 +1,4 @@
-"""Rows of whole logs brought together by key, to join actions and find duplicates: only names of files cross a GroupByKey."""
+"""Rows of whole logs brought together by key, to join actions and find duplicates: only names of files, and numbers in them, cross a GroupByKey."""
 
 import os
 import uuid
@@ -20,7 +20,7 @@ from features.logs.files import ActionFiles, name_of, resolve_actions, size_of
 from features.logs.notes import Home, Note, Noted, write_notes
 from features.logs.pieces import Piece
 from features.logs.places import FILE, TIME
-from features.logs.shards import ShardWriter, read_shard, shards_for
+from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.logs.sources import check_columns, cut_source
 from features.spec import Dataset, Source
 from pipeline.config import DataConfig
@@ -126,7 +126,7 @@ def _cut(file: str, source: str, columns: list[str]) -> list[Piece]:
 class JoinActions(beam.PTransform):
     """Pieces of the log in; out: ``notes`` of the labels of their rows, ``QUARANTINED`` and ``COUNTS``.
 
-    First every worker writes keys, times and places of impressions, and all columns of actions, to a file a shard. Then each
+    First every worker writes keys, times and places of impressions, and all columns of actions, to files, by shard. Then each
     shard is joined in memory, and its labels are written by piece.
 
     Args:
@@ -168,7 +168,7 @@ class FindDuplicates(beam.PTransform):
         self._plan = plan
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[tuple[Home, Note]]:
-        """Composes; of rows only names of files cross the GroupByKey."""
+        """Composes; of rows only where they lie crosses the GroupByKey."""
         return (
             pieces
             | "OfTheSplit" >> Kept(self._plan)
@@ -224,7 +224,7 @@ def _noted(home: Home, found: dict[str, Iterable[Any]]) -> Iterator[Noted]:
         yield Noted(piece, *(tuple(sorted(found.get(kind, ()))) for kind in ("actions", "duplicates")))
 
 
-def _repeated(shard: tuple[int, Iterable[str]], work: str) -> list[tuple[Home, Note]]:
+def _repeated(shard: tuple[int, Iterable[Part]], work: str) -> list[tuple[Home, Note]]:
     return write_notes(repeated_rows(read_shard(shard[1], duplicates.SCHEMA)), _unused(work))
 
 
@@ -234,7 +234,7 @@ def _unused(work: str) -> str:
 
 
 class _Sharding(beam.DoFn):
-    """Pieces in, (shard, file) out."""
+    """Pieces in, (shard, its part of a file) out."""
 
     def __init__(self, plan: JoinPlan) -> None:
         self._plan = plan
@@ -293,7 +293,7 @@ class _ShardActions(_Sharding):
 
 
 class _JoinShard(beam.DoFn):
-    """(shard, files) in, (piece, note) out."""
+    """(shard, parts of files) in, (piece, note) out."""
 
     def __init__(self, plan: JoinPlan) -> None:
         self._plan = plan
@@ -301,12 +301,12 @@ class _JoinShard(beam.DoFn):
     def setup(self) -> None:
         self._dataset = Dataset.model_validate_json(self._plan.dataset)
 
-    def process(self, element: tuple[int, dict[str, Iterable[str]]]) -> Iterator[tuple[Home, Note] | Any]:
-        shard, files = element
+    def process(self, element: tuple[int, dict[str, Iterable[Part]]]) -> Iterator[tuple[Home, Note] | Any]:
+        shard, parts = element
         actions = self._dataset.actions
         assert actions is not None
-        impressions = read_shard(files["impressions"], impression_schema(self._dataset))
-        found = attribute(impressions, read_shard(files["actions"], action_schema(actions)), actions)
+        impressions = read_shard(parts["impressions"], impression_schema(self._dataset))
+        found = attribute(impressions, read_shard(parts["actions"], action_schema(actions)), actions)
         yield from write_notes(found.notes, _unused(self._plan.work))
         if found.others.num_rows:
             self._write_others(found.others, f"actions-{shard:05d}")
