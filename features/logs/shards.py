@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -19,29 +18,11 @@ BUFFER_BYTES = 64 << 20
 """Rows that wait for being written, of all shards together."""
 SHARD_BYTES = 128 << 20
 """Of input files: there is a shard for about so many."""
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(29)
 
 
 def shards_for(size: int) -> int:
     """How many shards files of so many bytes together are cut into."""
     return min(MOST_SHARDS, 1 + size // SHARD_BYTES)
-
-
-def hashes(columns: Sequence[pa.Array]) -> NDArray[Any]:
-    """A hash of each row's values, the same in every process; uint64 (n,).
-
-    Args:
-        columns: int64 or string, length n each; missing values hash alike.
-    """
-    total = np.zeros(len(columns[0]), dtype=np.uint64)
-    for column in columns:
-        encoded = column.dictionary_encode()
-        distinct = pd.util.hash_array(encoded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
-        codes = encoded.indices.fill_null(-1).to_numpy()
-        total = (total ^ np.append(distinct, np.uint64(0))[codes]) * _ODD
-        total ^= total >> _SHIFT
-    return total
 
 
 class Part(NamedTuple):

@@ -18,7 +18,8 @@ from features.errors import DataError
 from features.logs import shards
 from features.logs.instants import instants
 from features.logs.quarantine import Faults, RawBatch
-from features.logs.shards import Part, ShardWriter, hashes, read_shard, shards_for
+from features.logs.row_hashes import row_hashes
+from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.sources import TimeColumn
 
 SCHEMA = pa.schema([("user", pa.int64()), ("name", pa.string()), ("place", pa.int64())])
@@ -50,7 +51,7 @@ def test_every_row_comes_out_once_with_those_of_its_key(
                     [pa.array(column, field.type) for column, field in zip([*table, places], SCHEMA, strict=True)],
                     schema=SCHEMA,
                 )
-                writer.add(batch, hashes(batch.columns[:2]))
+                writer.add(batch, row_hashes(batch.columns[:2]))
             for shard, file in writer.close().items():
                 files.setdefault(shard, []).append(file)
     found = {shard: read_shard(names, SCHEMA).to_pylist() for shard, names in files.items()}
@@ -85,11 +86,11 @@ def test_a_writer_of_many_shards_has_one_file(tmp_path: Path, monkeypatch: pytes
 
 def test_hashes_spread_and_are_the_same_in_another_process() -> None:
     users = pa.array(range(100_000))
-    counts = np.bincount((hashes([users]) % np.uint64(50)).astype(int), minlength=50)
+    counts = np.bincount((row_hashes([users]) % np.uint64(50)).astype(int), minlength=50)
     assert abs(counts - 2000).max() < 5 * 2000**0.5
-    told = "import pyarrow as pa; from features.logs.shards import hashes; print(hashes([pa.array([7]), pa.array(['é'])])[0])"
+    told = "import pyarrow as pa; from features.logs.row_hashes import row_hashes; print(row_hashes([pa.array([7]), pa.array(['é'])])[0])"
     other = subprocess.run([sys.executable, "-c", told], check=True, capture_output=True, text=True).stdout
-    assert int(other) == hashes([pa.array([7]), pa.array(["é"])])[0]
+    assert int(other) == row_hashes([pa.array([7]), pa.array(["é"])])[0]
 
 
 def test_the_number_of_shards_follows_the_size() -> None:
