@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.actions import Actions
+from features.columns import one_chunk
 from features.logs.attribution import note_schema
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS, BEGIN, FILE, ROW
@@ -77,7 +78,7 @@ class ActionNotes:
         self._spec = spec
         self._rows = rows[order]
         # One chunk each: every batch of the piece takes rows of it.
-        self._values = {name: _one(table[name]).take(pa.array(order)) for name in (ACTIONS, *spec.labels)}
+        self._values = {name: one_chunk(table[name]).take(pa.array(order)) for name in (ACTIONS, *spec.labels)}
 
     def of(self, rows: NDArray[Any]) -> dict[str, pa.Array]:
         """Every label of the rows with these numbers, by name, and under `ACTIONS` how many actions each row has.
@@ -121,10 +122,6 @@ def _places(known: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDAr
     found = at < len(known)
     found[found] = known[at[found]] == rows[found]
     return at, found
-
-
-def _one(values: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
 
 
 def _read(note: Note) -> pa.RecordBatch:
