@@ -63,7 +63,7 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
 
     Raises:
         DataError: if a pattern finds no file on a day that must have one, or such a day is not complete.
-        ConfigError: if a path is remote.
+        ConfigError: if a path is of a file system that is not read.
     """
     assert dataset.actions is not None
     theirs, ours = dataset.actions.source, dataset.source

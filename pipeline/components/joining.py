@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from features.logs import duplicates, pseudonyms_of
+from features.logs import Counts, duplicates, pseudonyms_of
 from features.logs.action_counts import ActionCounts
 from features.logs.action_log import action_schema, impression_schema, read_actions, read_impressions
 from features.logs.attribution import attribute
@@ -228,9 +228,9 @@ def _repeated(shard: tuple[int, Iterable[Part]], work: str) -> list[tuple[Home, 
     return write_notes(repeated_rows(read_shard(shard[1], duplicates.SCHEMA)), _unused(work))
 
 
-def _unused(work: str) -> str:
-    """A name for notes; another worker may be at the same shard."""
-    return os.path.join(work, f"{uuid.uuid4().hex}.notes.arrow")
+def _unused(work: str, suffix: str = "notes.arrow") -> str:
+    """A name for what a shard gives; another worker may be at the same one."""
+    return os.path.join(work, f"{uuid.uuid4().hex}.{suffix}")
 
 
 class _Sharding(beam.DoFn):
@@ -285,6 +285,8 @@ class _ShardActions(_Sharding):
     def process(self, piece: Piece) -> Iterator[Any]:
         assert self._dataset.actions is not None
         number, name = self._numbers[piece.file], self._name(piece)
+        # Of an empty file nothing is read.
+        yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts(Counts(files={name: 0})))
         for read in read_actions(self._dataset.actions, piece, number, name, self._pseudonyms):
             self._writer.add(read.rows, read.hashed)
             yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts.of(read, name))
@@ -317,7 +319,7 @@ class _JoinShard(beam.DoFn):
         names = pa.array([name_of(file, self._plan.data.path) for file in self._plan.action_files])
         place = others.schema.get_field_index(FILE)
         others = others.set_column(place, FILE, names.take(others[FILE].combine_chunks())).drop([TIME])
-        part = os.path.join(self._plan.others, f"{name}.{uuid.uuid4().hex}.part")
-        os.makedirs(self._plan.others, exist_ok=True)
+        part = _unused(self._plan.work, "parquet")
         pq.write_table(others, part)
+        os.makedirs(self._plan.others, exist_ok=True)
         os.replace(part, os.path.join(self._plan.others, f"{name}.parquet"))

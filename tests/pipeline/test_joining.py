@@ -216,6 +216,39 @@ def test_actions_over_the_budget(tmp_path: Path) -> None:
     assert pq.read_table(kept / "quarantine" / OTHERS).num_rows == 5
 
 
+def test_a_file_without_actions_is_told(tmp_path: Path) -> None:
+    path = by_hand(tmp_path)
+    for file in (path / "actions").iterdir():
+        with file.open(encoding="utf-8") as stream:
+            rows = [
+                {n: v if n in ("request", "action") else int(v or 0) for n, v in r.items() if v != "long"}
+                for r in csv.DictReader(stream)
+            ]
+        file.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest, _ = run(spec(actions={"source": "actions/{day}.jsonl"}), path)
+    assert [(f["path"][-8:], f["rows"]) for f in manifest["actions"]["files"]] == [
+        ("01.jsonl", 9),
+        ("02.jsonl", 1),
+        ("03.jsonl", 0),
+        ("04.jsonl", 2),
+    ]
+
+
+def test_a_worker_that_dies_leaves_no_part_of_the_actions_without_impression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(table: Any, file: str) -> None:
+        del table
+        Path(file).write_bytes(b"PAR1 and no more")
+        raise OSError("no space")
+
+    monkeypatch.setattr(joining.pq, "write_table", killed)
+    with pytest.raises(Exception, match="no space"):
+        run(spec(), by_hand(tmp_path))
+    quarantine = tmp_path / "out" / "ingest" / "quarantine" / "7"
+    assert [file for file in (quarantine / OTHERS).rglob("*") if file.is_file()] == []
+
+
 def test_labels_are_asked_for_where_no_actions_were_joined(tmp_path: Path) -> None:
     path = by_hand(tmp_path)
     with pytest.raises(ConfigError, match=r"the labels of 'feed' come from a log of actions \(actions/{day}.csv\)"):
