@@ -18,6 +18,10 @@ RESERVED = "feedrank_"
 """How columns begin that feedrank adds."""
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
 
+_EXACT = 2**53
+"""Up to it a float is any integer."""
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
 Take = Literal["any", "count", "sum", "min", "max", "first", "last"]
 _OF_NUMBERS = ("sum", "min", "max")
 
@@ -123,7 +127,7 @@ class Actions(Frozen):
     """Key columns, such as ``request_id`` or ``[user_id, item_id]``: they have the same names and types in the log."""
     time: TimeColumn
     """When the action happened."""
-    window: Span = pydantic.Field(gt=0)
+    window: Span = pydantic.Field(gt=0, allow_inf_nan=False)
     """The attribution window: seconds, or like ``30m``, ``24h``, ``7d``. An action counts where 0 <= its time - the impression's <= window."""
     days_after: Literal["required", "optional"] = "required"
     """Whether there must be files, and markers, of the days behind the split's that `window` reaches into; ``optional``: the manifest names those
@@ -190,6 +194,9 @@ class Actions(Frozen):
                 )
         if label.values_of is not None:
             self._check_taken(what, label, self.columns[label.values_of])
+        kind = self.columns[label.values_of].type if label.values_of is not None else "int64"
+        if label.otherwise is not None and not _holds(kind, label.otherwise):
+            raise SpecError(f"{what}: `otherwise: {label.otherwise:g}` is no {kind}, as the label is")
 
     def _check_taken(self, what: str, label: ActionLabel, column: Column) -> None:
         allowed = ("int64", "float32") if label.taken in _OF_NUMBERS else ("int64", "float32", "string")
@@ -201,12 +208,13 @@ class Actions(Frozen):
             raise SpecError(
                 f"{what} takes values of '{label.column}', which is hashed; allowed: a column whose values are kept"
             )
-        if label.otherwise is not None and (
-            column.type == "string" or (column.type == "int64" and label.otherwise != int(label.otherwise))
-        ):
-            raise SpecError(
-                f"{what}: `otherwise: {label.otherwise:g}` is no {column.type}, as its column '{label.column}' is"
-            )
+
+
+def _holds(kind: str, value: float) -> bool:
+    """Whether a column of the type can have the value."""
+    if kind == "int64":
+        return value.is_integer() and abs(value) <= _EXACT
+    return kind == "float32" and abs(value) <= _FLOAT32_MAX
 
 
 def _check_column(name: str, column: Column) -> None:

@@ -541,6 +541,7 @@ def test_spans_of_time(span: Any, seconds: float) -> None:
     [
         ({"window": "a day"}, "'a day' is no span of time; allowed: seconds, or a number and s, m, h or d, as in 24h"),
         ({"window": 0}, "greater than 0"),
+        ({"window": float("inf")}, "finite number"),
         ({"on": []}, "need a key, `on`"),
         ({"on": "usr"}, "on: unknown column 'usr'; did you mean 'user'?"),
         ({"on": "value"}, "key 'value' is float32; allowed: int64, string"),
@@ -572,6 +573,14 @@ def test_spans_of_time(span: Any, seconds: float) -> None:
             "both ask for values of 'action'",
         ),
         ({"labels": {"x": {"column": "at", "take": "max", "otherwise": 0.5}}}, "`otherwise: 0.5` is no int64"),
+        (
+            {"labels": {"x": {"column": "action", "equals": "like", "otherwise": 0.5}}},
+            "label 'x': `otherwise: 0.5` is no int64, as the label is",
+        ),
+        ({"labels": {"x": {"take": "count", "otherwise": 1e300}}}, "`otherwise: 1e+300` is no int64"),
+        ({"labels": {"x": {"take": "count", "otherwise": float("nan")}}}, "`otherwise: nan` is no int64"),
+        ({"labels": {"x": {"column": "value", "take": "max", "otherwise": 1e39}}}, "`otherwise: 1e+39` is no float32"),
+        ({"labels": {"x": {"column": "action", "take": "last", "otherwise": 0}}}, "`otherwise: 0` is no string"),
         (
             {"labels": {"age": {"column": "action", "equals": "like"}}},
             "column 'age' of the actions' labels has the name",
