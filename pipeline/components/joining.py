@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -13,7 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from features.logs import Counts, duplicates, pseudonyms_of
 from features.logs.action_counts import ActionCounts
-from features.logs.action_log import action_schema, impression_schema, read_actions, read_impressions
+from features.logs.action_log import KeyedRows, action_schema, impression_schema, read_actions, read_impressions
 from features.logs.attribution import attribute
 from features.logs.duplicates import read_hashes, repeated_rows
 from features.logs.files import ActionFiles, name_of, resolve_actions, size_of
@@ -146,7 +146,7 @@ class JoinActions(beam.PTransform):
             | "Actions" >> ReadPieces(self._plan.action_files, dataset.actions.source, list(dataset.actions.columns))
             | "ShardActions" >> beam.ParDo(_ShardActions(self._plan)).with_outputs(QUARANTINED, COUNTS, main="files")
         )
-        shown = pieces | "ShardImpressions" >> beam.ParDo(_ShardImpressions(self._plan))
+        shown = pieces | "ShardImpressions" >> beam.ParDo(_ShardLog(self._plan, read_impressions))
         joined = (
             {"impressions": shown, "actions": acted["files"]}
             | "ByShard" >> beam.CoGroupByKey()
@@ -172,7 +172,7 @@ class FindDuplicates(beam.PTransform):
         return (
             pieces
             | "OfTheSplit" >> Kept(self._plan)
-            | "ShardRows" >> beam.ParDo(_ShardRows(self._plan))
+            | "ShardRows" >> beam.ParDo(_ShardLog(self._plan, read_hashes))
             | "ByShard" >> beam.GroupByKey()
             | "Find" >> beam.FlatMap(_repeated, self._plan.work)
         )
@@ -255,26 +255,21 @@ class _Sharding(beam.DoFn):
         return name_of(piece.file, self._plan.data.path)
 
 
-class _ShardImpressions(_Sharding):
+class _ShardLog(_Sharding):
+    """Of the log itself: what `read` (:func:`read_impressions`, :func:`read_hashes`) makes of its rows."""
+
+    def __init__(self, plan: JoinPlan, read: Callable[..., Iterator[KeyedRows]]) -> None:
+        super().__init__(plan)
+        self._read = read
+
     def setup(self) -> None:
         super().setup()
         self._numbers = _numbers(self._plan.files)
 
     def process(self, piece: Piece) -> None:
         number = self._numbers[piece.file]
-        for read in read_impressions(self._dataset, piece, number, self._name(piece), self._pseudonyms):
-            self._writer.add(read.rows, read.hashed)
-
-
-class _ShardRows(_Sharding):
-    def setup(self) -> None:
-        super().setup()
-        self._numbers = _numbers(self._plan.files)
-
-    def process(self, piece: Piece) -> None:
-        number = self._numbers[piece.file]
-        for read in read_hashes(self._dataset, piece, number, self._name(piece), self._pseudonyms):
-            self._writer.add(read.rows, read.hashed)
+        for found in self._read(self._dataset, piece, number, self._name(piece), self._pseudonyms):
+            self._writer.add(found.rows, found.hashed)
 
 
 class _ShardActions(_Sharding):
