@@ -126,7 +126,7 @@ class Actions(Frozen):
     on: tuple[str, ...] | str
     """Key columns, such as ``request_id`` or ``[user_id, item_id]``: they have the same names and types in the log."""
     time: TimeColumn
-    """When the action happened."""
+    """When the action happened. Times are compared as they are written: one in whole seconds may lie before its impression's in milliseconds."""
     window: Span = pydantic.Field(gt=0, allow_inf_nan=False)
     """The attribution window: seconds, or like ``30m``, ``24h``, ``7d``. An action counts where 0 <= its time - the impression's <= window."""
     days_after: Literal["required", "optional"] = "required"
