@@ -10,7 +10,7 @@ import pytest
 from features.errors import ConfigError, DataError
 from features.logs import Tables, load_saved_tables, load_tables, read_log, save_tables
 from features.spec import Column, Dataset, Derived, DerivedTable, Id, SideTable, Source, Task, TimeColumn, TimeSplit
-from tests.features.logs.small_log import GOOD, dataset, read, write
+from tests.features.logs.small_log import COLUMNS, GOOD, HEADER, dataset, read, write
 
 USERS = SideTable(
     source=Source(files="users.csv"),
@@ -220,6 +220,41 @@ def test_a_row_that_finds_nothing_in_a_required_table_is_quarantined(tmp_path: P
     rows, bad = read(spec, tmp_path, tables)
     assert rows["user"].to_pylist() == [7, 1, 2, 7]
     assert [(b["row"], b["reason"], b["column"], b["value"]) for b in bad] == [(5, "no_match", "user", "5")]
+
+
+def test_a_required_table_of_answers_refuses_no_row_that_is_scored(tmp_path: Path) -> None:
+    """Neither its labels nor what joins them are there when rows are to be scored."""
+    orders = SideTable(
+        source=Source(files="orders.csv"),
+        on="order",
+        required=True,
+        columns={"order": Column(type="int64"), "bought": Column(type="int64"), "shop": Column(type="string")},
+    )
+    users = USERS.model_copy(update={"required": True})
+    features = {"user": Id(), "age": Id()}
+    spec = dataset(
+        source=Source(files="log.csv"),
+        columns=COLUMNS | {"order": Column(type="int64")},
+        tables={"users": users, "orders": orders},
+        features=features,
+        tasks={"buy": Task(label="bought")},
+    )
+    write(tmp_path, "1,0,toys", name="orders.csv", header="order,bought,shop")
+    write(_folder(tmp_path), f"{GOOD},1", f"{GOOD},2", f"5{GOOD[1:]},1", header=f"{HEADER},order")
+    tables = load_tables(spec, str(tmp_path))
+    for options in ({}, {"split": False}):
+        rows, bad = read(spec, tmp_path, tables, **options)
+        assert rows["shop"].to_pylist() == ["toys"]
+        assert [(b["row"], b["reason"], b["column"]) for b in bad] == [
+            (2, "no_match", "order"),
+            (3, "no_match", "user"),
+        ]
+    rows, bad = read(spec, tmp_path, tables, labels=False, split=False)
+    assert rows["shop"].to_pylist() == ["toys", None]
+    assert [(b["row"], b["reason"], b["column"]) for b in bad] == [(3, "no_match", "user")]
+    write(tmp_path, GOOD)
+    rows, bad = read(spec, tmp_path, tables, labels=False, split=False)
+    assert (rows["user"].to_pylist(), bad) == ([7], [])
 
 
 def test_a_table_holds_what_is_derived_and_not_what_it_is_derived_from(tmp_path: Path) -> None:
