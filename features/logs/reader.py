@@ -250,13 +250,13 @@ def _answers(dataset: Dataset) -> list[str]:
 
 
 def _made_from(dataset: Dataset, names: Iterable[str]) -> set[str]:
-    """The named columns, all of the log, its tables and derivations from which they are made, and keys of required tables."""
+    """The named columns, and all of the log, its tables and derivations from which they are made."""
     needed = set(names)
     for derived in reversed(dataset.derived):
         if needed & set(derived.outputs):
             needed |= set(derived.inputs)
     for table in reversed(list(dataset.tables.values())):
-        if table.required or needed & (set(table.given) - set(table.keys)):
+        if needed & (set(table.given) - set(table.keys)):
             needed |= set(table.keys)
     return needed
 

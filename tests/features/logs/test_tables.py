@@ -267,20 +267,3 @@ def test_a_table_holds_what_is_derived_and_not_what_it_is_derived_from(tmp_path:
     rows, _ = read(spec, tmp_path, load_saved_tables(str(tmp_path / "saved")))
     assert rows.to_pylist()[0]["double"] == 8
     assert "text" not in rows.column_names
-
-
-def test_a_log_to_be_scored_has_the_keys_of_required_tables(tmp_path: Path) -> None:
-    """Also where no feature reads the table: without a key no row would find anything in it."""
-    shops = SideTable(
-        source=Source(files="shops.csv"), on="shop", required=True, columns={"shop": Column(type="int64")}
-    )
-    spec = dataset(columns=dataset().columns | {"shop": Column(type="int64")}, tables={"shops": shops})
-    write(tmp_path, "5", name="shops.csv", header="shop")
-    tables = load_tables(spec, str(tmp_path))
-    write(tmp_path, GOOD)
-    log = [str(tmp_path / "log.csv")]
-    with pytest.raises(DataError, match=r"log.csv: the header lacks shop"):
-        read(spec, tmp_path, tables, files=log, labels=False, split=False)
-    optional = spec.model_copy(update={"tables": {"shops": shops.model_copy(update={"required": False})}})
-    rows, bad = read(optional, tmp_path, tables, files=log, labels=False, split=False)
-    assert (len(rows), bad) == (1, [])
