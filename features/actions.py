@@ -13,10 +13,14 @@ from features.sources import Column, Columns, Source, TimeColumn
 
 _SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MOST_SHARDS = 512
-"""Parts that both logs are cut into by key, at most: each is an open file of each worker."""
+"""Parts that both logs are cut into by key, at most: each is read from all workers' files."""
 RESERVED = "feedrank_"
 """How columns begin that feedrank adds."""
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
+
+_EXACT = 2**53
+"""Up to it a float is any integer."""
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 Take = Literal["any", "count", "sum", "min", "max", "first", "last"]
 _OF_NUMBERS = ("sum", "min", "max")
@@ -122,8 +126,8 @@ class Actions(Frozen):
     on: tuple[str, ...] | str
     """Key columns, such as ``request_id`` or ``[user_id, item_id]``: they have the same names and types in the log."""
     time: TimeColumn
-    """When the action happened."""
-    window: Span = pydantic.Field(gt=0)
+    """When the action happened. Times are compared as they are written: one in whole seconds may lie before its impression's in milliseconds."""
+    window: Span = pydantic.Field(gt=0, allow_inf_nan=False)
     """The attribution window: seconds, or like ``30m``, ``24h``, ``7d``. An action counts where 0 <= its time - the impression's <= window."""
     days_after: Literal["required", "optional"] = "required"
     """Whether there must be files, and markers, of the days behind the split's that `window` reaches into; ``optional``: the manifest names those
@@ -159,15 +163,14 @@ class Actions(Frozen):
         check_instants(self.time, self.columns, "actions")
         if self.columns[self.time.column].personal is not None:
             raise SpecError(f"actions: time '{self.time.column}' is hashed; allowed: a column whose values are kept")
+        for what, names in (("column", self.columns), ("label", self.labels)):
+            for name in names:
+                if name.startswith(RESERVED):
+                    raise SpecError(
+                        f"actions: {what} '{name}' begins with '{RESERVED}', as feedrank's own do; allowed: any other name"
+                    )
         for name, column in self.columns.items():
-            if name.startswith(RESERVED):
-                raise SpecError(
-                    f"actions: column '{name}' begins with '{RESERVED}', as feedrank's own do; allowed: any other name"
-                )
-            if column.is_list:
-                raise SpecError(f"actions: column '{name}' is {column.type}; allowed: int64, float32, string")
-            if column.personal == "drop":
-                raise SpecError(f"actions read column '{name}' and drop it; allowed: actions without the column")
+            _check_column(name, column)
         for name, label in self.labels.items():
             self._check_label(f"actions: label '{name}'", label)
         return self
@@ -191,6 +194,9 @@ class Actions(Frozen):
                 )
         if label.values_of is not None:
             self._check_taken(what, label, self.columns[label.values_of])
+        kind = self.columns[label.values_of].type if label.values_of is not None else "int64"
+        if label.otherwise is not None and not _holds(kind, label.otherwise):
+            raise SpecError(f"{what}: `otherwise: {label.otherwise:g}` is no {kind}, as the label is")
 
     def _check_taken(self, what: str, label: ActionLabel, column: Column) -> None:
         allowed = ("int64", "float32") if label.taken in _OF_NUMBERS else ("int64", "float32", "string")
@@ -202,12 +208,23 @@ class Actions(Frozen):
             raise SpecError(
                 f"{what} takes values of '{label.column}', which is hashed; allowed: a column whose values are kept"
             )
-        if label.otherwise is not None and (
-            column.type == "string" or (column.type == "int64" and label.otherwise != int(label.otherwise))
-        ):
-            raise SpecError(
-                f"{what}: `otherwise: {label.otherwise:g}` is no {column.type}, as its column '{label.column}' is"
-            )
+
+
+def _holds(kind: str, value: float) -> bool:
+    """Whether a column of the type can have the value."""
+    if kind == "int64":
+        return value.is_integer() and abs(value) <= _EXACT
+    return kind == "float32" and abs(value) <= _FLOAT32_MAX
+
+
+def _check_column(name: str, column: Column) -> None:
+    """Whether actions can have it: those of no impression are written down with all their columns."""
+    if column.is_list:
+        raise SpecError(f"actions: column '{name}' is {column.type}; allowed: int64, float32, string")
+    if column.personal == "drop":
+        raise SpecError(f"actions read column '{name}' and drop it; allowed: actions without the column")
+    if not column.kept:
+        raise SpecError(f"actions read column '{name}' and do not keep it; allowed: actions without the column")
 
 
 def check_instants(time: TimeColumn, columns: Columns, what: str) -> None:

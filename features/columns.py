@@ -50,6 +50,13 @@ def list_array(values: pa.Array, lengths: NDArray[Any], missing: NDArray[Any] | 
     return pa.ListArray.from_arrays(pa.array(offsets, mask=np.append(missing, False)), values)
 
 
+def one_chunk(values: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; copies nothing if it is one already."""
+    if values.num_chunks == 1:
+        return values.chunk(0)
+    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+
+
 def kept_columns(dataset: Dataset) -> tuple[str, ...]:
     """Columns of the log, its tables and derivations that an example keeps, in the spec's order.
 

@@ -72,6 +72,8 @@ def check(dataset: Dataset) -> None:
     _check_kept(dataset, columns)
     _check_personal(dataset, columns)
     _check_names_of_files("source", dataset.source, dataset.columns)
+    if dataset.actions is not None:
+        _check_names_of_files("actions", dataset.actions.source, dataset.actions.columns)
     for name, table in dataset.tables.items():
         if isinstance(table, SideTable):
             _check_names_of_files(f"table '{name}'", table.source, table.columns)
@@ -201,6 +203,11 @@ def _check_names_of_files(what: str, source: Source, columns: Columns) -> None:
     for column in source.from_name:
         require(f"{what}: from_name", column, columns)
         require_type(f"{what}: from_name", column, columns[column], SCALARS)
+        if columns[column].personal is not None:
+            raise SpecError(
+                f"{what}: from_name: column '{column}' is personal, and names of files stand in manifests and dead letters as they are; "
+                "allowed: a column whose values are kept"
+            )
 
 
 def _check_actions(dataset: Dataset) -> None:

@@ -231,8 +231,8 @@ class JoinedTable(Frozen):
     on: tuple[str, ...] | str
     """Key columns: they have the same names in the log (or an earlier table) and in this table."""
     required: bool = False
-    """A row of the log that finds no row of this table is quarantined (``no_match``), as an inner join would leave it out. Otherwise the
-    table's columns are missing in it."""
+    """A row of the log that finds no row of this table is quarantined (``no_match``), as an inner join would leave it out; where rows are scored,
+    if the table gives what features are made from. Otherwise the table's columns are missing in it."""
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -67,8 +67,8 @@ class DataConfig(Frozen):
     """File with the key of columns that are hashed (``personal: hash``): 16 to 64 bytes, the same for every run and all who ask
     the model. Every worker reads it."""
     shards: Annotated[int, pydantic.Field(ge=1, le=MOST_SHARDS)] | None = None
-    """Into how many parts rows are brought together by key to join actions, one of which must fit into a worker's memory; by default one for 128
-    MiB of files."""
+    """Into how many parts rows are brought together to join actions and to find duplicates, one of which must fit into a worker's memory; by
+    default one for 128 MiB of files."""
     synthesize: SynthesisConfig | None = None
     """Makes a synthetic log at `path` before the run, unless the same one is there already."""
 

@@ -18,7 +18,7 @@ from features.logs.personal import Pseudonyms, without_personal
 from features.logs.pieces import Piece
 from features.logs.places import BEGIN, FILE, ROW, TIME
 from features.logs.quarantine import Faults, RawBatch, to_batch
-from features.logs.shards import hashes
+from features.logs.row_hashes import row_hashes
 from features.logs.sources import read_source
 from features.logs.typed import TypedSource, typed
 from features.spec import Dataset, Source
@@ -89,7 +89,7 @@ def read_impressions(
             good &= np.asarray(pc.is_valid(values[key]).to_numpy(zero_copy_only=False))
         rows = pa.RecordBatch.from_arrays([values[n] for n in schema.names], schema=schema).filter(pa.array(good))
         yield KeyedRows(
-            rows, hashes([rows.column(n) for n in range(len(dataset.actions.keys))]), to_batch([]), raw.rows_read
+            rows, row_hashes([rows.column(n) for n in range(len(dataset.actions.keys))]), to_batch([]), raw.rows_read
         )
 
 
@@ -131,8 +131,8 @@ def _hashes_of(rows: pa.RecordBatch, actions: Actions) -> NDArray[Any]:
     keyed = np.ones(rows.num_rows, dtype=bool)
     for key in actions.keys:
         keyed &= np.asarray(pc.is_valid(columns[key]).to_numpy(zero_copy_only=False))
-    by_key = hashes([columns[key] for key in actions.keys])
-    return by_key if keyed.all() else np.where(keyed, by_key, hashes([columns[TIME]]))
+    by_key = row_hashes([columns[key] for key in actions.keys])
+    return by_key if keyed.all() else np.where(keyed, by_key, row_hashes([columns[TIME]]))
 
 
 def _by_place(source: Source) -> bool:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.actions import ActionLabel, Actions
-from features.columns import arrow_type
+from features.columns import arrow_type, one_chunk
 from features.errors import DataError
 from features.logs.instants import MICROSECONDS
 from features.logs.places import ACTIONS, BEGIN, FILE, ROW, TIME
@@ -90,16 +90,11 @@ def _numpy(values: pa.ChunkedArray) -> NDArray[Any]:
     return np.asarray(values.to_numpy())
 
 
-def _one(values: pa.ChunkedArray) -> pa.Array:
-    """As one chunk: each chunk would have a dictionary of its own."""
-    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-
-
 def _codes(columns: Sequence[pa.ChunkedArray]) -> NDArray[Any]:
     """Numbers of rows that are equal where the rows are; a missing value equals another. int64 (n,), all below n."""
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
-        encoded = _one(column).dictionary_encode()
+        encoded = one_chunk(column).dictionary_encode()  # each chunk would have a dictionary of its own
         more = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy().astype(np.int64)
         codes = codes * (len(encoded.dictionary) + 1) + more
         codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
@@ -180,7 +175,7 @@ def _label(name: str, label: ActionLabel, actions: pa.Table, groups: NDArray[Any
         taken = pa.array(counts.astype(np.int64))
     elif label.taken in ("first", "last"):
         places = begins if label.taken == "first" else begins + counts - 1
-        taken = _one(actions[label.column]).take(pa.array(at[places]))
+        taken = one_chunk(actions[label.column]).take(pa.array(at[places]))
     else:
         taken = _reduced(name, label.taken, actions[label.column].take(pa.array(at)), begins)
     where = np.full(size, -1)

@@ -79,7 +79,8 @@ def _null_where(values: pa.Array, bad: NDArray[Any]) -> pa.Array:
     return pc.if_else(pa.array(bad), pa.scalar(None, values.type), values)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are texts, as UTF-8 or as bytes."""
     return any(
         is_kind(kind)
         for is_kind in (pa.types.is_binary, pa.types.is_string, pa.types.is_large_binary, pa.types.is_large_string)
@@ -92,7 +93,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _mark_oversized(name: str, values: pa.Array, source: Source, faults: Faults) -> None:
     """CSV lines were measured before parsing; this is for texts in other formats."""
-    if _is_text(values.type) and values.nbytes > source.max_field_bytes:
+    if is_text(values.type) and values.nbytes > source.max_field_bytes:
         faults.mark(
             _mask(pc.greater(pc.binary_length(values), source.max_field_bytes)), "oversized_field", name, values
         )
@@ -123,7 +124,7 @@ def _in_unit(name: str, values: pa.Array, unit: str | None) -> pa.Array:
 def _cast_list(name: str, column: Column, values: pa.Array, source: Source, faults: Faults) -> pa.Array:
     """Lists, element by element; missing elements are left out, a missing or empty text is a null list."""
     lists = values
-    if _is_text(values.type):
+    if is_text(values.type):
         cast = _to_text(values, source)
         for reason, bad in cast.faults:
             faults.mark(bad, reason, name, values)
@@ -137,7 +138,7 @@ def _cast_list(name: str, column: Column, values: pa.Array, source: Source, faul
     elements = pc.list_flatten(lists)
     if pa.types.is_dictionary(elements.type):
         elements = elements.dictionary_decode()
-    if _is_text(values.type):
+    if is_text(values.type):
         elements = pc.ascii_trim_whitespace(elements)
     cast = _cast_values(
         name, Column(type=column.element_type, minimum=column.minimum, maximum=column.maximum), elements, source
@@ -159,12 +160,12 @@ def _cast_values(name: str, column: Column, values: pa.Array, source: Source) ->
     if column.type == "string":
         if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
             values = values.cast(pa.string())
-        elif not _is_text(values.type):
+        elif not is_text(values.type):
             raise _impossible(name, column, values.type, "text or integers")
         return _to_text(values, source)
     if column.type == "int64" and (whole := _plain_integers(values, source)) is not None:
         numbers = _Cast(whole)
-    elif _is_text(values.type):
+    elif is_text(values.type):
         text = _to_text(values, source)
         numbers = _text_to_int(text.values) if column.type == "int64" else _text_to_double(text.values)
         numbers.faults = text.faults + numbers.faults

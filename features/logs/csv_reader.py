@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from features.columns import one_chunk
 from features.errors import ConfigError, DataError
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
 from features.logs.lines import MARK, Block, blocks, line_limit
@@ -252,7 +253,7 @@ class _Parser:
             rows = np.setdiff1d(rows, wrong, assume_unique=True)
             pieces, kept = self._bisect(block, rows, reasons)
             table, rows = pa.concat_tables([_empty(self._positions), *pieces]).combine_chunks(), kept
-        arrays = {name: _one_chunk(table.column(name)) for name in self._positions}
+        arrays = {name: one_chunk(table.column(name)) for name in self._positions}
         return arrays, rows
 
     def _bisect(self, block: Block, rows: NDArray[Any], reasons: dict[int, str]) -> tuple[list[pa.Table], NDArray[Any]]:
@@ -322,10 +323,6 @@ class _Parser:
 
 def _empty(names: Collection[str]) -> pa.Table:
     return pa.table({name: pa.array([], type=pa.binary()) for name in names})
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
 
 
 def _bytes_of(block: Block, rows: NDArray[Any]) -> pa.Buffer:

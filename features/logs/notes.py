@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.actions import Actions
+from features.columns import one_chunk
 from features.logs.attribution import note_schema
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS, BEGIN, FILE, ROW
@@ -71,13 +72,13 @@ class ActionNotes:
     """
 
     def __init__(self, notes: Sequence[Note], spec: Actions) -> None:
-        batches = [_read(note) for note in notes]
-        table = pa.Table.from_batches(batches, note_schema(spec))
+        table = pa.Table.from_batches([_read(note) for note in notes], note_schema(spec))
         rows = np.asarray(table[ROW].to_numpy(), dtype=np.int64)
         order = np.argsort(rows, kind="stable")
         self._spec = spec
         self._rows = rows[order]
-        self._table = table.take(pa.array(order))
+        # One chunk each: every batch of the piece takes rows of it.
+        self._values = {name: one_chunk(table[name]).take(pa.array(order)) for name in (ACTIONS, *spec.labels)}
 
     def of(self, rows: NDArray[Any]) -> dict[str, pa.Array]:
         """Every label of the rows with these numbers, by name, and under `ACTIONS` how many actions each row has.
@@ -85,11 +86,9 @@ class ActionNotes:
         Args:
             rows: int64 (n,).
         """
-        at = np.searchsorted(self._rows, rows)
-        found = at < len(self._rows)
-        found[found] = self._rows[at[found]] == rows[found]
+        at, found = _places(self._rows, rows)
         places = pa.array(at, mask=~found)
-        values = {name: _one(self._table[name]).take(places) for name in (ACTIONS, *self._spec.labels)}
+        values = {name: of_notes.take(places) for name, of_notes in self._values.items()}
         values[ACTIONS] = pc.fill_null(values[ACTIONS], 0)
         for name, label in self._spec.labels.items():
             if label.missing is not None:
@@ -97,14 +96,32 @@ class ActionNotes:
         return values
 
 
-def noted_rows(notes: Sequence[Note]) -> NDArray[Any]:
-    """Numbers of the rows that notes are about, rising; int64."""
-    numbers = [np.asarray(batch.column(batch.schema.get_field_index(ROW))) for batch in map(_read, notes)]
-    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *numbers]))
+class NotedRows:
+    """The rows of one piece that notes are about, looked up by number.
+
+    Args:
+        notes: those of the piece, of all shards.
+    """
+
+    def __init__(self, notes: Sequence[Note]) -> None:
+        numbers = [np.asarray(batch.column(batch.schema.get_field_index(ROW))) for batch in map(_read, notes)]
+        self._rows = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *numbers]))
+
+    def among(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Which of the rows with these numbers there are notes about; bool (n,).
+
+        Args:
+            rows: int64 (n,).
+        """
+        return _places(self._rows, rows)[1]
 
 
-def _one(values: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+def _places(known: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Where each of `rows` stands in `known`, which rises, and whether it does; int64 and bool (n,)."""
+    at = np.searchsorted(known, rows)
+    found = at < len(known)
+    found[found] = known[at[found]] == rows[found]
+    return at, found
 
 
 def _read(note: Note) -> pa.RecordBatch:

@@ -19,13 +19,13 @@ from features.logs.days import NO_PART, check_time, days, parts, parts_by_value
 from features.logs.files import name_of, resolve_log
 from features.logs.functions import derive, function_named
 from features.logs.labels import label_arrays
-from features.logs.notes import ActionNotes, Noted, noted_rows
+from features.logs.notes import ActionNotes, Noted, NotedRows
 from features.logs.personal import hashed, without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
-from features.logs.sampling import sampled_parts
+from features.logs.sampling import SAMPLED_OUT, sampled_parts
 from features.logs.sources import check_columns, read_source
 from features.logs.tables import Tables
 from features.spec import DAY, ROW_ID, ROW_WEIGHT, SPLITS, ColumnSplit, Dataset, label_column
@@ -45,7 +45,7 @@ class LogBatch:
         rows_read: good and bad rows; equals ``rows.num_rows + sum(quarantined["rows"])``.
         unmatched: rows that found nothing in a side table, by table.
         without: columns that must be there, of which no row of this batch has a value.
-        actions: actions of the good rows, where the dataset has a log of them.
+        actions: actions of the good rows that are not sampled out, where the dataset has a log of them.
         duplicates: rows with the values of an earlier one, where they were looked for; left out if the spec says so.
     """
 
@@ -86,7 +86,8 @@ def read_log(
         labels: whether every row must have its labels. Without, the output has no label columns. If the dataset has a log of actions,
             they come with the pieces (`Noted`).
         split: whether rows outside every part of the split are refused. Without, all rows are kept, and the log may lack
-            every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs).
+            every column that no feature, group, label or mask needs, sample weights too (without labels: that no feature needs), and
+            matches in the required tables that give none of those.
 
     Yields:
         at least one batch a file, in the files' order; memory does not grow with the log.
@@ -102,7 +103,7 @@ def read_log(
         piece = file.piece if isinstance(file, Noted) else file if isinstance(file, Piece) else Piece(file)
         name = name_of(piece.file, path)
         known = _Known(
-            _action_notes(dataset, noted) if labels else None, noted_rows(noted.duplicates if noted is not None else ())
+            _action_notes(dataset, noted) if labels else None, NotedRows(noted.duplicates if noted is not None else ())
         )
         batches = 0
         for raw in read_source(piece, name, dataset.source, dataset.columns, stages.optional):
@@ -114,10 +115,10 @@ def read_log(
 
 
 class _Known(NamedTuple):
-    """What was found out about the rows of a piece before: labels, and the numbers of duplicates."""
+    """What was found out about the rows of a piece before: labels, and which are duplicates."""
 
     actions: ActionNotes | None
-    duplicates: NDArray[Any]
+    duplicates: NotedRows
 
 
 def _action_notes(dataset: Dataset, noted: Noted | None) -> ActionNotes | None:
@@ -157,9 +158,14 @@ class _Stages:
         self._downsample = dataset.downsample if labels and split else None
         self._schema = plain_schema(dataset, labels, self._weights)
         used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
-        required = set(dataset.columns) if labels and split else _made_from(dataset, used)
-        self.optional = frozenset(set(dataset.columns) - required)
+        needed = set(dataset.all_columns()) if labels and split else _made_from(dataset, used)
+        self.optional = frozenset(set(dataset.columns) - needed)
         self._required = frozenset(dataset.columns) - self.optional
+        self._matched = [
+            name
+            for name, table in dataset.tables.items()
+            if table.required and ((labels and split) or needed.intersection(set(table.given) - set(table.keys)))
+        ]
         made = set(dataset.all_columns()) if labels else _made_from(dataset, kept_columns(dataset))
         self._ignored = frozenset(set(dataset.columns) - made)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
@@ -171,13 +177,13 @@ class _Stages:
         second = Faults(raw, first.good)
         typed = typed.filter(pa.array(~first.bad)) if first.bad.any() else typed
         numbers = raw.rows[first.good]
-        repeated = np.isin(numbers, known.duplicates)
+        repeated = known.duplicates.among(numbers)
         if self._dataset.duplicates == "drop":
             second.mark(repeated, "duplicate", "")
         outcomes = {} if known.actions is None else known.actions.of(numbers)
         acted = outcomes.pop(ACTIONS, None)
         typed = pa.RecordBatch.from_arrays([*typed.columns, *outcomes.values()], [*typed.schema.names, *outcomes])
-        joined, unmatched = self._tables.join(self._dataset, typed, list(self._dataset.tables), second)
+        joined, unmatched = self._tables.join(self._dataset, typed, second, self._matched)
         full = derive(self._derived, joined, second)
         columns = dict(zip(full.schema.names, full.columns, strict=True))
         if self._labels:
@@ -189,6 +195,7 @@ class _Stages:
             labels = [columns[label_column(task)].to_numpy() for task in self._downsample.rule(self._dataset.tasks)]
             part, weights = sampled_parts(self._downsample, labels, part, ids)
             columns[ROW_WEIGHT] = pa.array(weights)
+        of_rows_out = 0 if acted is None else int(acted.to_numpy()[~second.bad & (part != SAMPLED_OUT)].sum())
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
@@ -196,8 +203,7 @@ class _Stages:
         _check_sum(raw, rows, rejects)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
         batch = LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
-        of_good = 0 if acted is None else int(acted.to_numpy()[~second.bad].sum())
-        return dataclasses.replace(batch, actions=of_good, duplicates=int(repeated.sum()))
+        return dataclasses.replace(batch, actions=of_rows_out, duplicates=int(repeated.sum()))
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
         source, time = self._dataset.source, self._dataset.time
@@ -244,13 +250,13 @@ def _answers(dataset: Dataset) -> list[str]:
 
 
 def _made_from(dataset: Dataset, names: Iterable[str]) -> set[str]:
-    """The named columns, all of the log, its tables and derivations from which they are made, and keys of required tables."""
+    """The named columns, and all of the log, its tables and derivations from which they are made."""
     needed = set(names)
     for derived in reversed(dataset.derived):
         if needed & set(derived.outputs):
             needed |= set(derived.inputs)
     for table in reversed(list(dataset.tables.values())):
-        if table.required or needed & (set(table.given) - set(table.keys)):
+        if needed & (set(table.given) - set(table.keys)):
             needed |= set(table.keys)
     return needed
 

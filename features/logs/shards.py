@@ -1,14 +1,13 @@
-"""Rows of a whole log brought together by key on disk: files by the key's hash, of which one after the other fits into memory."""
+"""Rows of a whole log brought together on disk: in shards by their key's hash, of which one after the other fits into memory."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -19,8 +18,6 @@ BUFFER_BYTES = 64 << 20
 """Rows that wait for being written, of all shards together."""
 SHARD_BYTES = 128 << 20
 """Of input files: there is a shard for about so many."""
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(29)
 
 
 def shards_for(size: int) -> int:
@@ -28,37 +25,30 @@ def shards_for(size: int) -> int:
     return min(MOST_SHARDS, 1 + size // SHARD_BYTES)
 
 
-def hashes(columns: Sequence[pa.Array]) -> NDArray[Any]:
-    """A hash of each row's values, the same in every process; uint64 (n,).
+class Part(NamedTuple):
+    """Batches of a file that a :class:`ShardWriter` wrote: its rows of one shard."""
 
-    Args:
-        columns: int64 or string, length n each; missing values hash alike.
-    """
-    total = np.zeros(len(columns[0]), dtype=np.uint64)
-    for column in columns:
-        encoded = column.dictionary_encode()
-        distinct = pd.util.hash_array(encoded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
-        codes = encoded.indices.fill_null(-1).to_numpy()
-        total = (total ^ np.append(distinct, np.uint64(0))[codes]) * _ODD
-        total ^= total >> _SHIFT
-    return total
+    file: str
+    batches: tuple[int, ...]
 
 
 class ShardWriter:
-    """Writes rows to one file a shard; memory does not grow with the rows.
+    """Writes rows of all shards to one file, those of one shard in batches of their own; memory does not grow with the rows.
 
     Args:
-        folder: where the files go; it may hold others.
+        folder: where the file goes; it may hold others.
         shards: how many there are.
     """
 
     def __init__(self, folder: str, shards: int) -> None:
-        self._folder = folder
+        # Of an unused name: the worker before may have died in the middle of its own.
+        self._file = os.path.join(folder, f"{uuid.uuid4().hex}.arrow")
         self._shards = shards
         self._waiting: dict[int, list[pa.RecordBatch]] = {}
         self._bytes = 0
-        self._files: dict[int, str] = {}
-        self._writers: dict[int, Any] = {}
+        self._written: list[int] = []  # the shard of each batch
+        self._stream: Any = None
+        self._writer: Any = None
 
     def add(self, rows: pa.RecordBatch, hashed: NDArray[Any]) -> None:
         """Takes rows, each for the shard that its hash says; uint64 (n,)."""
@@ -74,38 +64,41 @@ class ShardWriter:
         if self._bytes >= BUFFER_BYTES:
             self._flush()
 
-    def close(self) -> dict[int, str]:
-        """Writes what waits; the files by shard. Shards without rows have none."""
+    def close(self) -> dict[int, Part]:
+        """Writes what waits; what each shard has. Shards without rows have nothing, and no rows no file."""
         self._flush()
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
-        return self._files
+        if self._writer is not None:
+            self._writer.close()
+            self._stream.close()
+        batches: dict[int, list[int]] = {}
+        for batch, shard in enumerate(self._written):
+            batches.setdefault(shard, []).append(batch)
+        return {shard: Part(self._file, tuple(numbers)) for shard, numbers in batches.items()}
 
     def _flush(self) -> None:
         for shard, batches in self._waiting.items():
             (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
-            if shard not in self._writers:
-                # Of an unused name: the worker before may have died in the middle of its own.
-                self._files[shard] = os.path.join(self._folder, f"{uuid.uuid4().hex}.arrow")
-                self._writers[shard] = pa.ipc.new_stream(
-                    self._files[shard], batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
-                )
-            self._writers[shard].write_batch(batch)
+            if self._writer is None:
+                self._stream = pa.OSFile(self._file, "wb")
+                options = pa.ipc.IpcWriteOptions(compression="lz4")
+                self._writer = pa.ipc.new_file(self._stream, batch.schema, options=options)
+            self._writer.write_batch(batch)
+            self._written.append(shard)
         self._waiting, self._bytes = {}, 0
 
 
-def read_shard(files: Iterable[str], schema: pa.Schema) -> pa.Table:
-    """All rows of files that :class:`ShardWriter` wrote; an empty table of `schema` where there are none.
+def read_shard(parts: Iterable[Part], schema: pa.Schema) -> pa.Table:
+    """All rows of a shard; an empty table of `schema` where there are none.
 
     Raises:
         DataError: if a file cannot be read.
     """
-    parts = []
-    for file in sorted(files):
+    batches = []
+    for part in sorted(parts):
         try:
-            with pa.OSFile(file) as stream:
-                parts.append(pa.ipc.open_stream(stream).read_all())
+            with pa.OSFile(part.file) as stream:
+                reader = pa.ipc.open_file(stream)
+                batches += [reader.get_batch(number) for number in part.batches]
         except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"cannot read {file}, which ingest wrote: {error}") from error
-    return pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
+            raise DataError(f"cannot read {part.file}, which ingest wrote: {error}") from error
+    return pa.Table.from_batches(batches, schema).combine_chunks()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -121,15 +121,15 @@ class Tables:
         return [reject for table in self.tables.values() for reject in table.rejects]
 
     def join(
-        self, dataset: Dataset, batch: pa.RecordBatch, names: Sequence[str], faults: Faults | None = None
+        self, dataset: Dataset, batch: pa.RecordBatch, faults: Faults, required: Collection[str]
     ) -> tuple[pa.RecordBatch, dict[str, int]]:
         """Adds the columns of tables to rows of the log.
 
         Args:
             dataset: says by which keys.
             batch: rows with at least the key columns.
-            names: the tables to join, in order.
-            faults: gets ``no_match`` for rows that find nothing in a table that is required.
+            faults: gets ``no_match`` for rows that find nothing in a table of `required`.
+            required: names of tables.
 
         Returns:
             the batch with all columns (null where no row of the table has the key), and the rows without a match by
@@ -137,7 +137,7 @@ class Tables:
         """
         unmatched: dict[str, int] = {}
         arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
-        for name in names:
+        for name in dataset.tables:
             table = self.tables[name]
             for key in table.keys:
                 if arrays[key].type != table.data.schema.field(key).type:
@@ -148,7 +148,7 @@ class Tables:
             places = table.index.find([arrays[key] for key in table.keys])
             missing = places < 0
             unmatched[name] = int(missing.sum())
-            if faults is not None and dataset.tables[name].required:
+            if name in required:
                 faults.mark(missing, "no_match", table.keys[-1], arrays[table.keys[-1]])
             take = pa.array(places, mask=missing)
             for column in dataset.tables[name].given:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.errors import DataError
 from features.kinds import Pretrained
+from features.logs.casting import is_text
 from features.logs.personal import Pseudonyms, hashed
 from features.raw_inputs import MISSING_INT
 from features.spec import Column, Dataset
@@ -168,7 +169,8 @@ def _matrix(what: str, ids: pa.Array, lists: pa.Array, dimension: int) -> NDArra
 
 def _typed(what: str, ids: pa.Array, column: Column) -> pa.Array:
     wanted = pa.int64() if column.type == "int64" else pa.string()
-    if pa.types.is_integer(ids.type) != (column.type == "int64"):
+    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
+    if not (pa.types.is_integer(kind) if column.type == "int64" else is_text(kind)):
         raise DataError(f"{what}: ids are {ids.type}; allowed: {column.type}, as the log's column is")
     try:
         ids = ids.cast(wanted)

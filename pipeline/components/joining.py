@@ -1,8 +1,8 @@
-"""Rows of whole logs brought together by key, to join actions and find duplicates: only names of files cross a GroupByKey."""
+"""Rows of whole logs brought together by key, to join actions and find duplicates: only names of files, and numbers in them, cross a GroupByKey."""
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from features.logs import duplicates, pseudonyms_of
+from features.logs import Counts, duplicates, pseudonyms_of
 from features.logs.action_counts import ActionCounts
-from features.logs.action_log import action_schema, impression_schema, read_actions, read_impressions
+from features.logs.action_log import KeyedRows, action_schema, impression_schema, read_actions, read_impressions
 from features.logs.attribution import attribute
 from features.logs.duplicates import read_hashes, repeated_rows
 from features.logs.files import ActionFiles, name_of, resolve_actions, size_of
 from features.logs.notes import Home, Note, Noted, write_notes
 from features.logs.pieces import Piece
 from features.logs.places import FILE, TIME
-from features.logs.shards import ShardWriter, read_shard, shards_for
+from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.logs.sources import check_columns, cut_source
 from features.spec import Dataset, Source
 from pipeline.config import DataConfig
@@ -126,7 +126,7 @@ def _cut(file: str, source: str, columns: list[str]) -> list[Piece]:
 class JoinActions(beam.PTransform):
     """Pieces of the log in; out: ``notes`` of the labels of their rows, ``QUARANTINED`` and ``COUNTS``.
 
-    First every worker writes keys, times and places of impressions, and all columns of actions, to a file a shard. Then each
+    First every worker writes keys, times and places of impressions, and all columns of actions, to files, by shard. Then each
     shard is joined in memory, and its labels are written by piece.
 
     Args:
@@ -146,7 +146,7 @@ class JoinActions(beam.PTransform):
             | "Actions" >> ReadPieces(self._plan.action_files, dataset.actions.source, list(dataset.actions.columns))
             | "ShardActions" >> beam.ParDo(_ShardActions(self._plan)).with_outputs(QUARANTINED, COUNTS, main="files")
         )
-        shown = pieces | "ShardImpressions" >> beam.ParDo(_ShardImpressions(self._plan))
+        shown = pieces | "ShardImpressions" >> beam.ParDo(_ShardLog(self._plan, read_impressions))
         joined = (
             {"impressions": shown, "actions": acted["files"]}
             | "ByShard" >> beam.CoGroupByKey()
@@ -168,11 +168,11 @@ class FindDuplicates(beam.PTransform):
         self._plan = plan
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[tuple[Home, Note]]:
-        """Composes; of rows only names of files cross the GroupByKey."""
+        """Composes; of rows only where they lie crosses the GroupByKey."""
         return (
             pieces
             | "OfTheSplit" >> Kept(self._plan)
-            | "ShardRows" >> beam.ParDo(_ShardRows(self._plan))
+            | "ShardRows" >> beam.ParDo(_ShardLog(self._plan, read_hashes))
             | "ByShard" >> beam.GroupByKey()
             | "Find" >> beam.FlatMap(_repeated, self._plan.work)
         )
@@ -224,17 +224,17 @@ def _noted(home: Home, found: dict[str, Iterable[Any]]) -> Iterator[Noted]:
         yield Noted(piece, *(tuple(sorted(found.get(kind, ()))) for kind in ("actions", "duplicates")))
 
 
-def _repeated(shard: tuple[int, Iterable[str]], work: str) -> list[tuple[Home, Note]]:
+def _repeated(shard: tuple[int, Iterable[Part]], work: str) -> list[tuple[Home, Note]]:
     return write_notes(repeated_rows(read_shard(shard[1], duplicates.SCHEMA)), _unused(work))
 
 
-def _unused(work: str) -> str:
-    """A name for notes; another worker may be at the same shard."""
-    return os.path.join(work, f"{uuid.uuid4().hex}.notes.arrow")
+def _unused(work: str, suffix: str = "notes.arrow") -> str:
+    """A name for what a shard gives; another worker may be at the same one."""
+    return os.path.join(work, f"{uuid.uuid4().hex}.{suffix}")
 
 
 class _Sharding(beam.DoFn):
-    """Pieces in, (shard, file) out."""
+    """Pieces in, (shard, its part of a file) out."""
 
     def __init__(self, plan: JoinPlan) -> None:
         self._plan = plan
@@ -255,26 +255,21 @@ class _Sharding(beam.DoFn):
         return name_of(piece.file, self._plan.data.path)
 
 
-class _ShardImpressions(_Sharding):
+class _ShardLog(_Sharding):
+    """Of the log itself: what `read` (:func:`read_impressions`, :func:`read_hashes`) makes of its rows."""
+
+    def __init__(self, plan: JoinPlan, read: Callable[..., Iterator[KeyedRows]]) -> None:
+        super().__init__(plan)
+        self._read = read
+
     def setup(self) -> None:
         super().setup()
         self._numbers = _numbers(self._plan.files)
 
     def process(self, piece: Piece) -> None:
         number = self._numbers[piece.file]
-        for read in read_impressions(self._dataset, piece, number, self._name(piece), self._pseudonyms):
-            self._writer.add(read.rows, read.hashed)
-
-
-class _ShardRows(_Sharding):
-    def setup(self) -> None:
-        super().setup()
-        self._numbers = _numbers(self._plan.files)
-
-    def process(self, piece: Piece) -> None:
-        number = self._numbers[piece.file]
-        for read in read_hashes(self._dataset, piece, number, self._name(piece), self._pseudonyms):
-            self._writer.add(read.rows, read.hashed)
+        for found in self._read(self._dataset, piece, number, self._name(piece), self._pseudonyms):
+            self._writer.add(found.rows, found.hashed)
 
 
 class _ShardActions(_Sharding):
@@ -285,6 +280,8 @@ class _ShardActions(_Sharding):
     def process(self, piece: Piece) -> Iterator[Any]:
         assert self._dataset.actions is not None
         number, name = self._numbers[piece.file], self._name(piece)
+        # Of an empty file nothing is read.
+        yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts(Counts(files={name: 0})))
         for read in read_actions(self._dataset.actions, piece, number, name, self._pseudonyms):
             self._writer.add(read.rows, read.hashed)
             yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts.of(read, name))
@@ -293,7 +290,7 @@ class _ShardActions(_Sharding):
 
 
 class _JoinShard(beam.DoFn):
-    """(shard, files) in, (piece, note) out."""
+    """(shard, parts of files) in, (piece, note) out."""
 
     def __init__(self, plan: JoinPlan) -> None:
         self._plan = plan
@@ -301,12 +298,12 @@ class _JoinShard(beam.DoFn):
     def setup(self) -> None:
         self._dataset = Dataset.model_validate_json(self._plan.dataset)
 
-    def process(self, element: tuple[int, dict[str, Iterable[str]]]) -> Iterator[tuple[Home, Note] | Any]:
-        shard, files = element
+    def process(self, element: tuple[int, dict[str, Iterable[Part]]]) -> Iterator[tuple[Home, Note] | Any]:
+        shard, parts = element
         actions = self._dataset.actions
         assert actions is not None
-        impressions = read_shard(files["impressions"], impression_schema(self._dataset))
-        found = attribute(impressions, read_shard(files["actions"], action_schema(actions)), actions)
+        impressions = read_shard(parts["impressions"], impression_schema(self._dataset))
+        found = attribute(impressions, read_shard(parts["actions"], action_schema(actions)), actions)
         yield from write_notes(found.notes, _unused(self._plan.work))
         if found.others.num_rows:
             self._write_others(found.others, f"actions-{shard:05d}")
@@ -317,7 +314,7 @@ class _JoinShard(beam.DoFn):
         names = pa.array([name_of(file, self._plan.data.path) for file in self._plan.action_files])
         place = others.schema.get_field_index(FILE)
         others = others.set_column(place, FILE, names.take(others[FILE].combine_chunks())).drop([TIME])
-        part = os.path.join(self._plan.others, f"{name}.{uuid.uuid4().hex}.part")
-        os.makedirs(self._plan.others, exist_ok=True)
+        part = _unused(self._plan.work, "parquet")
         pq.write_table(others, part)
+        os.makedirs(self._plan.others, exist_ok=True)
         os.replace(part, os.path.join(self._plan.others, f"{name}.parquet"))

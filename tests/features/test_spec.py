@@ -254,6 +254,17 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
         ({"split": BY_COLUMN | {"test": []}}, ["test has values (none)"]),
         ({"split": BY_COLUMN | {"column": "age"}}, ["the split's column 'age' is float32; allowed: int64, string"]),
         ({"source": {"files": "*.csv", "from_name": {"usr": "_(.)"}}}, ["source: from_name names column 'usr'"]),
+        (
+            {"split": BY_COLUMN, "columns": own_log()["columns"] | {"user": {"type": "int64", "personal": "hash"}}},
+            ["the split reads column 'user', which is personal", "allowed: a column whose values are kept"],
+        ),
+        (
+            {
+                "source": {"files": "*.csv", "from_name": {"user": "_(.)"}},
+                "columns": own_log()["columns"] | {"user": {"type": "int64", "personal": "hash"}},
+            },
+            ["source: from_name: column 'user' is personal", "names of files"],
+        ),
         ({"source": {"files": "*.csv", "from_name": {"user": "_."}}}, ["from_name of 'user': '_.' has 0 groups"]),
         ({"source": {"files": "*.csv", "from_name": {"user": "_(."}}}, ["'_(.' is no regular expression"]),
         ({"tables": {"users": USERS | {"derived": [NAMED]}}}, ["table 'users': derived 'a:b' names column 'town'"]),
@@ -530,6 +541,7 @@ def test_spans_of_time(span: Any, seconds: float) -> None:
     [
         ({"window": "a day"}, "'a day' is no span of time; allowed: seconds, or a number and s, m, h or d, as in 24h"),
         ({"window": 0}, "greater than 0"),
+        ({"window": float("inf")}, "finite number"),
         ({"on": []}, "need a key, `on`"),
         ({"on": "usr"}, "on: unknown column 'usr'; did you mean 'user'?"),
         ({"on": "value"}, "key 'value' is float32; allowed: int64, string"),
@@ -541,6 +553,9 @@ def test_spans_of_time(span: Any, seconds: float) -> None:
             "is hash there and kept in",
         ),
         ({"columns": ACTIONS["columns"] | {"value": {"type": "int64", "personal": "drop"}}}, "and drop it"),
+        ({"columns": ACTIONS["columns"] | {"value": {"type": "int64", "kept": False}}}, "'value' and do not keep it"),
+        ({"source": {"files": "*.csv", "from_name": {"usr": "_(.)"}}}, "actions: from_name names column 'usr'"),
+        ({"labels": {"feedrank_actions": {"take": "count"}}}, "label 'feedrank_actions' begins with 'feedrank_'"),
         ({"columns": ACTIONS["columns"] | {"value": "list<int64>"}}, "column 'value' is list<int64>; allowed: int64"),
         ({"columns": ACTIONS["columns"] | {"feedrank_x": "int64"}}, "begins with 'feedrank_'"),
         ({"time": "action"}, "time 'action' is string; unit ms needs int64"),
@@ -558,6 +573,14 @@ def test_spans_of_time(span: Any, seconds: float) -> None:
             "both ask for values of 'action'",
         ),
         ({"labels": {"x": {"column": "at", "take": "max", "otherwise": 0.5}}}, "`otherwise: 0.5` is no int64"),
+        (
+            {"labels": {"x": {"column": "action", "equals": "like", "otherwise": 0.5}}},
+            "label 'x': `otherwise: 0.5` is no int64, as the label is",
+        ),
+        ({"labels": {"x": {"take": "count", "otherwise": 1e300}}}, "`otherwise: 1e+300` is no int64"),
+        ({"labels": {"x": {"take": "count", "otherwise": float("nan")}}}, "`otherwise: nan` is no int64"),
+        ({"labels": {"x": {"column": "value", "take": "max", "otherwise": 1e39}}}, "`otherwise: 1e+39` is no float32"),
+        ({"labels": {"x": {"column": "action", "take": "last", "otherwise": 0}}}, "`otherwise: 0` is no string"),
         (
             {"labels": {"age": {"column": "action", "equals": "like"}}},
             "column 'age' of the actions' labels has the name",

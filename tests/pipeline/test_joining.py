@@ -16,9 +16,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.columns import from_lists
 from features.errors import ConfigError, DataError
-from features.logs import Tables, read_log
+from features.logs import Tables, kafka_reader, read_log
+from features.logs.kafka_reader import Identity
+from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.spec import ROW_ID, SPLITS, Dataset
+from pipeline.components import ingest as ingest_module
 from pipeline.components import joining
 from pipeline.components.ingest import Folders, ingest
 from pipeline.components.joining import OTHERS
@@ -178,6 +181,16 @@ def test_what_is_joined_kept_and_counted(tmp_path: Path) -> None:
     assert sorted(p.name for p in Path(folders.manifest).iterdir()) == ["manifest.json"]
 
 
+def test_actions_of_rows_that_are_sampled_out_are_not_of_rows_out(tmp_path: Path) -> None:
+    """Of the training rows the first is liked; the second has two plays and is negative, as is the third."""
+    manifest, folders = run(spec(downsample={"keep": 1e-9}), by_hand(tmp_path))
+    assert manifest["rows_out"] == {"train": 1, "validation": 1, "test": 1}
+    assert (manifest["rows_read"], manifest["sampled_out"], manifest["quarantined"]["rows"]) == (6, 2, 1)
+    assert {row["age"]: row["label_like"] for row in examples(spec(), folders)} == {1: 1, 4: 0, 5: 1}
+    actions = manifest["actions"]
+    assert (actions["rows_read"], actions["attributed"], actions["of_rows_out"]) == (12, 6, 2)
+
+
 def test_days_that_the_window_reaches_into(tmp_path: Path) -> None:
     path = by_hand(tmp_path)
     (path / "log" / "2024-01-04.csv").unlink()
@@ -201,6 +214,39 @@ def test_actions_over_the_budget(tmp_path: Path) -> None:
     kept = tmp_path / "out" / "ingest" / "stopped" / "7"
     assert pq.read_table(kept / "quarantine").num_rows == 1
     assert pq.read_table(kept / "quarantine" / OTHERS).num_rows == 5
+
+
+def test_a_file_without_actions_is_told(tmp_path: Path) -> None:
+    path = by_hand(tmp_path)
+    for file in (path / "actions").iterdir():
+        with file.open(encoding="utf-8") as stream:
+            rows = [
+                {n: v if n in ("request", "action") else int(v or 0) for n, v in r.items() if v != "long"}
+                for r in csv.DictReader(stream)
+            ]
+        file.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest, _ = run(spec(actions={"source": "actions/{day}.jsonl"}), path)
+    assert [(f["path"][-8:], f["rows"]) for f in manifest["actions"]["files"]] == [
+        ("01.jsonl", 9),
+        ("02.jsonl", 1),
+        ("03.jsonl", 0),
+        ("04.jsonl", 2),
+    ]
+
+
+def test_a_worker_that_dies_leaves_no_part_of_the_actions_without_impression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(table: Any, file: str) -> None:
+        del table
+        Path(file).write_bytes(b"PAR1 and no more")
+        raise OSError("no space")
+
+    monkeypatch.setattr(joining.pq, "write_table", killed)
+    with pytest.raises(Exception, match="no space"):
+        run(spec(), by_hand(tmp_path))
+    quarantine = tmp_path / "out" / "ingest" / "quarantine" / "7"
+    assert [file for file in (quarantine / OTHERS).rglob("*") if file.is_file()] == []
 
 
 def test_labels_are_asked_for_where_no_actions_were_joined(tmp_path: Path) -> None:
@@ -353,3 +399,37 @@ def test_duplicates_do_not_hide_bad_rows_from_the_budget(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"log of feed: 1 of 7 rows \(14.29%\) are malformed") as stop:
         run(spec(duplicates="drop"), path, max_share=0.1)
     assert "  duplicate" not in str(stop.value)
+
+
+def test_duplicates_and_actions_of_a_topic_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are numbered by offsets, of which some have no message; the broker is a dictionary."""
+    path = by_hand(tmp_path)
+    shown = [row | {"age": 0} for row in read_rows(path, "log") if row["file"] != "2024-01-04.csv"]
+    sent: dict[int, list[Row]] = {0: [*shown, *shown[:2]], 1: [shown[4], *shown[:1]]}
+    offsets = {partition: [*range(100, 100 + 3 * len(rows), 3)] for partition, rows in sent.items()}
+
+    def messages(kafka: Any, piece: Piece) -> Any:
+        del kafka
+        partition = int(piece.file[-1])
+        found = [*zip(offsets[partition], sent[partition], strict=True)]
+        yield [
+            (offset, json.dumps({n: int(row[n]) if n in ("item", "time") else row[n] for n in SHOWN}).encode())
+            for offset, row in found
+            if piece.begin <= offset < (piece.end or 0)
+        ]
+
+    monkeypatch.setattr(kafka_reader, "_messages", messages)
+    monkeypatch.setattr(kafka_reader, "CHUNK_OFFSETS", 4)
+    monkeypatch.setattr(ingest_module, "check_slice", lambda _: Identity("cluster", "topic"))
+    kafka = {"servers": "nowhere:1", "topic": "shown", "offsets": {0: [90, 130], 1: [100, 110]}}
+    manifest, folders = run(spec(source={"kafka": kafka}, duplicates="drop"), path, shards=3)
+    letters = pq.read_table(folders.quarantine).to_pylist()
+    assert sorted((row["file"], row["row"]) for row in letters if row["reason"] == "duplicate") == [
+        *(("kafka://shown/0", offset) for offset in offsets[0][-2:]),
+        *(("kafka://shown/1", offset) for offset in offsets[1]),
+    ]
+    assert (manifest["duplicates"], manifest["rows_read"], sum(manifest["rows_out"].values())) == (4, 10, 6)
+    of_rows = {int(row_ids("kafka://shown/0", np.array([offset]))[0]): n for n, offset in enumerate(offsets[0])}
+    labels = {of_rows[row[ROW_ID]]: (row["label_like"], row["label_watch"]) for row in examples(spec(), folders)}
+    assert labels == {0: (1, 0), 1: (0, 750), 2: (0, 0), 3: (1, 0), 4: (0, 0), 5: (1, 9)}
+    assert manifest["actions"]["of_rows_out"] == manifest["actions"]["attributed"] == 6

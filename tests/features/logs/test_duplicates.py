@@ -9,8 +9,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.logs.duplicates import SCHEMA, repeated_rows, row_hashes
+from features.logs.duplicates import SCHEMA, repeated_rows
 from features.logs.places import FILE, ROW
+from features.logs.row_hashes import row_hashes
 
 COLUMNS = {
     "n": (pa.int64(), st.none() | st.integers(-2, 2)),

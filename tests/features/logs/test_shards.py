@@ -18,7 +18,8 @@ from features.errors import DataError
 from features.logs import shards
 from features.logs.instants import instants
 from features.logs.quarantine import Faults, RawBatch
-from features.logs.shards import ShardWriter, hashes, read_shard, shards_for
+from features.logs.row_hashes import row_hashes
+from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.sources import TimeColumn
 
 SCHEMA = pa.schema([("user", pa.int64()), ("name", pa.string()), ("place", pa.int64())])
@@ -38,7 +39,7 @@ def test_every_row_comes_out_once_with_those_of_its_key(
     folder = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "BUFFER_BYTES", buffer)
-        files: dict[int, list[str]] = {}
+        files: dict[int, list[Part]] = {}
         place = 0
         for half in (batches[::2], batches[1::2]):
             writer = ShardWriter(str(folder), number)
@@ -50,7 +51,7 @@ def test_every_row_comes_out_once_with_those_of_its_key(
                     [pa.array(column, field.type) for column, field in zip([*table, places], SCHEMA, strict=True)],
                     schema=SCHEMA,
                 )
-                writer.add(batch, hashes(batch.columns[:2]))
+                writer.add(batch, row_hashes(batch.columns[:2]))
             for shard, file in writer.close().items():
                 files.setdefault(shard, []).append(file)
     found = {shard: read_shard(names, SCHEMA).to_pylist() for shard, names in files.items()}
@@ -66,13 +67,30 @@ def test_every_row_comes_out_once_with_those_of_its_key(
     assert read_shard([], SCHEMA).num_rows == 0
 
 
+def test_a_writer_of_many_shards_has_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may open 1,024 files, and has one writer for each of both logs and for duplicates."""
+    monkeypatch.setattr(shards, "BUFFER_BYTES", 20_000)
+    writer = ShardWriter(str(tmp_path), 500)
+    for begin in range(0, 10_000, 1000):
+        places = pa.array(range(begin, begin + 1000))
+        batch = pa.RecordBatch.from_arrays([places, places.cast(pa.string()), places], schema=SCHEMA)
+        writer.add(batch, np.asarray(places).astype(np.uint64))
+    parts = writer.close()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert sorted(parts) == list(range(500))
+    for shard in (0, 7, 499):
+        assert read_shard([parts[shard]], SCHEMA)["place"].to_pylist() == list(range(shard, 10_000, 500))
+    assert ShardWriter(str(tmp_path), 5).close() == {}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_hashes_spread_and_are_the_same_in_another_process() -> None:
     users = pa.array(range(100_000))
-    counts = np.bincount((hashes([users]) % np.uint64(50)).astype(int), minlength=50)
+    counts = np.bincount((row_hashes([users]) % np.uint64(50)).astype(int), minlength=50)
     assert abs(counts - 2000).max() < 5 * 2000**0.5
-    told = "import pyarrow as pa; from features.logs.shards import hashes; print(hashes([pa.array([7]), pa.array(['é'])])[0])"
+    told = "import pyarrow as pa; from features.logs.row_hashes import row_hashes; print(row_hashes([pa.array([7]), pa.array(['é'])])[0])"
     other = subprocess.run([sys.executable, "-c", told], check=True, capture_output=True, text=True).stdout
-    assert int(other) == hashes([pa.array([7]), pa.array(["é"])])[0]
+    assert int(other) == row_hashes([pa.array([7]), pa.array(["é"])])[0]
 
 
 def test_the_number_of_shards_follows_the_size() -> None:
@@ -82,7 +100,7 @@ def test_the_number_of_shards_follows_the_size() -> None:
 def test_a_shard_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "x.arrow").write_bytes(b"no arrow")
     with pytest.raises(DataError, match=r"cannot read .*x\.arrow, which ingest wrote"):
-        read_shard([str(tmp_path / "x.arrow")], SCHEMA)
+        read_shard([Part(str(tmp_path / "x.arrow"), (0,))], SCHEMA)
 
 
 def faults_of(rows: int) -> Faults:

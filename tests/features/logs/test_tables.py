@@ -10,7 +10,7 @@ import pytest
 from features.errors import ConfigError, DataError
 from features.logs import Tables, load_saved_tables, load_tables, read_log, save_tables
 from features.spec import Column, Dataset, Derived, DerivedTable, Id, SideTable, Source, Task, TimeColumn, TimeSplit
-from tests.features.logs.small_log import GOOD, dataset, read, write
+from tests.features.logs.small_log import COLUMNS, GOOD, HEADER, dataset, read, write
 
 USERS = SideTable(
     source=Source(files="users.csv"),
@@ -222,6 +222,41 @@ def test_a_row_that_finds_nothing_in_a_required_table_is_quarantined(tmp_path: P
     assert [(b["row"], b["reason"], b["column"], b["value"]) for b in bad] == [(5, "no_match", "user", "5")]
 
 
+def test_a_required_table_of_answers_refuses_no_row_that_is_scored(tmp_path: Path) -> None:
+    """Neither its labels nor what joins them are there when rows are to be scored."""
+    orders = SideTable(
+        source=Source(files="orders.csv"),
+        on="order",
+        required=True,
+        columns={"order": Column(type="int64"), "bought": Column(type="int64"), "shop": Column(type="string")},
+    )
+    users = USERS.model_copy(update={"required": True})
+    features = {"user": Id(), "age": Id()}
+    spec = dataset(
+        source=Source(files="log.csv"),
+        columns=COLUMNS | {"order": Column(type="int64")},
+        tables={"users": users, "orders": orders},
+        features=features,
+        tasks={"buy": Task(label="bought")},
+    )
+    write(tmp_path, "1,0,toys", name="orders.csv", header="order,bought,shop")
+    write(_folder(tmp_path), f"{GOOD},1", f"{GOOD},2", f"5{GOOD[1:]},1", header=f"{HEADER},order")
+    tables = load_tables(spec, str(tmp_path))
+    for options in ({}, {"split": False}):
+        rows, bad = read(spec, tmp_path, tables, **options)
+        assert rows["shop"].to_pylist() == ["toys"]
+        assert [(b["row"], b["reason"], b["column"]) for b in bad] == [
+            (2, "no_match", "order"),
+            (3, "no_match", "user"),
+        ]
+    rows, bad = read(spec, tmp_path, tables, labels=False, split=False)
+    assert rows["shop"].to_pylist() == ["toys", None]
+    assert [(b["row"], b["reason"], b["column"]) for b in bad] == [(3, "no_match", "user")]
+    write(tmp_path, GOOD)
+    rows, bad = read(spec, tmp_path, tables, labels=False, split=False)
+    assert (rows["user"].to_pylist(), bad) == ([7], [])
+
+
 def test_a_table_holds_what_is_derived_and_not_what_it_is_derived_from(tmp_path: Path) -> None:
     write(tmp_path, "7,four", "8, blank", "9,", name="names.csv", header="user,text")
     spec = _spec(names=NAMES)
@@ -232,20 +267,3 @@ def test_a_table_holds_what_is_derived_and_not_what_it_is_derived_from(tmp_path:
     rows, _ = read(spec, tmp_path, load_saved_tables(str(tmp_path / "saved")))
     assert rows.to_pylist()[0]["double"] == 8
     assert "text" not in rows.column_names
-
-
-def test_a_log_to_be_scored_has_the_keys_of_required_tables(tmp_path: Path) -> None:
-    """Also where no feature reads the table: without a key no row would find anything in it."""
-    shops = SideTable(
-        source=Source(files="shops.csv"), on="shop", required=True, columns={"shop": Column(type="int64")}
-    )
-    spec = dataset(columns=dataset().columns | {"shop": Column(type="int64")}, tables={"shops": shops})
-    write(tmp_path, "5", name="shops.csv", header="shop")
-    tables = load_tables(spec, str(tmp_path))
-    write(tmp_path, GOOD)
-    log = [str(tmp_path / "log.csv")]
-    with pytest.raises(DataError, match=r"log.csv: the header lacks shop"):
-        read(spec, tmp_path, tables, files=log, labels=False, split=False)
-    optional = spec.model_copy(update={"tables": {"shops": shops.model_copy(update={"required": False})}})
-    rows, bad = read(optional, tmp_path, tables, files=log, labels=False, split=False)
-    assert (len(rows), bad) == (1, [])

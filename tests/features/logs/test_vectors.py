@@ -72,6 +72,8 @@ def test_parquet_and_npz_hold_the_same(tmp_path: Path) -> None:
         ({**GOOD, "id": ["a", "b\nc"]}, TEXT, "row 2: id b\nc; allowed: one that is there, on one line"),
         ({**GOOD, "id": ["7", "3"]}, INT, "ids are string; allowed: int64"),
         (GOOD, TEXT, "ids are int64; allowed: string"),
+        ({**GOOD, "id": [7.0, 3.0]}, TEXT, "ids are double; allowed: string"),
+        ({**GOOD, "id": [True, False]}, TEXT, "ids are bool; allowed: string"),
         ({"id": [7]}, INT, "has no 'vector'; it has: id"),
         ({"id": [7], "vector": [1.0]}, INT, "column 'vector' is double; allowed: a list of numbers"),
         ({"id": [7], "vector": [["a", "b"]]}, INT, "allowed: a list of numbers"),
