@@ -192,7 +192,7 @@ def config_of(engine: Any, **changes: Any) -> RunConfig:
 
 
 def test_dataflow_wants_all_in_a_store() -> None:
-    with pytest.raises(pydantic.ValidationError, match="do not reach output 'runs', data.path 'data/synthetic'"):
+    with pytest.raises(pydantic.ValidationError, match=r"do not reach output 'runs', data\.path 'data/synthetic'"):
         config_of(DATAFLOW)
     far = config_of(DATAFLOW, output="gs://bucket/runs", data={"path": "gs://bucket/log"})
     with pytest.raises(ConfigError, match="output: 'gs://bucket/runs' is no path of this machine"):
