@@ -276,8 +276,9 @@ class RunConfig(Frozen):
         _check_evaluate(self.evaluate, self.dataset)
         _check_model(self.model, self.dataset)
         _check_decay(self.train, self.dataset)
-        if isinstance(self.engine, DataflowEngine):
-            _check_reached({"output": self.output, "data.path": self.data.path, "data.hash_key": self.data.hash_key})
+        if not self.engine.works_here:
+            paths = {"output": self.output, "data.path": self.data.path, "data.hash_key": self.data.hash_key}
+            _check_reached(self.engine, {what: path for what, path in paths.items() if path and remote(path) is None})
         return self
 
 
@@ -387,13 +388,18 @@ def _check_position_tower(tower: PositionTowerBeside, dataset: Dataset) -> None:
         raise SpecError(f"model.beside: position_tower {problem}")
 
 
-def _check_reached(paths: Mapping[str, str | None]) -> None:
-    """Dataflow's workers share no disk with the machine that starts the run."""
-    if local := {what: path for what, path in paths.items() if path is not None and remote(path) is None}:
+def _check_reached(engine: Engine, local: Mapping[str, str]) -> None:
+    """Workers elsewhere read and write files by the paths that they are given, from another folder or on another machine."""
+    if isinstance(engine, DataflowEngine) and local:
         told = ", ".join(f"{what} '{path}'" for what, path in local.items())
         raise SpecError(
             f"engine: dataflow's workers are other machines, which do not reach {told}; allowed: gs:// (as `output` for "
             "`feedrank compile` alone: what a run writes is local so far), or one of the engines local, prism, flink, spark"
+        )
+    if told := ", ".join(f"{what} '{path}'" for what, path in local.items() if not Path(path).is_absolute()):
+        raise SpecError(
+            f"engine: {engine.kind}'s workers are other processes, to which a relative path means another file; got {told}; allowed: "
+            "absolute paths of a file system that all of them share"
         )
 
 

@@ -126,6 +126,11 @@ class _Engine(Frozen):
                 continue
             yield from value.args if isinstance(value, _Environment) else _rendered({name: value})
 
+    @property
+    def works_here(self) -> bool:
+        """Whether our code runs in the process that starts the run, where a relative path means the same."""
+        return True
+
     def check_paths(self) -> None:
         """Refuses files of this machine that are not there.
 
@@ -203,6 +208,11 @@ class PrismEngine(_Engine):
         runner = self.RUNNER if self.job_endpoint is None else "PortableRunner"
         return (f"--runner={runner}", *self._own_args(), *_rendered(self.options))
 
+    @property
+    def works_here(self) -> bool:
+        """See the base."""
+        return self.environment is None or isinstance(self.environment, LoopbackEnvironment)
+
     def check_paths(self) -> None:
         """See the base."""
         _check_file("engine.prism_location", self.prism_location)
@@ -237,6 +247,11 @@ class FlinkEngine(_Engine):
     environment: Environment | None = None
     """Where our code runs; null: `loopback` with ``[local]``. A cluster needs another one."""
 
+    @property
+    def works_here(self) -> bool:
+        """See the base."""
+        return self.environment is None or isinstance(self.environment, LoopbackEnvironment)
+
     def check_paths(self) -> None:
         """See the base."""
         _check_file("engine.flink_job_server_jar", self.flink_job_server_jar)
@@ -265,6 +280,11 @@ class SparkEngine(_Engine):
     """``http://HOST:6066``."""
     environment: Environment | None = None
     """Where our code runs; null: `loopback` with ``local[...]``. A cluster needs another one."""
+
+    @property
+    def works_here(self) -> bool:
+        """See the base."""
+        return self.environment is None or isinstance(self.environment, LoopbackEnvironment)
 
     def check_paths(self) -> None:
         """See the base."""
@@ -307,6 +327,11 @@ class DataflowEngine(_Engine):
     """Whose rights the workers have."""
     subnetwork: str | None = None
     """That the workers are in."""
+
+    @property
+    def works_here(self) -> bool:
+        """See the base."""
+        return False
 
     @pydantic.field_validator("temp_location", "staging_location")
     @classmethod

@@ -199,6 +199,18 @@ def test_dataflow_wants_all_in_a_store() -> None:
         far.check_paths()
 
 
+def test_workers_elsewhere_want_absolute_paths(tmp_path: Path) -> None:
+    there = {"kind": "prism", "job_endpoint": "127.0.0.1:1", "environment": EXTERNAL}
+    with pytest.raises(
+        pydantic.ValidationError, match=r"prism's workers .*got output 'runs', data\.path 'data/synthetic'"
+    ):
+        config_of(there)
+    with pytest.raises(pydantic.ValidationError, match=r"got data\.hash_key 'key'; allowed: absolute"):
+        config_of(there, output=str(tmp_path), data={"path": "s3://bucket/log", "hash_key": "key"})
+    assert not config_of(there, output=str(tmp_path), data={"path": str(tmp_path)}).engine.works_here
+    assert config_of({"kind": "prism", "job_endpoint": "127.0.0.1:1"}).engine.works_here
+
+
 @pytest.mark.parametrize(
     "engine",
     [
