@@ -13,8 +13,7 @@ from features.errors import ConfigError
 from pipeline.components.engine import beam_args
 from pipeline.config import RunConfig, dump
 from pipeline.engines import Engine, LocalEngine
-from pipeline.loading import load
-from tests.pipeline.test_config import CONFIGS
+from pipeline.loading import CONFIGS, load
 
 EXTERNAL = {"kind": "external", "address": "workers:50000"}
 DATAFLOW = {"kind": "dataflow", "project": "p-1", "region": "europe-west4", "temp_location": "gs://bucket/tmp"}
