@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -59,21 +60,48 @@ def prism_server(folder: Path) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
 
 
+class WorkerPool(NamedTuple):
+    """A running pool of workers.
+
+    Attributes:
+        address: ``HOST:PORT``.
+        process: the pool's.
+        log: what it and its workers say.
+    """
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def started(self) -> int:
+        """How many workers there were so far."""
+        return self.log.read_text(errors="replace").count("Starting worker with command")
+
+    @property
+    def workers(self) -> list[int]:
+        """Processes of the workers that there are."""
+        lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for children in lists for pid in children.read_text().split()]
+
+
 @contextlib.contextmanager
-def worker_pool(folder: Path) -> Iterator[str]:
-    """Starts a pool of workers in `folder`; gives its ``HOST:PORT``.
+def worker_pool(folder: Path) -> Iterator[WorkerPool]:
+    """Starts a pool of workers in `folder`.
 
     They know nothing of this process: not its folder, nor what its environment says to TensorFlow.
     """
     port = _free_port()
     command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # a pool starts a bare `python`
-    with _running(command, folder, folder / "pool.log", port, {"PATH": path, "PYTHONPATH": str(ROOT)}):
-        yield f"127.0.0.1:{port}"
+    with _running(command, folder, folder / "pool.log", port, {"PATH": path, "PYTHONPATH": str(ROOT)}) as process:
+        yield WorkerPool(f"127.0.0.1:{port}", process, folder / "pool.log")
 
 
 @contextlib.contextmanager
-def _running(command: list[str], folder: Path, log: Path, port: int, settings: dict[str, str]) -> Iterator[None]:
+def _running(
+    command: list[str], folder: Path, log: Path, port: int, settings: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -85,7 +113,7 @@ def _running(command: list[str], folder: Path, log: Path, port: int, settings: d
             if time.monotonic() > end or process.poll() is not None:
                 pytest.fail(f"{command[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
-        yield
+        yield process
     finally:
         process.terminate()
         try:
