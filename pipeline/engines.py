@@ -23,6 +23,7 @@ Address = Annotated[str, pydantic.Field(pattern=r"^[^\s/:]+:\d{1,5}$")]
 """``HOST:PORT``."""
 _OPTION = re.compile(r"[a-z][a-z0-9_]*")
 _LOCAL_MASTER = re.compile(r"local(\[[^\]]*\])?")
+_SECRET = re.compile("secret|token|access_key|password|connection_string|gbek")
 _NAMED_BY_KIND = ("runner", "environment_type", "environment_config", "environment_option", "environment_options")
 
 
@@ -149,6 +150,11 @@ class _Engine(Frozen):
             if name in cls.model_fields or name in _NAMED_BY_KIND:
                 where = name if name in cls.model_fields else "kind" if name == "runner" else "environment"
                 raise SpecError(f"option '{name}' is set by engine.{where}; allowed here: Beam's other options")
+            if _SECRET.search(name):
+                raise SpecError(
+                    f"option '{name}' holds a secret, and options are saved with the run and printed; allowed: credentials as the store's own "
+                    "tools find them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                )
             if value is False or value == ():
                 raise SpecError(
                     f"option '{name}: {json.dumps(value)}' says nothing to Beam; allowed: leave it out, or `no_...: true`"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.errors import ConfigError
-from features.frozen import unknown
+from features.frozen import did_you_mean
 from pipeline.engines import Engine
 
 
@@ -25,7 +25,10 @@ def beam_args(engine: Engine) -> list[str]:
     args = list(engine.args)
     known = _parsed(args, strange=False)
     if strange := [name for name in _parsed(args, strange=True) if name not in known]:
-        raise ConfigError(f"engine.options: {unknown('option', strange[0], sorted(known))}")
+        near = did_you_mean(strange[0], sorted(known))
+        raise ConfigError(
+            f"engine.options: unknown option '{strange[0]}'{near} allowed: those of Beam's PipelineOptions"
+        )
     return args
 
 

@@ -489,6 +489,8 @@ def test_editors_accept_what_is_shipped_and_what_is_saved(path: Path) -> None:
         {"model": {"trunk": "ple", "head": "dlen"}},
         {"train": {"dense_optimizer": "adagrad"}},
         {"validate": {"max_drift": 0.5}},
+        {"engine": "flink"},
+        {"engine": {"kind": "prism", "job_endpoint": "localhost:8073", "options": {"job_server_timeout": 60}}},
     ],
 )
 def test_editors_accept_shorthands(content: dict[str, Any], write: Write) -> None:

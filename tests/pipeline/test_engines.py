@@ -166,6 +166,7 @@ def test_another_engine_replaces_the_one_below_it(tmp_path: Path) -> None:
         ({"kind": "local", "options": {"environment_type": "DOCKER"}}, "set by engine.environment"),
         ({"kind": "flink", "options": {"parallelism": 2}}, "set by engine.parallelism"),
         ({"kind": "local", "options": {"--direct_num_workers": 2}}, "without dashes"),
+        ({"kind": "flink", "options": {"s3_secret_access_key": "x"}}, "holds a secret"),
         ({"kind": "local", "options": {"streaming": False}}, "says nothing to Beam"),
     ],
 )
