@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded, Pretrained
-from features.paths import check_local, check_readable
+from features.paths import check_local, check_readable, remote
 from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
 from models.config import (
@@ -35,6 +36,7 @@ from models.config import (
     same_loss_problem,
     tower_problem,
 )
+from pipeline.engines import DataflowEngine, Engine, LocalEngine
 
 MAX_REGRESSION = 0.005
 """How far a task may fall behind the last blessed model where the configuration does not say."""
@@ -154,23 +156,6 @@ class PushConfig(Frozen):
     """TF Serving's model folder, by default ``<output>/<name>/serving``."""
 
 
-class BeamConfig(Frozen):
-    """Who runs the Beam pipelines."""
-
-    args: tuple[str, ...] = ("--runner=FnApiRunner",)
-    """Beam's own options. The runner must be named: a bare DirectRunner may choose another one by itself."""
-
-    @pydantic.field_validator("args")
-    @classmethod
-    def _check_runner(cls, args: tuple[str, ...]) -> tuple[str, ...]:
-        runner = next((arg.removeprefix("--runner=") for arg in args if arg.startswith("--runner=")), None)
-        if runner is None:
-            raise SpecError(f"name Beam's runner, such as --runner=FnApiRunner; got {list(args)}")
-        if runner == "DaskRunner":
-            raise SpecError("DaskRunner loses rows silently; use FnApiRunner, PrismRunner, FlinkRunner or SparkRunner")
-        return args
-
-
 def _from_catalog(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -222,8 +207,8 @@ class RunConfig(Frozen):
     """How closely the export must answer as the trainer did."""
     push: PushConfig = PushConfig()
     """Where blessed models go."""
-    beam: BeamConfig = BeamConfig()
-    """Who runs the Beam pipelines."""
+    engine: Engine = LocalEngine()
+    """Who runs the Beam pipelines: local, prism, flink, spark or dataflow."""
 
     @property
     def directory(self) -> Path:
@@ -263,6 +248,7 @@ class RunConfig(Frozen):
             for pattern in source.patterns:
                 check_readable(what, pattern)
             check_readable(f"{what}.success", source.success or "")
+        self.engine.check_paths()
 
     def check_cluster(self, tf_config: str | None) -> None:
         """Refuses a training of several processes that this one cannot lead.
@@ -290,6 +276,9 @@ class RunConfig(Frozen):
         _check_evaluate(self.evaluate, self.dataset)
         _check_model(self.model, self.dataset)
         _check_decay(self.train, self.dataset)
+        if not self.engine.works_here:
+            paths = {"output": self.output, "data.path": self.data.path, "data.hash_key": self.data.hash_key}
+            _check_reached(self.engine, {what: path for what, path in paths.items() if path and remote(path) is None})
         return self
 
 
@@ -397,6 +386,21 @@ def _check_position_tower(tower: PositionTowerBeside, dataset: Dataset) -> None:
     lists = {name: isinstance(feature, Bag | Sequence) for name, feature in dataset.features.items()}
     if problem := tower_problem(tower, dataset.tasks, lists):
         raise SpecError(f"model.beside: position_tower {problem}")
+
+
+def _check_reached(engine: Engine, local: Mapping[str, str]) -> None:
+    """Workers elsewhere read and write files by the paths that they are given, from another folder or on another machine."""
+    if isinstance(engine, DataflowEngine) and local:
+        told = ", ".join(f"{what} '{path}'" for what, path in local.items())
+        raise SpecError(
+            f"engine: dataflow's workers are other machines, which do not reach {told}; allowed: gs:// (as `output` for "
+            "`feedrank compile` alone: what a run writes is local so far), or one of the engines local, prism, flink, spark"
+        )
+    if told := ", ".join(f"{what} '{path}'" for what, path in local.items() if not Path(path).is_absolute()):
+        raise SpecError(
+            f"engine: {engine.kind}'s workers are other processes, to which a relative path means another file; got {told}; allowed: "
+            "absolute paths of a file system that all of them share"
+        )
 
 
 def _task(dataset: Dataset, name: str, where: str) -> Task:

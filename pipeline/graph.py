@@ -11,6 +11,7 @@ from tfx.types import BaseChannel
 from features.spec import SPLITS
 from pipeline.components import train
 from pipeline.components.check_serving import CheckServing
+from pipeline.components.engine import beam_args
 from pipeline.components.evaluate import Evaluate
 from pipeline.components.ingest import Ingest
 from pipeline.components.report import Report
@@ -38,6 +39,9 @@ def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pi
 
     Returns:
         The pipeline, without a metadata store: the runner chooses that.
+
+    Raises:
+        ConfigError: if Beam does not know an option of the engine's.
     """
     nodes: Nodes = {}
     _add_data(nodes, config, lookups)
@@ -49,7 +53,7 @@ def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pi
         pipeline_name=config.name,
         pipeline_root=root,
         components=[node.with_id(name) for name, node in nodes.items()],
-        beam_pipeline_args=list(config.beam.args),
+        beam_pipeline_args=beam_args(config.engine),
         enable_cache=True,
     )
 

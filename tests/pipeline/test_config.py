@@ -348,8 +348,8 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         ),
         (["model.numbers=piecewise_linear", "dataset.features.age.scaling=none"], "'age' has `scaling"),
         (["evaluate.up_interactions=[clicks]"], "unknown task 'clicks'; did you mean 'click'?"),
-        (["beam.args=[--direct_num_workers=2]"], "name Beam's runner"),
-        (["beam.args=[--runner=DaskRunner]"], "DaskRunner loses rows silently"),
+        (["engine=dask"], "engine: unknown kind 'dask'; kinds: local, prism, flink, spark, dataflow"),
+        (["engine.flink_master=jobs:8081"], "unknown key 'flink_master'; keys: options, kind"),
         (["data.synthesize.row=5"], "unknown key 'row'; did you mean 'rows'?"),
         (["train.epochs.x=3"], "train.epochs holds 10, which has no keys"),
         (["evaluate.slices.x=3"], "evaluate.slices holds [], which has no keys"),
@@ -489,6 +489,8 @@ def test_editors_accept_what_is_shipped_and_what_is_saved(path: Path) -> None:
         {"model": {"trunk": "ple", "head": "dlen"}},
         {"train": {"dense_optimizer": "adagrad"}},
         {"validate": {"max_drift": 0.5}},
+        {"engine": "flink"},
+        {"engine": {"kind": "prism", "job_endpoint": "localhost:8073", "options": {"job_server_timeout": 60}}},
     ],
 )
 def test_editors_accept_shorthands(content: dict[str, Any], write: Write) -> None:

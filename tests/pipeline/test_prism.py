@@ -1,0 +1,181 @@
+"""Ingest and transform on Prism, in this process and in workers of their own: the same as on the local engine.
+
+Files may be cut otherwise; rows, counts and vocabularies may not differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.columns import from_lists
+from features.spec import ROW_ID, SPLITS, Dataset
+from pipeline.components.engine import beam_args
+from pipeline.components.ingest import Folders, ingest
+from pipeline.components.transform import transform
+from pipeline.config import Budget, DataConfig
+from pipeline.engines import Engine, ExternalEnvironment, LocalEngine, PrismEngine
+from tests.features.logs.small_log import GOOD, dataset, write
+from tests.pipeline import test_ingest, test_joining
+from tests.pipeline.examples import DATASET, make_examples, plain_rows
+from tests.prism_server import WorkerPool, prism_program, prism_server, worker_pool
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with prism_server(tmp_path_factory.mktemp("prism")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
+    with worker_pool(tmp_path_factory.mktemp("pool")) as running:
+        yield running
+
+
+@pytest.fixture(params=["loopback", "external", "started"])
+def prism(request: pytest.FixtureRequest, endpoint: str) -> Iterator[PrismEngine]:
+    if request.param == "started":
+        yield PrismEngine(prism_location=str(prism_program()))
+    elif request.param == "loopback":
+        yield PrismEngine(job_endpoint=endpoint)
+    else:
+        pool = request.getfixturevalue("pool")
+        before = pool.started
+        yield external(endpoint, pool)
+        assert pool.started == before + 1
+
+
+def external(endpoint: str, pool: WorkerPool) -> PrismEngine:
+    return PrismEngine(job_endpoint=endpoint, environment=ExternalEnvironment(address=pool.address))
+
+
+def ingested(spec: Dataset, log: Path, out: Path, engine: Engine) -> dict[str, Any]:
+    """Everything that ingest says of a log, in an order of its own."""
+    folders = Folders(*[str(out / name / "7") for name in ("examples", "quarantine", "manifest", "tables")])
+    data = DataConfig(path=str(log), budget=Budget(max_share=0.5))
+    manifest = ingest(spec, data, folders, beam.Pipeline(argv=beam_args(engine)))
+    del manifest["seconds"]
+    rows = [
+        row | {"split": split}
+        for split in SPLITS
+        for batch in pq.read_table(f"{folders.examples}/Split-{split}").to_batches()
+        for row in from_lists(batch, spec).to_pylist()
+    ]
+    letters = pq.read_table(folders.quarantine).to_pylist() if list(Path(folders.quarantine).glob("*.parquet")) else []
+    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if "temp" in path.name or "work" in path.name)
+    return {
+        "manifest": manifest,
+        "rows": sorted(rows, key=lambda row: row[ROW_ID]),
+        "letters": sorted(map(repr, letters)),
+        "left": left,
+    }
+
+
+@pytest.mark.parametrize("log", ["tables", "actions"])
+def test_ingest_gives_the_same(log: str, prism: PrismEngine, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.mkdir()
+    if log == "tables":
+        spec = test_ingest.SPEC
+        test_ingest._log(path)
+    else:
+        spec = test_joining.spec(duplicates="drop")
+        test_joining.by_hand(path)
+    here = ingested(spec, path, tmp_path / "here", LocalEngine())
+    there = ingested(spec, path, tmp_path / "there", prism)
+    assert there == here
+    assert here["rows"]
+    assert here["letters"]
+    assert here["left"] == []
+
+
+WIDE = Dataset.model_validate(
+    DATASET.model_dump(mode="json")
+    | {
+        "features": DATASET.model_dump(mode="json")["features"]
+        | {
+            "price_level": {"kind": "bucketized", "column": "price", "buckets": 4},
+            "price_rank": {"kind": "numeric", "column": "price", "scaling": "quantile"},
+            "user_hash": {"kind": "id", "column": "user", "vocabulary": {"hash_buckets": 50}},
+            "place": {"kind": "cross", "of": ["tab", "city", "price_level"], "hash_buckets": 30},
+        }
+    }
+)
+"""Every kind of thing that Transform learns or computes."""
+SCALED = ("price", "price_rank")
+
+
+def transformed(examples: Path, out: Path, engine: Engine) -> tuple[dict[str, pa.Table], dict[str, bytes]]:
+    """Rows of each file of each split, and the graph's vocabularies."""
+    files = {split: [str(path) for path in sorted((examples / f"Split-{split}").glob("*"))] for split in SPLITS}
+    outputs = {split: str(out / f"Split-{split}") for split in SPLITS}
+    transform(WIDE, files, outputs, str(out / "graph"), beam.Pipeline(argv=beam_args(engine)))
+    tables = {f"{path.parent.name}/{path.name}": pq.read_table(path) for path in out.glob("Split-*/*")}
+    assets = (out / "graph" / "transform_fn" / "assets").iterdir()
+    return tables, {path.name: path.read_bytes() for path in assets}
+
+
+def test_transform_gives_the_same(prism: PrismEngine, tmp_path: Path) -> None:
+    make_examples(tmp_path / "examples", {split: plain_rows(split) for split in SPLITS})
+    rows_here, vocabularies_here = transformed(tmp_path / "examples", tmp_path / "here", LocalEngine())
+    rows_there, vocabularies_there = transformed(tmp_path / "examples", tmp_path / "there", prism)
+    assert vocabularies_there == vocabularies_here
+    assert vocabularies_here
+    assert rows_there.keys() == rows_here.keys()
+    for name, table in rows_here.items():
+        # Moments are sums of floats, in the order in which workers finish.
+        assert rows_there[name].schema == table.schema
+        for column in table.schema.names:
+            found, expected = rows_there[name][column].to_pylist(), table[column].to_pylist()
+            assert found == (pytest.approx(expected, abs=1e-6) if column in SCALED else expected)
+    assert json.loads((tmp_path / "there" / "graph" / "feedrank" / "layout.json").read_text()) == json.loads(
+        (tmp_path / "here" / "graph" / "feedrank" / "layout.json").read_text()
+    )
+
+
+def test_a_killed_worker_fails_the_stage_and_a_rerun_is_whole(endpoint: str, pool: WorkerPool, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    days = [GOOD.replace("20240101", f"2024010{day}") for day in (1, 1, 1, 2, 3, 4)]
+    write(log, *(days * 100_000), name="log.csv")
+    killed: list[int] = []
+
+    def kill() -> None:
+        end = time.monotonic() + 100
+        while not killed and time.monotonic() < end:
+            if any(path.is_file() for path in (tmp_path / "broken").glob("examples/*/Split-train/beam-temp*/*")):
+                killed.extend(pool.workers)
+                for worker in killed:
+                    os.kill(worker, signal.SIGKILL)
+            time.sleep(0.002)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    engine = external(endpoint, pool)
+    with pytest.raises(RuntimeError):
+        ingested(dataset(), log, tmp_path / "broken", engine)
+    killer.join()
+    assert len(killed) == 1
+    # A reader takes what ends with .parquet in a split's folder.
+    assert list((tmp_path / "broken").glob("examples/*/Split-*/*.parquet")) == []
+    assert list((tmp_path / "broken").glob("manifest/*/manifest.json")) == []
+    here, there = (
+        ingested(dataset(), log, tmp_path / name, using) for name, using in (("here", LocalEngine()), ("there", engine))
+    )
+    assert len(here["rows"]) == 600_000
+    assert there["manifest"] == here["manifest"]
+    assert there["rows"] == here["rows"]
