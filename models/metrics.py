@@ -322,7 +322,7 @@ def _areas(labels: Floats, predictions: Floats, groups: npt.NDArray[np.int64], c
     """
     if not len(labels):
         return np.full(count, np.nan), np.zeros(count)
-    order = np.lexsort((predictions, groups)) if count > 1 else np.argsort(predictions, kind="stable")
+    order = _order(predictions, groups, count)
     labels, predictions, groups = labels[order], predictions[order], groups[order]
     rows = np.bincount(groups, minlength=count).astype(np.float64)
     begins = np.concatenate(([0.0], np.cumsum(rows)[:-1]))
@@ -334,6 +334,20 @@ def _areas(labels: Floats, predictions: Floats, groups: npt.NDArray[np.int64], c
     areas = np.full(count, np.nan)
     np.divide(rank_sums - positives * (positives + 1) / 2, pairs, out=areas, where=pairs > 0)
     return areas, rows
+
+
+def _order(predictions: Floats, groups: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """(rows,): group by group, within each by rising prediction; equal ones in any order."""
+    if count == 1:
+        return np.argsort(predictions)
+    with np.errstate(over="ignore"):
+        narrow = (predictions + 0.0).astype(np.float32)  # of -0.0 and 0.0, which are equal, the bits differ
+    if count > 2**31 or (narrow != predictions).any():
+        return np.lexsort((predictions, groups))
+    # One number to sort by: the group above the float's bits, which rise with it once those of negative ones are turned.
+    bits = narrow.view(np.uint32).astype(np.uint64)
+    rising = np.where(bits >> np.uint64(31), ~bits & np.uint64(0xFFFFFFFF), bits | np.uint64(0x80000000))
+    return np.argsort(groups.astype(np.uint64) << np.uint64(32) | rising)
 
 
 def _placements(positive: npt.NDArray[np.bool_], predictions: Floats) -> Floats:

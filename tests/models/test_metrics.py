@@ -115,6 +115,21 @@ def test_gauc_equals_the_naive_loop(rows):
     assert found.value is None or math.isclose(found.value, expected)
 
 
+NARROW = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 0.5, -0.5, math.inf, -math.inf])
+"""What a model answers: sorted by its bits."""
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), NARROW, st.integers(0, 2)), min_size=1, max_size=40))
+def test_gauc_of_any_float32_equals_the_naive_loop(rows):
+    labels, predictions, groups = (np.array(column) for column in zip(*rows, strict=True))
+    found, expected = metrics.gauc(labels, predictions, groups), naive_gauc(labels, predictions, groups)
+    assert (found.value is None) == (expected is None)
+    assert found.value is None or math.isclose(found.value, expected)
+    wide = np.nextafter(predictions, math.inf)  # no float32 any more: sorted as float64
+    found, expected = metrics.gauc(labels, wide, groups), naive_gauc(labels, wide, groups)
+    assert found.value is None or math.isclose(found.value, expected)
+
+
 @given(ROWS, st.randoms())
 def test_masked_rows_might_as_well_not_be_there(rows, random):
     labels, predictions, groups = columns(rows)
