@@ -130,7 +130,7 @@ class _Engine(Frozen):
     @property
     def works_here(self) -> bool:
         """Whether our code runs in the process that starts the run, where a relative path means the same."""
-        return True
+        return isinstance(getattr(self, "environment", None), LoopbackEnvironment | None)
 
     def check_paths(self) -> None:
         """Refuses files of this machine that are not there.
@@ -214,11 +214,6 @@ class PrismEngine(_Engine):
         runner = self.RUNNER if self.job_endpoint is None else "PortableRunner"
         return (f"--runner={runner}", *self._own_args(), *_rendered(self.options))
 
-    @property
-    def works_here(self) -> bool:
-        """See the base."""
-        return self.environment is None or isinstance(self.environment, LoopbackEnvironment)
-
     def check_paths(self) -> None:
         """See the base."""
         _check_file("engine.prism_location", self.prism_location)
@@ -253,11 +248,6 @@ class FlinkEngine(_Engine):
     environment: Environment | None = None
     """Where our code runs; null: `loopback` with ``[local]``. A cluster needs another one."""
 
-    @property
-    def works_here(self) -> bool:
-        """See the base."""
-        return self.environment is None or isinstance(self.environment, LoopbackEnvironment)
-
     def check_paths(self) -> None:
         """See the base."""
         _check_file("engine.flink_job_server_jar", self.flink_job_server_jar)
@@ -286,11 +276,6 @@ class SparkEngine(_Engine):
     """``http://HOST:6066``."""
     environment: Environment | None = None
     """Where our code runs; null: `loopback` with ``local[...]``. A cluster needs another one."""
-
-    @property
-    def works_here(self) -> bool:
-        """See the base."""
-        return self.environment is None or isinstance(self.environment, LoopbackEnvironment)
 
     def check_paths(self) -> None:
         """See the base."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 
 from features.columns import arrow_type, kept_columns, plain_schema
 from features.errors import ConfigError
-from features.logs.casting import cast_column
 from features.logs.days import NO_PART, check_time, days, parts, parts_by_value
 from features.logs.files import name_of, resolve_log
 from features.logs.functions import derive, function_named
 from features.logs.labels import label_arrays
 from features.logs.notes import ActionNotes, Noted, NotedRows
-from features.logs.personal import hashed, without_personal
+from features.logs.personal import without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
 from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
@@ -28,6 +26,7 @@ from features.logs.row_ids import row_ids
 from features.logs.sampling import SAMPLED_OUT, sampled_parts
 from features.logs.sources import check_columns, read_source
 from features.logs.tables import Tables
+from features.logs.typed import TypedSource, typed
 from features.spec import DAY, ROW_ID, ROW_WEIGHT, SPLITS, ColumnSplit, Dataset, label_column
 
 
@@ -167,23 +166,29 @@ class _Stages:
             if table.required and ((labels and split) or needed.intersection(set(table.given) - set(table.keys)))
         ]
         made = set(dataset.all_columns()) if labels else _made_from(dataset, kept_columns(dataset))
-        self._ignored = frozenset(set(dataset.columns) - made)
+        relaxed = frozenset() if labels else self.optional
+        read = {
+            name: column.model_copy(update={"required": False}) if name in relaxed else column
+            for name, column in dataset.columns.items()
+            if name in made
+        }
+        self._reading = TypedSource(dataset.source, read, dataset.time, tables.pseudonyms)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
 
     def run(self, raw: RawBatch, known: _Known) -> LogBatch:
         """Types, joins, derivations, labels, time and split of one batch."""
         first = Faults(raw)
-        typed = self._typed(raw, first)
+        batch = self._typed(raw, first)
         second = Faults(raw, first.good)
-        typed = typed.filter(pa.array(~first.bad)) if first.bad.any() else typed
+        batch = batch.filter(pa.array(~first.bad)) if first.bad.any() else batch
         numbers = raw.rows[first.good]
         repeated = known.duplicates.among(numbers)
         if self._dataset.duplicates == "drop":
             second.mark(repeated, "duplicate", "")
         outcomes = {} if known.actions is None else known.actions.of(numbers)
         acted = outcomes.pop(ACTIONS, None)
-        typed = pa.RecordBatch.from_arrays([*typed.columns, *outcomes.values()], [*typed.schema.names, *outcomes])
-        joined, unmatched = self._tables.join(self._dataset, typed, second, self._matched)
+        batch = pa.RecordBatch.from_arrays([*batch.columns, *outcomes.values()], [*batch.schema.names, *outcomes])
+        joined, unmatched = self._tables.join(self._dataset, batch, second, self._matched)
         full = derive(self._derived, joined, second)
         columns = dict(zip(full.schema.names, full.columns, strict=True))
         if self._labels:
@@ -202,21 +207,26 @@ class _Stages:
         rejects = without_personal([*raw.rejects, *first.rejects, *second.rejects], self._dataset.columns)
         _check_sum(raw, rows, rejects)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
-        batch = LogBatch(raw.file, rows, numbers, part, to_batch(rejects), raw.rows_read, unmatched, without)
-        return dataclasses.replace(batch, actions=of_rows_out, duplicates=int(repeated.sum()))
+        return LogBatch(
+            raw.file,
+            rows,
+            numbers,
+            part,
+            to_batch(rejects),
+            raw.rows_read,
+            unmatched,
+            without,
+            actions=of_rows_out,
+            duplicates=int(repeated.sum()),
+        )
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
-        source, time = self._dataset.source, self._dataset.time
-        arrays = []
-        for name, column in self._dataset.columns.items():
-            unit = time.unit if time is not None and time.column == name else None
-            if name in raw.columns and name not in self._ignored:
-                is_relaxed = name in self.optional and not self._labels
-                relaxed = column.model_copy(update={"required": False}) if is_relaxed else column
-                values = cast_column(name, relaxed, raw.columns[name], source, faults, unit)
-                arrays.append(hashed(values, column, self._tables.pseudonyms))
-            else:
-                arrays.append(pa.nulls(len(raw.rows), arrow_type(column.type)))
+        present = {name: column for name, column in self._reading.columns.items() if name in raw.columns}
+        read = typed(raw, self._reading._replace(columns=present), faults)
+        arrays = [
+            read[name] if name in read else pa.nulls(len(raw.rows), arrow_type(column.type))
+            for name, column in self._dataset.columns.items()
+        ]
         return pa.RecordBatch.from_arrays(arrays, names=list(self._dataset.columns))
 
     def _part(
