@@ -354,7 +354,7 @@ class RowGroups:
     def rest(self) -> Iterator[pa.Table]:
         """What is waiting, if anything."""
         if self._waiting:
-            yield pa.Table.from_batches(self._waiting).combine_chunks()
+            yield pa.Table.from_batches(self._waiting)
         self._waiting, self._rows, self._bytes = [], 0, 0
 
 
