@@ -51,6 +51,7 @@ from pipeline.components.joining import COUNTS as COUNTS_OF_ACTIONS
 from pipeline.components.joining import QUARANTINED as QUARANTINED_ACTIONS
 from pipeline.components.joining import FindDuplicates, JoinActions, JoinPlan, ReadPieces, TakeNotes, plan_join
 from pipeline.components.parquet_sink import WriteTables
+from pipeline.components.table_coder import TableCoder
 from pipeline.config import DataConfig
 from pipeline.failures import user_error
 from pipeline.runs import stopped_folder
@@ -297,7 +298,10 @@ class ReadLog(beam.PTransform):
 
     def expand(self, files: beam.PCollection[Piece | Noted]) -> Any:
         """Composes; rows stream from the reader to the writers in one stage."""
-        return files | beam.ParDo(self._read).with_outputs(*SPLITS, QUARANTINED, COUNTS)
+        beam.coders.registry.register_coder(pa.Table, TableCoder)
+        tables = dict.fromkeys((*SPLITS, QUARANTINED), pa.Table)
+        read = beam.ParDo(self._read).with_output_types(Any, **tables, **{COUNTS: Any})
+        return files | read.with_outputs(*SPLITS, QUARANTINED, COUNTS)
 
 
 class _ReadFiles(beam.DoFn):
