@@ -55,10 +55,9 @@ def days(time: TimeColumn, values: pa.Array, faults: Faults, required: bool = Tr
         day, ok = _days_of_numbers(
             pc.fill_null(values, 0).to_numpy(), _DAY_SECONDS * TICKS[time.unit], time.utc_offset_hours
         )
-    ok &= (day >= _FIRST) & (day <= _LAST)
+    ok &= valid & (day >= _FIRST) & (day <= _LAST)
     faults.mark(~ok if required else valid & ~ok, "bad_time", time.column, values)
-    known = ok & valid
-    return pa.array(_as_numbers(np.where(known, day, 0)), mask=None if known.all() else ~known)
+    return pa.array(_as_numbers(np.where(ok, day, 0)), mask=None if ok.all() else ~ok)
 
 
 def _as_numbers(day: NDArray[Any]) -> NDArray[Any]:

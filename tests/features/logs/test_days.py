@@ -13,8 +13,8 @@ from features.spec import TimeColumn
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _YEAR_1, _YEAR_9999 = -62_135_596_800, 253_402_300_799
-_NEAR = st.lists(st.integers(1_700_000_000, 1_700_300_000), min_size=1, max_size=60)
-_FAR = st.lists(st.integers(_YEAR_1, _YEAR_9999), min_size=1, max_size=20)
+_NEAR = st.lists(st.integers(1_700_000_000, 1_700_300_000) | st.none(), min_size=1, max_size=60)
+_FAR = st.lists(st.integers(_YEAR_1, _YEAR_9999) | st.none(), min_size=1, max_size=20)
 _NONE = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20)
 
 
