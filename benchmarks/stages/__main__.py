@@ -1,13 +1,16 @@
 """What each stage of the data costs a row: core-seconds, seconds and memory, beside stock TFX on the same rows.
 
-    python -m benchmarks.stages --rows 200000 1000000 [--alone 10000000 50000000] [--form csv parquet] [--folder FOLDER]
+    python -m benchmarks.stages --rows 200000 1000000 [--alone 10000000 50000000] [--form csv parquet] [--stages ingest ...]
+        [--folder FOLDER]
 
 The log has 18 columns: the time, ten columns of tokens, two numbers and five labels; a third of the rows is trained on, a third
 tested on. First one model is trained on 200,000 rows, which both sides then ask about the test rows. For each number of rows a
 process a stage runs feedrank's ingest, statistics, transform and evaluation by FnApiRunner; another runs stock TFX's CsvExampleGen,
-StatisticsGen, Transform and Evaluator (`--alone`: not for these numbers). What a stage does before its first row (imports, loading
-a model's graph) is in the sizes' own figures and not in the marginal cost: the difference between two sizes, by their rows. The ratio in the
-end is that of stock TFX's marginal cost and of feedrank's between its two largest sizes: below a million rows its fixed cost drowns it.
+StatisticsGen, Transform and Evaluator (`--alone`: not for these numbers). `--stages` leaves out feedrank's others, of which a
+stage needs those before it, and all of stock TFX; the model too where nothing asks it. What a stage does before its first row
+(imports, loading a model's graph) is in the sizes' own figures and not in the marginal cost: the difference between two sizes, by
+their rows. The ratio in the end is that of stock TFX's marginal cost and of feedrank's between its two largest sizes: below a
+million rows its fixed cost drowns it.
 
 Core-seconds count all threads and children; they say what a row costs wherever it is computed. Evaluation's figures are by evaluated
 row.
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[200_000, 1_000_000], help="beside stock TFX")
     parser.add_argument("--alone", type=int, nargs="*", default=[], help="feedrank alone")
     parser.add_argument("--form", nargs="*", choices=("csv", "parquet"), default=["csv", "parquet"])
+    parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES), help="feedrank's alone")
     parser.add_argument("--folder", type=Path, help="where logs and artifacts go; a temporary folder by default")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -53,18 +57,20 @@ def main() -> None:
 
 
 def _measure_all(arguments: argparse.Namespace, folder: Path) -> None:
-    log.write(folder / "model" / "csv", MODEL_ROWS, "csv")
-    _child("train", folder / "model")
+    stages = [stage for stage in STAGES if stage in arguments.stages]
+    if "evaluate" in stages:
+        log.write(folder / "model" / "csv", MODEL_ROWS, "csv")
+        _child("train", folder / "model")
     ours: dict[str, dict[int, Found]] = {form: {} for form in arguments.form}
     stock: dict[int, Found] = {}
     for rows in sorted([*arguments.rows, *arguments.alone]):
         place = folder / str(rows)
         for form in arguments.form:
             log.write(place / form, rows, form)
-            ours[form][rows] = {stage: _usage(_child(f"{stage} {form}", place)) for stage in STAGES}
+            ours[form][rows] = {stage: _usage(_child(f"{stage} {form}", place)) for stage in stages}
             shutil.rmtree(place / "ours")
             _show(f"feedrank, {form}", rows, ours[form][rows])
-        if rows in arguments.rows and "csv" in arguments.form:
+        if rows in arguments.rows and "csv" in arguments.form and stages == list(STAGES):
             stock[rows] = {stage: _usage(used) for stage, used in _child("stock csv", place).items()}
             _show("stock TFX, csv", rows, stock[rows])
         shutil.rmtree(place)
@@ -152,7 +158,7 @@ def _marginal(found: Mapping[int, Found]) -> dict[str, float]:
     low, high = min(found), max(found)
     return {
         stage: 1e6 * (found[high][stage].core_seconds - found[low][stage].core_seconds) / _rows_of(stage, high - low)
-        for stage in STAGES
+        for stage in found[low]
     }
 
 
@@ -164,7 +170,7 @@ def _show_marginal(who: str, found: Mapping[int, Found]) -> None:
         costs = _marginal({low: found[low], high: found[high]})
         told = ", ".join(f"{stage} {cost:.2f}" for stage, cost in costs.items())
         hours = sum(cost * _rows_of(stage, 1_000) for stage, cost in costs.items()) / 3_600
-        print(f"{who}: core-microseconds a row, {low:,} to {high:,} rows: {told}; 1,000M rows {hours:.1f} core-hours")
+        print(f"{who}: core-microseconds a row, {low:,} to {high:,} rows: {told}; 1,000M rows {hours:.2f} core-hours")
 
 
 def _show_ratios(stock: Mapping[str, float], ours: Mapping[str, float]) -> None:
