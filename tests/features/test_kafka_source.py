@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from features.errors import ConfigError, DataError
 from features.kafka import KafkaSource
-from features.logs import fingerprint, kafka_reader, resolve, resolve_log
-from features.logs.kafka_reader import check_slice, cut_kafka
+from features.logs import fingerprint, kafka_client, kafka_reader, kafka_slice, resolve, resolve_log
+from features.logs.kafka_reader import cut_kafka
+from features.logs.kafka_slice import check_slice
 from features.logs.pieces import Piece
 from features.spec import SideTable, Source
 from tests.features.logs.small_log import dataset
@@ -73,17 +74,17 @@ def test_pieces_of_a_slice_are_the_slice(begin: int, length: int) -> None:
 
 def test_settings_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "kafka.properties").write_text("# ours\n\nsasl.password = a=b \nsecurity.protocol=SASL_SSL")
-    found = kafka_reader._settings(str(tmp_path / "kafka.properties"))
+    found = kafka_client.settings(str(tmp_path / "kafka.properties"))
     assert found == {"sasl.password": "a=b", "security.protocol": "SASL_SSL"}
     with pytest.raises(ConfigError, match=r"cannot read kafka.settings_file .*absent: No such file"):
-        kafka_reader._settings(str(tmp_path / "absent"))
+        kafka_client.settings(str(tmp_path / "absent"))
     (tmp_path / "kafka.properties").write_bytes(b"client.id=feedrank\nhunter2\n")
     with pytest.raises(ConfigError, match=r"kafka.properties, line 2: allowed: name=value") as refused:
-        kafka_reader._settings(str(tmp_path / "kafka.properties"))
+        kafka_client.settings(str(tmp_path / "kafka.properties"))
     assert "hunter2" not in str(refused.value)
     (tmp_path / "kafka.properties").write_bytes(b"sasl.password=\xff")
     with pytest.raises(ConfigError, match=r"kafka.properties: allowed: text in UTF-8"):
-        kafka_reader._settings(str(tmp_path / "kafka.properties"))
+        kafka_client.settings(str(tmp_path / "kafka.properties"))
 
 
 class _Log:
@@ -100,7 +101,7 @@ class _Log:
         del timeout
         offsets = range(self._next, self._next + number)
         self._next += number
-        return [SimpleNamespace(error=lambda: None, offset=partial(int, at), value=lambda: MEGABYTE) for at in offsets]
+        return [SimpleNamespace(error=lambda: None, offset=partial(int, at), value=lambda: MEGABYTE, timestamp=lambda: (1, 0)) for at in offsets]
 
     def close(self) -> None:
         pass
@@ -109,12 +110,13 @@ class _Log:
 def test_large_messages_are_handed_on_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     place = namedtuple("place", ("topic", "partition", "offset"))
     library = SimpleNamespace(Consumer=_Log, TopicPartition=place, KafkaException=RuntimeError)
-    monkeypatch.setattr(kafka_reader, "_library", lambda: (library, None))
+    monkeypatch.setattr(kafka_reader, "library", lambda: (library, None))
+    monkeypatch.setattr(kafka_client, "library", lambda: (library, None))
     slice_ = KafkaSource.model_validate(SLICE | {"offsets": {0: (0, 2_000)}})
     offsets = []
     for messages in kafka_reader._messages(slice_, Piece("kafka://feed/0", 0, 2_000, 0)):
         assert len(messages) <= 500
-        offsets += [offset for offset, _ in messages]
+        offsets += [message.offset for message in messages]
     assert offsets == list(range(2_000))
 
 
@@ -127,8 +129,9 @@ def test_a_cluster_that_lists_topics_and_then_falls_silent(monkeypatch: pytest.M
     client = SimpleNamespace(list_topics=lambda timeout: listed, describe_topics=described)
     library = SimpleNamespace(KafkaException=RuntimeError, TopicCollection=list)
     admin = SimpleNamespace(AdminClient=lambda settings: client)
-    monkeypatch.setattr(kafka_reader, "_library", lambda: (library, admin))
-    monkeypatch.setattr(kafka_reader, "_ANSWER_S", 0.01)
+    monkeypatch.setattr(kafka_client, "library", lambda: (library, admin))
+    monkeypatch.setattr(kafka_slice, "library", lambda: (library, admin))
+    monkeypatch.setattr(kafka_slice, "ANSWER_S", 0.01)
     with pytest.raises(DataError, match=r"about topic 'feed': none within 0\.01 s"):
         check_slice(KafkaSource.model_validate(SLICE))
 

@@ -15,8 +15,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.errors import DataError
 from features.kafka import KafkaSource
-from features.logs import kafka_reader
-from features.logs.kafka_reader import check_slice, read_kafka
+from features.logs import kafka_reader, kafka_slice
+from features.logs.kafka_reader import read_kafka
+from features.logs.kafka_slice import check_slice
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.spec import ROW_ID, SPLITS, Column, Dataset, Source
@@ -174,7 +175,7 @@ def test_rows_that_never_come(broker: KafkaBroker) -> None:
 
 def test_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("confluent_kafka")
-    monkeypatch.setattr(kafka_reader, "_ANSWER_S", 2.0)
+    monkeypatch.setattr(kafka_slice, "ANSWER_S", 2.0)
     nowhere = KafkaSource(servers="127.0.0.1:1", topic="feed", offsets={0: (0, 1)})
     with pytest.raises(DataError, match=r"no answer of Kafka at 127.0.0.1:1 about topic 'feed'"):
         check_slice(nowhere)
