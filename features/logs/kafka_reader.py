@@ -155,7 +155,8 @@ def _consumed(kafka: KafkaSource, piece: Piece) -> Iterator[Message]:
     try:
         consumer.assign([kafka_library.TopicPartition(kafka.topic, _partition(piece.file), piece.begin)])
         while at < piece.end:
-            for message in consumer.consume(_ASKED_MESSAGES, timeout=1.0):
+            asked = min(_ASKED_MESSAGES, piece.end - at)  # for more, it waits at the end of a partition
+            for message in consumer.consume(asked, timeout=1.0):
                 offset = message.offset()
                 if (error := message.error()) is not None:
                     _judge(error, where, at)

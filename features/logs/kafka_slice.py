@@ -168,7 +168,7 @@ def _offsets(dataset: Dataset, topic: _Topic, now: datetime.datetime) -> dict[in
     end = until if is_exact else until + datetime.timedelta(seconds=kafka.window.late)
     told = f"topic '{kafka.topic}', window from {since.isoformat()} until {until.isoformat()}"
     if end > now:
-        late = "" if is_exact else f", and late messages of it until {end.isoformat()} (window.late)"
+        late = "" if end == until else f", and late messages of it until {end.isoformat()} (window.late)"
         raise DataError(
             f"{told}: its rows are still to come{late}; it is {now.isoformat(timespec='seconds')}; allowed: a run after that, or an "
             "earlier window"
