@@ -72,7 +72,7 @@ def test_what_goes_without_saying() -> None:
     assert said.avro == KafkaAvro(file="feed.avsc")
     assert KafkaSource.model_validate_json(said.model_dump_json()) == said
     with pytest.raises(
-        pydantic.ValidationError, match="kafka.window is by days, and a random split has no days; allowed"
+        pydantic.ValidationError, match=r"kafka.window is by days, and a random split has no days; allowed"
     ):
         dataset(source=Source(kafka=said), split="random")
 

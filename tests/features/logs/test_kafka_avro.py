@@ -225,7 +225,7 @@ def test_a_registry_that_answers_otherwise_stops(answer: Any, said: str) -> None
 
 
 def test_no_registry() -> None:
-    with pytest.raises(DataError, match="no answer of Schema Registry http://127.0.0.1:1: "):
+    with pytest.raises(DataError, match=r"no answer of Schema Registry http://127.0.0.1:1: "):
         read(source(KafkaAvro(registry="http://127.0.0.1:1")), [framed(1, b"")])
 
 
@@ -237,7 +237,7 @@ def test_one_schema_is_checked_before_anything_is_read() -> None:
     with pytest.raises(DataError, match="the file lacks tag; columns present: user, name, tags, score, not_read"):
         check(one(FIRST), "user", "tag")
     with pytest.raises(
-        DataError, match="topic 'feed', its schema: field 'not_read' is .*map.*allowed: booleans, numbers"
+        DataError, match=r"topic 'feed', its schema: field 'not_read' is .*map.*allowed: booleans, numbers"
     ):
         check(one(FIRST), "not_read")
     by_id = KafkaAvro(files={1: "a"}, schemas={1: json.dumps(FIRST)})
@@ -257,5 +257,5 @@ def test_files_are_read_once(tmp_path: Path) -> None:
     assert KafkaAvro.model_validate_json(found.model_dump_json()) == found
     with pytest.raises(DataError, match="topic 'feed', the file of schema 0: it is no JSON"):
         read(source(_with_schemas(KafkaAvro(file=str(file)))), [])
-    with pytest.raises(ConfigError, match="kafka.avro: cannot read .*absent: No such file"):
+    with pytest.raises(ConfigError, match=r"kafka.avro: cannot read .*absent: No such file"):
         _with_schemas(KafkaAvro(files={1: str(tmp_path / "absent")}))
