@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,22 +17,13 @@ from features.logs.avro_reader import UNREADABLE
 from features.logs.avro_schema import AvroSchema, column_types, parsed_schema
 from features.logs.avro_types import AvroType
 from features.logs.kafka_client import REGISTRY, settings
-from features.logs.quarantine import RAW_CHARS, RawBatch, text, value_text
+from features.logs.quarantine import RAW_CHARS, RawBatch, renumbered, text, value_text
 from features.logs.schema_registry import Registered, SchemaRegistry
-from features.logs.values import Fault, batch_of
+from features.logs.values import Fault, batch_of, by_column
 from features.spec import Column
 
 _FRAME_BYTES = 5
 _USER = f"{REGISTRY}basic.auth.user.info"
-
-
-class Datum(NamedTuple):
-    """A message, and by which schema its value is one datum from a byte on."""
-
-    row: int
-    value: bytes
-    schema: int
-    start: int
 
 
 class _Readable(NamedTuple):
@@ -84,29 +74,33 @@ class AvroMessages:
             DataError: if a registry does not answer, or no column can hold the type that a schema gives it.
         """
         faults: dict[int, Fault] = {}
-        datums = [datum for row, value in enumerate(values) if (datum := self._datum(row, value, faults)) is not None]
+        by_schema = self._by_schema(values, faults)
         if faults:
             yield _refused(name, values, faults)
-        numbers = list(dict.fromkeys(datum.schema for datum in datums))
-        for number in numbers:
+        for number, rows in by_schema.items():
             readable = self._known[number]
             assert readable is not None
-            own = datums if len(numbers) == 1 else [datum for datum in datums if datum.schema == number]
-            yield self._batch(name, own, readable)
+            batch = self._batch(name, [values[row] or b"" for row in rows], readable)
+            yield renumbered(batch, np.array(rows, dtype=np.int64))
 
-    def _datum(self, row: int, value: bytes | None, faults: dict[int, Fault]) -> Datum | None:
-        """Where a message's datum begins, and by which schema it is read; None, and a fault, if it names none."""
-        if value is None:
-            faults[row] = Fault("bad_avro", value="no value")
-        elif not self._avro.framed:
-            return Datum(row, value, BARE, 0)
-        elif len(value) < _FRAME_BYTES or value[0]:
-            faults[row] = Fault("bad_avro", value="does not begin with a byte 0 and four of a schema's id")
-        elif self._find(number := int.from_bytes(value[1:_FRAME_BYTES], "big")) is None:
-            faults[row] = Fault("bad_avro", value=f"nobody knows a schema of id {number}")
-        else:
-            return Datum(row, value, number, _FRAME_BYTES)
-        return None
+    def _by_schema(self, values: Sequence[bytes | None], faults: dict[int, Fault]) -> dict[int, list[int]]:
+        """Rows by the id of their schema; adds those that name none to `faults`."""
+        if not self._avro.framed:
+            faults.update(
+                {row: Fault("bad_avro", value="no value") for row, value in enumerate(values) if value is None}
+            )
+            return {BARE: [row for row, value in enumerate(values) if value is not None]}
+        found: dict[int, list[int]] = {}
+        for row, value in enumerate(values):
+            if value is None:
+                faults[row] = Fault("bad_avro", value="no value")
+            elif len(value) < _FRAME_BYTES or value[0]:
+                faults[row] = Fault("bad_avro", value="does not begin with a byte 0 and four of a schema's id")
+            elif self._find(number := int.from_bytes(value[1:_FRAME_BYTES], "big")) is None:
+                faults[row] = Fault("bad_avro", value=f"nobody knows a schema of id {number}")
+            else:
+                found.setdefault(number, []).append(row)
+        return found
 
     def _find(self, number: int) -> _Readable | None:
         if number not in self._known:
@@ -124,21 +118,20 @@ class AvroMessages:
             raise DataError(f"{what}: it is no record with fields, as a row is")
         return _Readable(schema, column_types(what, schema, self._columns, set(self._columns)))
 
-    def _batch(self, name: str, datums: Sequence[Datum], readable: _Readable) -> RawBatch:
+    def _batch(self, name: str, values: Sequence[bytes], readable: _Readable) -> RawBatch:
         faults: dict[int, Fault] = {}
-        records = _decoded(datums, readable.schema.row, faults, self._avro.framed)
-        arrays = {column: _array(column, kind, records, faults) for column, kind in readable.types.items()}
+        records = _decoded(values, readable.schema.row, _FRAME_BYTES if self._avro.framed else 0, faults)
+        arrays = {
+            column: _array(column, readable.types[column], of_column, faults)
+            for column, of_column in by_column(records, readable.types).items()
+        }
 
-        def raw(at: int) -> str:
-            if at in faults:
-                return text(datums[at].value, RAW_CHARS)
-            return text(repr({column: value_text(array, at) for column, array in arrays.items()}), RAW_CHARS)
+        def raw(row: int) -> str:
+            if row in faults:
+                return text(values[row], RAW_CHARS)
+            return text(repr({column: value_text(array, row) for column, array in arrays.items()}), RAW_CHARS)
 
-        batch = batch_of(name, arrays, faults, (0, np.full(len(datums), -1, dtype=np.int64)), raw)
-        rows = np.array([datum.row for datum in datums], dtype=np.int64)
-        batch.rows = rows[batch.rows]
-        batch.rejects = [reject._replace(row=int(rows[reject.row])) for reject in batch.rejects]
-        return batch
+        return batch_of(name, arrays, faults, (0, np.full(len(values), -1, dtype=np.int64)), raw)
 
 
 def _json(what: str, number: int, schema: str) -> Any:
@@ -154,51 +147,43 @@ def _refused(name: str, values: Sequence[bytes | None], faults: Mapping[int, Fau
     by_place = {place: faults[row] for place, row in enumerate(rows)}
     nowhere = np.full(len(rows), -1, dtype=np.int64)
     batch = batch_of(name, {}, by_place, (0, nowhere), lambda place: text(values[rows[place]], RAW_CHARS))
-    batch.rejects = [reject._replace(row=rows[reject.row]) for reject in batch.rejects]
-    return batch
+    return renumbered(batch, np.array(rows, dtype=np.int64))
 
 
-def _decoded(datums: Sequence[Datum], schema: Any, faults: dict[int, Fault], framed: bool) -> list[dict[str, Any]]:
-    """A record of each datum, empty where there is a fault: one must end where its message does."""
-    # One stream for all: each datum is read from its own place, whatever its neighbours are.
-    stream = io.BytesIO(b"".join(datum.value for datum in datums))
-    ends = itertools.accumulate(len(datum.value) for datum in datums)
-    records: list[dict[str, Any]] = []
-    for place, (datum, end) in enumerate(zip(datums, ends, strict=True)):
-        begin = end - len(datum.value) + datum.start
+def _decoded(
+    values: Sequence[bytes], schema: Any, start: int, faults: dict[int, Fault]
+) -> Iterator[dict[str, Any] | None]:
+    """The record of each value, from a byte of it on; None, and a fault, unless it is one datum to its end."""
+    # One stream for all, each read from its own place: what is behind one never matters to its neighbours.
+    stream = io.BytesIO(b"".join(values))
+    begin = 0
+    for row, value in enumerate(values):
+        begin, end = begin + start, begin + len(value)
         stream.seek(begin)
         try:
             record: Any = schemaless_reader(stream, schema, None)
         except UNREADABLE as error:
             why = text(error) or type(error).__name__
         else:
-            if stream.tell() == end:
-                records.append(record)
-                continue
-            why = f"it has {end - begin} bytes, and by its schema {stream.tell() - begin}"
-        hint = (
-            "; it begins as Confluent's messages do, which `files` or `registry` read"
-            if not framed and _framed(datum)
-            else ""
-        )
-        faults[place] = Fault("bad_avro", value=why + hint)
-        records.append({})
-    return records
+            why = (
+                f"it has {end - begin} bytes, and by its schema {stream.tell() - begin}" if stream.tell() != end else ""
+            )
+        if why:
+            is_framed = not start and len(value) > _FRAME_BYTES and not value[0]
+            hint = "; it begins as Confluent's messages do, which `files` or `registry` read" if is_framed else ""
+            faults[row] = Fault("bad_avro", value=why + hint)
+        yield None if why else record
+        begin = end
 
 
-def _framed(datum: Datum) -> bool:
-    return len(datum.value) > _FRAME_BYTES and not datum.value[0]
-
-
-def _array(column: str, kind: AvroType, records: Sequence[dict[str, Any]], faults: dict[int, Fault]) -> pa.Array:
-    values = [record.get(column) for record in records]
+def _array(column: str, kind: AvroType, values: list[Any], faults: dict[int, Fault]) -> pa.Array:
     try:
         return kind.array(values)
     except UNREADABLE:
-        for place, value in enumerate(values):
+        for row, value in enumerate(values):
             try:
                 kind.array([value])
             except UNREADABLE as error:
-                faults.setdefault(place, Fault("bad_avro", column, f"{text(value, 50)}: {text(error)}"))
-                values[place] = None
+                faults.setdefault(row, Fault("bad_avro", column, f"{text(value, 50)}: {text(error)}"))
+                values[row] = None
         return kind.array(values)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.errors import DataError
 from features.kafka import KafkaSource
@@ -19,7 +18,7 @@ from features.logs.kafka_avro import AvroMessages
 from features.logs.kafka_client import READING, library, made
 from features.logs.kafka_slice import milliseconds
 from features.logs.pieces import Piece
-from features.logs.quarantine import OUT_OF_WINDOW, RAW_CHARS, RawBatch, Reject, text
+from features.logs.quarantine import OUT_OF_WINDOW, RAW_CHARS, RawBatch, Reject, renumbered, text
 from features.logs.values import Fault, batch_of
 from features.spec import Column, Source
 
@@ -67,7 +66,7 @@ def read_kafka(
             offsets, values = [message.offset for message in inside], [message.value for message in inside]
             found = iter([_of_json(name, values, columns)]) if avro is None else avro.batches(name, values)
             for batch in found:
-                yield _with_offsets(batch, np.array(offsets, dtype=np.int64))
+                yield renumbered(batch, np.array(offsets, dtype=np.int64))
             if left_out:
                 yield RawBatch(name, {}, _NO_ROWS, _NO_ROWS, lambda _: "", left_out)
 
@@ -117,17 +116,10 @@ def _in_window(name: str, kafka: KafkaSource, messages: list[Message]) -> tuple[
 
 def _of_json(name: str, values: Sequence[bytes | None], columns: Mapping[str, Column]) -> RawBatch:
     faults = {row: Fault("bad_json", value="no value") for row, value in enumerate(values) if value is None}
-    objects = [None if value is None else parsed(value, row, faults) for row, value in enumerate(values)]
+    objects = (None if value is None else parsed(value, row, faults) for row, value in enumerate(values))
     arrays = columns_of(objects, columns, faults)
     nowhere = np.full(len(values), -1, dtype=np.int64)
     return batch_of(name, arrays, faults, (0, nowhere), lambda row: text(values[row], RAW_CHARS))
-
-
-def _with_offsets(batch: RawBatch, offsets: NDArray[Any]) -> RawBatch:
-    """Rows numbered by their offsets in the place of their places."""
-    batch.rows = offsets[batch.rows]
-    batch.rejects = [reject._replace(row=int(offsets[reject.row])) for reject in batch.rejects]
-    return batch
 
 
 def _messages(kafka: KafkaSource, piece: Piece) -> Iterator[list[Message]]:

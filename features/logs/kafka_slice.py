@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as NoAnswer
 from pathlib import Path
@@ -84,7 +83,7 @@ def window_of(dataset: Dataset) -> tuple[datetime.datetime, datetime.datetime] |
 def milliseconds(time: datetime.datetime) -> int:
     """Kafka's times count these since 1970; the first of them that is not before `time`."""
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-    return math.ceil((time - epoch) / datetime.timedelta(milliseconds=1))
+    return -((epoch - time) // datetime.timedelta(milliseconds=1))  # rounds up, and no float is in between
 
 
 def _topic(kafka: KafkaSource) -> _Topic:

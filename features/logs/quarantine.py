@@ -140,6 +140,13 @@ class RawBatch:
         return len(self.rows) + sum(reject.rows for reject in self.rejects)
 
 
+def renumbered(batch: RawBatch, numbers: NDArray[Any]) -> RawBatch:
+    """The batch, whose rows and rejects were numbered from 0 by their places, with these numbers: int64."""
+    batch.rows = numbers[batch.rows]
+    batch.rejects = [reject._replace(row=int(numbers[reject.row])) for reject in batch.rejects]
+    return batch
+
+
 class Faults:
     """Collects what is wrong with the rows of a batch; a row is refused once, for the first fault that is marked."""
 
