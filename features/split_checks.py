@@ -20,17 +20,7 @@ def check_split(dataset: Dataset) -> None:
         SpecError: what was received and what is allowed.
     """
     split = dataset.split
-    for name, table in dataset.tables.items():
-        if isinstance(table, SideTable) and table.source.kafka is not None:
-            raise SpecError(
-                f"table '{name}' is a slice of Kafka's; allowed for the log alone: a table comes from files"
-            )
-        if isinstance(table, SideTable) and table.source.by_day:
-            raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
-    if not isinstance(split, TimeSplit) and dataset.source.by_day:
-        raise SpecError(
-            f"the log's files are named by day, and a {split.by} split has no days; allowed: a split by time"
-        )
+    _check_sources(dataset)
     if isinstance(split, ColumnSplit):
         _check_column_split(dataset, split)
         return
@@ -51,6 +41,31 @@ def check_split(dataset: Dataset) -> None:
                 f"'{later}' must begin after '{earlier}' ends; '{earlier}' ends on {parts[earlier][1]}, "
                 f"'{later}' begins on {parts[later][0]}"
             )
+
+
+def _check_sources(dataset: Dataset) -> None:
+    split = dataset.split
+    for name, table in dataset.tables.items():
+        if isinstance(table, SideTable) and table.source.kafka is not None:
+            raise SpecError(
+                f"table '{name}' is a slice of Kafka's; allowed for the log alone: a table comes from files"
+            )
+        if isinstance(table, SideTable) and table.source.by_day:
+            raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
+    if not isinstance(split, TimeSplit) and dataset.source.by_day:
+        raise SpecError(
+            f"the log's files are named by day, and a {split.by} split has no days; allowed: a split by time"
+        )
+    kafka = dataset.source.kafka
+    if (
+        kafka is not None
+        and kafka.window is not None
+        and kafka.window.by == "days"
+        and not isinstance(split, TimeSplit)
+    ):
+        raise SpecError(
+            f"kafka.window is by days, and a {split.by} split has no days; allowed: a split by time or by window, or since and until"
+        )
 
 
 def _check_column_split(dataset: Dataset, split: ColumnSplit) -> None:

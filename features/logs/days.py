@@ -16,7 +16,7 @@ from features.logs.casting import tokens
 from features.logs.quarantine import Faults
 from features.logs.row_ids import uniform
 from features.sources import TICKS
-from features.spec import SPLITS, Columns, ColumnSplit, RandomSplit, TimeColumn, TimeSplit
+from features.spec import SPLITS, Columns, ColumnSplit, Dataset, RandomSplit, TimeColumn, TimeSplit
 
 NO_PART = -1
 _DAY_SECONDS = 86_400
@@ -125,6 +125,15 @@ def parts(split: TimeSplit | RandomSplit, day: pa.Array | None, ids: NDArray[Any
         first, last = (_number(date) for date in getattr(split, part))
         found[(numbers >= first) & (numbers <= last)] = position
     return found
+
+
+def days_beside(dataset: Dataset) -> tuple[int, int] | None:
+    """The first and the last day, as yyyymmdd, of which rows are found beside those of a topic's window of days; None of another log."""
+    kafka = dataset.source.kafka
+    if kafka is None or kafka.window is None or kafka.window.by != "days" or not isinstance(dataset.split, TimeSplit):
+        return None
+    first, last = kafka.window.reach(dataset.split.days())
+    return _number(first), _number(last)
 
 
 def parts_by_value(split: ColumnSplit, values: pa.Array, ids: NDArray[Any]) -> NDArray[Any]:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.columns import arrow_type, kept_columns, plain_schema
 from features.errors import ConfigError
-from features.logs.days import NO_PART, check_time, days, parts, parts_by_value
+from features.logs.days import NO_PART, check_time, days, days_beside, parts, parts_by_value
 from features.logs.files import name_of, resolve_log
 from features.logs.functions import derive, function_named
 from features.logs.labels import label_arrays
@@ -21,7 +22,7 @@ from features.logs.notes import ActionNotes, Noted, NotedRows
 from features.logs.personal import without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
-from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
+from features.logs.quarantine import OUT_OF_WINDOW, Faults, RawBatch, Reject, to_batch
 from features.logs.row_ids import row_ids
 from features.logs.sampling import SAMPLED_OUT, sampled_parts
 from features.logs.sources import check_columns, read_source
@@ -172,6 +173,7 @@ class _Stages:
             for name, column in dataset.columns.items()
             if name in made
         }
+        self._beside = days_beside(dataset)
         self._reading = TypedSource(dataset.source, read, dataset.time, tables.pseudonyms)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
 
@@ -245,6 +247,10 @@ class _Stages:
             return part
         part = parts(split, columns.get(DAY), ids)
         if time is not None:
+            if self._beside is not None:
+                found = pc.fill_null(columns[DAY], 0).to_numpy()
+                expected = (found >= self._beside[0]) & (found <= self._beside[1])
+                faults.mark((part == NO_PART) & expected, OUT_OF_WINDOW, time.column, columns[time.column])
             faults.mark(part == NO_PART, "time_out_of_range", time.column, columns[time.column])
         return part
 

@@ -37,7 +37,7 @@ from features.logs import (
 )
 from features.logs.action_counts import ActionCounts, told
 from features.logs.files import name_of, size_of
-from features.logs.kafka_reader import check_slice
+from features.logs.kafka_slice import check_slice, window_of
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
@@ -128,7 +128,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     started = time.monotonic()
     files = resolve_log(dataset, data.path)
     kafka = dataset.source.kafka
-    topic = None if kafka is None else {"topic": kafka.topic, **check_slice(kafka)._asdict()}
+    topic = None if kafka is None else {"topic": kafka.topic, **check_slice(kafka)._asdict(), **_told_window(dataset)}
     for file in files:
         check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
     table_counts = _prepare_tables(dataset, data, folders)
@@ -169,6 +169,12 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         _keep(folders)
         raise
     return manifest
+
+
+def _told_window(dataset: Dataset) -> dict[str, Any]:
+    """Which stretch of time a topic's slice is, if it is one."""
+    span = window_of(dataset)
+    return {} if span is None else {"window": [time.isoformat() for time in span]}
 
 
 def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> dict[str, Any]:
