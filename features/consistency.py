@@ -235,8 +235,6 @@ def _check_actions(dataset: Dataset) -> None:
             raise SpecError(
                 f"{what} names '{name}', which actions give; allowed: what is known of an impression without them"
             )
-    if actions.source.kafka is not None:
-        raise SpecError("actions are a slice of Kafka's; allowed for the log alone: actions come from files")
     if not isinstance(dataset.split, TimeSplit) and actions.source.by_day:
         raise SpecError(
             f"the actions' files are named by day, and a {dataset.split.by} split has no days; allowed: a split by time"

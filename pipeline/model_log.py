@@ -138,6 +138,8 @@ def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
     said: dict[str, Any] = dict(_written_as(files, dataset.source))
     if dataset.source.kafka is not None:
         said = {"kafka": None, "format": dataset.source.kafka.format} | said
+    if dataset.source.bigquery is not None:
+        said = {"bigquery": None, "format": "parquet"} | said
     source = dataset.source.model_copy(update=said)
     return dataset.model_copy(update={"source": source}), files, _root(files, source)
 

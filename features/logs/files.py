@@ -27,7 +27,8 @@ _READ_AHEAD = 1 << 20
 
 
 def resolve_log(dataset: Dataset, path: str) -> list[str]:
-    """The log's files: of a source by day those of the split's days; of a Kafka topic the names of its partitions.
+    """The log's files: of a source by day those of the split's days; of a Kafka topic the names of its partitions. Not of BigQuery: there
+    a run opens what it reads (`features.logs.bigquery_reader.open_table`).
 
     Args:
         dataset: the spec.
@@ -40,6 +41,7 @@ def resolve_log(dataset: Dataset, path: str) -> list[str]:
     """
     if dataset.source.kafka is not None:
         return dataset.source.kafka.names
+    _check_files(dataset.source)
     source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
     return _of_source(source, days, path, "source.success")
 
@@ -80,8 +82,9 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
         )
     later = sorted({*after} - {*absent})
     actions = _of_source(theirs, sorted({*split, *later}), path, "actions.source.success")
-    # A log that is not by day is read as a whole anyway.
-    more = _of_source(ours, later, path, "source.success") if ours.by_day else []
+    if not ours.by_day:  # it is read as a whole anyway
+        return ActionFiles(actions, [], absent)
+    more = _of_source(ours, later, path, "source.success")
     known = set(resolve_log(dataset, path))
     return ActionFiles(actions, [file for file in more if file not in known], absent)
 
@@ -97,11 +100,13 @@ def resolve(source: Source, path: str) -> list[str]:
         DataError: if a pattern finds no file; names the pattern, the folder and what is there. If a store does not answer.
         ConfigError: if a path is of a file system that is not read.
     """
-    if source.kafka is not None:
-        raise DataError(
-            f"the log is a slice of Kafka's topic '{source.kafka.topic}'; allowed here: files, named one by one or by a glob"
-        )
+    _check_files(source)
     return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
+
+
+def _check_files(source: Source) -> None:
+    if source.elsewhere is not None:
+        raise DataError(f"the log is {source.elsewhere}; allowed here: files, named one by one or by a glob")
 
 
 def _of_source(source: Source, days: Sequence[datetime.date], path: str, what: str) -> list[str]:
@@ -247,8 +252,8 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, unless it is a topic, those of its actions, of every side table that is read from files, and of vectors."""
-    if dataset.source.kafka is None:
+    """The log's files, unless it is a topic or a table of BigQuery, those of its actions, of every side table that is read from files, and of vectors."""
+    if dataset.source.elsewhere is None:
         yield from resolve_log(dataset, path)
     if dataset.actions is not None:
         joined = resolve_actions(dataset, path)
@@ -268,7 +273,7 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
 
 def fingerprint(dataset: Dataset, path: str) -> str:
     """A hash of names, sizes and modification times of all input files: it changes when the data changes. What a slice of a topic
-    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets.
+    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets; so has it the moment at which a table is read.
 
     Raises:
         DataError: if a pattern finds no file.

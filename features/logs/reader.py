@@ -23,6 +23,7 @@ from features.logs.personal import without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
 from features.logs.quarantine import OUT_OF_WINDOW, Faults, RawBatch, Reject, to_batch
+from features.logs.row_hashes import value_ids
 from features.logs.row_ids import row_ids
 from features.logs.sampling import SAMPLED_OUT, sampled_parts
 from features.logs.sources import check_columns, read_source
@@ -156,6 +157,9 @@ class _Stages:
         self._split = split
         self._weights = labels and split  # only a training reads them
         self._downsample = dataset.downsample if labels and split else None
+        # Where rows have no place of their own, a rerun draws the same ones by their values.
+        own = sorted(name for name, column in dataset.columns.items() if column.personal != "drop")
+        self._drawn_by = own if dataset.source.bigquery is not None else None
         self._schema = plain_schema(dataset, labels, self._weights)
         used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
         needed = set(dataset.all_columns()) if labels and split else _made_from(dataset, used)
@@ -197,10 +201,11 @@ class _Stages:
             columns |= label_arrays(self._dataset.tasks, full, second, self._weights)
         ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)
-        part = self._part(columns, ids, second, raw.columns)
+        drawn = ids if self._drawn_by is None else value_ids([batch.column(name) for name in self._drawn_by])
+        part = self._part(columns, drawn, second, raw.columns)
         if self._downsample is not None:
             labels = [columns[label_column(task)].to_numpy() for task in self._downsample.rule(self._dataset.tasks)]
-            part, weights = sampled_parts(self._downsample, labels, part, ids)
+            part, weights = sampled_parts(self._downsample, labels, part, drawn)
             columns[ROW_WEIGHT] = pa.array(weights)
         of_rows_out = 0 if acted is None else int(acted.to_numpy()[~second.bad & (part != SAMPLED_OUT)].sum())
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)

@@ -36,6 +36,7 @@ from features.logs import (
     told_losses,
 )
 from features.logs.action_counts import ActionCounts, told
+from features.logs.bigquery_reader import check_rows, count_rows, open_table
 from features.logs.files import name_of, size_of
 from features.logs.kafka_slice import check_slice, window_of
 from features.logs.notes import Noted
@@ -122,11 +123,13 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         The manifest. ``rows_read == sum(rows_out) + quarantined.rows + sampled_out``.
 
     Raises:
+        ConfigError: if a library or credentials are missing that the source needs.
         DataError: if a file or column is missing, more rows are malformed or files damaged than the budget allows, or a part of the split
             gets no row. Dead letters and manifest are then kept in ``folders.stopped``.
     """
     started = time.monotonic()
-    files = resolve_log(dataset, data.path)
+    opened = None if dataset.source.bigquery is None else open_table(dataset)
+    files = resolve_log(dataset, data.path) if opened is None else opened.files
     kafka = dataset.source.kafka
     topic = None if kafka is None else {"topic": kafka.topic, **check_slice(kafka)._asdict(), **_told_window(dataset)}
     for file in files:
@@ -149,7 +152,9 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
                 pieces = {"pieces": pieces, **_notes(dataset, plan, folders, pieces)} | "TakeNotes" >> TakeNotes(plan)
             read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables)
             _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(dataset, folders)
-    manifest = _manifest(folders, files if kafka is None else [], data.path)
+    manifest = _manifest(folders, files if dataset.source.elsewhere is None else [], data.path)
+    if opened is not None:
+        manifest["bigquery"] = count_rows(opened.sessions, manifest["files"])
     if kafka is not None:
         offsets = dict(zip(kafka.names, (kafka.offsets[number] for number in sorted(kafka.offsets)), strict=True))
         manifest["kafka"] = topic
@@ -258,6 +263,7 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
     what = f"log of {dataset.name}"
     check_budget(manifest["rows_read"], manifest["quarantined"], budget, what, stopped)
     check_found(manifest["rows_read"], manifest["without"], dataset.source, what)
+    check_rows(manifest.get("bigquery", ()))
     if dataset.actions is not None:
         actions, what_acted = manifest["actions"], f"actions of {dataset.name}"
         check_budget(actions["rows_read"], actions["quarantined"], budget, what_acted, stopped)

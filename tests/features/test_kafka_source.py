@@ -119,7 +119,7 @@ def test_a_topic_has_no_files() -> None:
         resolve(spec.source, "nowhere")
     table = SideTable(on="user", source=spec.source, columns={"user": {"type": "int64"}, "age": {"type": "int64"}})
     with pytest.raises(
-        pydantic.ValidationError, match="table 'users' is a slice of Kafka's; allowed for the log alone"
+        pydantic.ValidationError, match="table 'users' is a slice of Kafka's topic 'feed'; allowed for the log alone"
     ):
         dataset(tables={"users": table})
 

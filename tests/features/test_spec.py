@@ -596,6 +596,11 @@ def test_actions_that_cannot_be_joined(changes: dict[str, Any], said: str) -> No
 def test_actions_need_the_time_of_the_impression() -> None:
     assert "actions need the log's `time`" in problem(actions=ACTIONS, time=None, split="random")
     by_day = ACTIONS | {"source": "actions/{day}.csv"}
+    of_table = ACTIONS | {"source": {"bigquery": "p.d.actions"}}
+    assert "actions are rows of BigQuery's p.d.actions; allowed for the log alone" in problem(actions=of_table)
+    assert "actions reach into days behind the split's" in problem(
+        actions=ACTIONS, source={"bigquery": "p.d.log_{day:%Y%m%d}"}
+    )
     assert "the actions' files are named by day, and a random split has no days" in problem(
         actions=by_day, split="random"
     )
