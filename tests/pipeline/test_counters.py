@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.columns import from_lists
 from features.errors import DataError
-from features.logs import Pseudonyms, kafka_reader
+from features.logs import kafka_reader
 from features.logs.kafka_reader import Identity
-from features.spec import DAY, SPLITS, Dataset
+from features.logs.pieces import Piece
+from features.logs.row_ids import row_ids
+from features.spec import ROW_ID, SPLITS, Dataset
+from pipeline.components import ingest as ingest_module
 from pipeline.components import joining
 from pipeline.components.ingest import Folders, ingest
 from pipeline.config import Budget, DataConfig
@@ -163,7 +166,6 @@ def test_hashed_keys_count_as_the_values_would(tmp_path: Path) -> None:
     assert found(hashed, folders) == approximately(BY_HAND)
     (kept,) = Path(folders.tables).glob("feedrank_counter-pairs-*.parquet")
     assert not {"u", "v", "w"} & set(pq.read_table(kept)["user"].to_pylist())
-    assert Pseudonyms.read(str(tmp_path / "key")) is not None
 
 
 def test_a_log_of_one_file_counts_rows_before_the_split_too(tmp_path: Path) -> None:
@@ -187,6 +189,28 @@ def test_a_random_split_counts_all_days(tmp_path: Path) -> None:
     assert {counted[note][4] for note in range(3, 60, 12)} == {5}
 
 
+def test_a_slice_of_a_topic_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker is a dictionary."""
+    sent = [dict(zip(HEADER.split(","), row.split(","), strict=True)) for rows in DAYS.values() for row in rows]
+
+    def messages(kafka: Any, piece: Piece) -> Any:
+        del kafka
+        yield [
+            (offset, json.dumps({n: v if n == "user" else int(v) for n, v in row.items() if v}).encode())
+            for offset, row in enumerate(sent)
+            if piece.begin <= offset < (piece.end or 0)
+        ]
+
+    monkeypatch.setattr(kafka_reader, "_messages", messages)
+    monkeypatch.setattr(kafka_reader, "CHUNK_OFFSETS", 4)
+    monkeypatch.setattr(ingest_module, "check_slice", lambda _: Identity("cluster", "topic"))
+    kafka = {"servers": "nowhere:1", "topic": "shown", "offsets": {0: [0, len(sent)]}}
+    topic = spec(source={"kafka": kafka})
+    manifest, folders = run(topic, tmp_path)
+    assert found(topic, folders) == approximately(BY_HAND)
+    assert manifest["rows_read"] == len(sent)
+
+
 def test_more_entries_than_allowed_stop_the_run(tmp_path: Path) -> None:
     few = spec(counters={"items": COUNTERS["items"] | {"max_entries": 5}}, features={"item": "id"})
     with pytest.raises(DataError, match=r"counter 'items': 8 pairs of item and day were shown; allowed: 5 \(dataset"):
@@ -204,16 +228,80 @@ def test_counters_of_a_killed_run_do_not_stay(tmp_path: Path) -> None:
 # -- real days ---------------------------------------------------------------------------------------------------------
 
 
+FEED = {
+    "name": "pure",
+    "source": "log_standard_4_25_to_4_30_pure.csv",
+    "columns": dict.fromkeys(["user_id", "video_id", "date", "is_click", "is_like"], "int64"),
+    "time": {"column": "date", "unit": "yyyymmdd"},
+    "tables": {
+        "videos": {
+            "source": "video_features_basic_pure.csv",
+            "on": "video_id",
+            "columns": {"video_id": "int64", "author_id": "int64"},
+        }
+    },
+    "tasks": {"click": "is_click", "like": "is_like"},
+    "split": {"train": ["2022-04-25", "2022-04-28"], "validation": "2022-04-29", "test": "2022-04-30"},
+}
+
+
 def by_pandas(log: pd.DataFrame, keys: list[str], days: int) -> pd.DataFrame:
-    """Impressions and clicks of the days before each row's own, by cumulated sums of a whole calendar."""
-    log = log.assign(when=pd.to_datetime(log["date"].astype(str)))
-    daily = log.groupby([*keys, "when"])["is_click"].agg(["size", "sum"]).unstack("when", fill_value=0)
-    calendar = pd.date_range(log["when"].min() - datetime.timedelta(days=days), log["when"].max())
-    result = {}
-    for name in ("size", "sum"):
-        wide = daily[name].reindex(columns=calendar, fill_value=0)
+    """Impressions, clicks, likes and days since a click before each row's day, by cumulated sums over a calendar."""
+    daily = log.groupby([*keys, "when"])[["is_click", "is_like"]].sum()
+    daily["shown"] = log.groupby([*keys, "when"]).size()
+    calendar = pd.date_range(log["when"].min(), log["when"].max())
+    index = pd.MultiIndex.from_frame(log[[*keys, "when"]])
+    counted = {}
+    for name in ("shown", "is_click", "is_like"):
+        wide = daily[name].unstack("when", fill_value=0).reindex(columns=calendar, fill_value=0)
         before = wide.cumsum(axis=1).shift(1, axis=1, fill_value=0)
         window = before - before.shift(days, axis=1, fill_value=0)
-        result[name] = window.stack()
-    index = pd.MultiIndex.from_frame(log[[*keys, "when"]])
-    return pd.DataFrame({name: values.reindex(index).to_numpy() for name, values in result.items()}, index=log.index)
+        counted[name] = window.stack().reindex(index).to_numpy()
+        if name == "is_click":
+            numbers = np.where(wide > 0, np.arange(len(calendar)), -1)
+            latest = pd.DataFrame(numbers, wide.index, calendar).cummax(axis=1).shift(1, axis=1, fill_value=-1)
+            since = pd.DataFrame(np.arange(len(calendar)) - latest.to_numpy(), wide.index, calendar)
+            since = since.where((latest >= 0).to_numpy() & (since <= days).to_numpy())
+            counted["since"] = since.stack(dropna=False).reindex(index).to_numpy()
+    return pd.DataFrame(counted)
+
+
+def test_kuairand_is_counted_as_pandas_counts_it(test_data: Any, tmp_path: Path) -> None:
+    path = test_data / "kuairand"
+    by = {"video": "video_id", "author": "author_id", "pair": ["user_id", "author_id"], "user": "user_id"}
+
+    def columns(name: str) -> dict[str, Any]:
+        rate = {"take": "rate", "of": "is_click", "prior": 0.4, "strength": 10}
+        clicks, likes = {"of": "is_click"}, {"of": "is_like", "equals": 1}
+        since = {"take": "days_since", "of": "is_click"}
+        taken = {"shown": "count", "clicks": clicks, "likes": likes, "rate": rate, "since": since}
+        return {f"{name}_{what}": column for what, column in taken.items()}
+
+    days = {"video": 1, "author": 3, "pair": 2, "user": 30}
+    dataset = Dataset.model_validate(
+        FEED
+        | {
+            "counters": {name: {"by": by[name], "days": days[name], "columns": columns(name)} for name in by},
+            "features": {"user_id": "id", "author_id": "id", "video_id": "id"},
+        }
+    )
+    folders = Folders(*[str(tmp_path / name) for name in ("examples", "quarantine", "manifest", "tables")])
+    pipeline = beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
+    manifest = ingest(dataset, DataConfig(path=str(path)), folders, pipeline)
+    log = pd.read_csv(path / "log_standard_4_25_to_4_30_pure.csv")
+    log = log.merge(pd.read_csv(path / "video_features_basic_pure.csv")[["video_id", "author_id"]], how="left")
+    log["when"] = pd.to_datetime(log["date"].astype(str))
+    batches = [b for s in SPLITS for b in pq.read_table(f"{folders.examples}/Split-{s}").to_batches()]
+    ingested = pd.concat([from_lists(batch, dataset).to_pandas() for batch in batches]).set_index(ROW_ID)
+    assert len(ingested) == len(log) == manifest["rows_read"]
+    ids = row_ids("log_standard_4_25_to_4_30_pure.csv", np.arange(1, len(log) + 1))
+    ingested = ingested.loc[ids].reset_index()
+    assert (ingested["video_id"].to_numpy() == log["video_id"].to_numpy()).all()
+    for name, keys in by.items():
+        expected = by_pandas(log, [keys] if isinstance(keys, str) else keys, days[name])
+        for what, of in {"shown": "shown", "clicks": "is_click", "likes": "is_like", "since": "since"}.items():
+            np.testing.assert_array_equal(ingested[f"{name}_{what}"].to_numpy(float), expected[of].to_numpy(float))
+        rate = (expected["is_click"] + 4) / (expected["shown"] + 10)
+        np.testing.assert_allclose(ingested[f"{name}_rate"], rate, rtol=1e-6)
+        assert expected["is_click"].sum() > 50  # pairs are rare
+        assert expected["since"].notna().sum() > 50

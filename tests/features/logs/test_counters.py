@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_however_a_log_is_cut_its_daily_counts_are_the_same(rows: list[Row], cut
     spec = counter(by=["user", "item"])
     schema = daily_schema(spec, COLUMNS)
     bounds = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
-    parts = [daily_counts(spec, schema, batch(rows[a:b])) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [daily_counts(spec, schema, batch(rows[a:b])) for a, b in itertools.pairwise(bounds)]
     whole = sorted_counts(schema, [daily_counts(spec, schema, batch(rows))])
     assert sorted_counts(schema, parts or [schema.empty_table()]) == whole
 
