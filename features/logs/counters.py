@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from features.columns import arrow_type
-from features.counters import Condition, Counter, CounterColumn
+from features.counters import ENTRY_BYTES, Condition, Counter, CounterColumn
 from features.errors import DataError
 from features.logs.counting import SHOWN, counted_name
 from features.logs.days import day_numbers
@@ -144,7 +144,7 @@ def load_counters(dataset: Dataset, folder: str) -> dict[str, CounterTable]:
         if entries > spec.max_entries:
             raise DataError(
                 f"counter '{name}': {entries:,} pairs of {', '.join(spec.keys)} and day were shown; allowed: {spec.max_entries:,} "
-                f"(dataset.counters.{name}.max_entries), which take some 100 bytes of memory each in every process that looks them up"
+                f"(dataset.counters.{name}.max_entries), which take {entries * ENTRY_BYTES >> 20:,} MB or more in every process that looks them up"
             )
         parts = [pq.read_table(file).replace_schema_metadata() for file in _files(name, folder)]
         loaded[name] = CounterTable(spec, pa.concat_tables(parts))

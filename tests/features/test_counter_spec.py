@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 import pytest
+import yaml
 
 from features.errors import DataError
 from features.logs import fingerprint
@@ -34,6 +35,16 @@ def test_a_counter_gives_columns_that_features_may_read() -> None:
     assert Dataset.model_validate_json(found.model_dump_json()) == found
     assert found.counters["week"].keys == ("user", "item")
     assert found.counters["week"].columns["shown"] == CounterColumn(take="count")
+
+
+def test_the_example_of_the_documents_is_a_spec() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
+    said = yaml.safe_load(text.partition("## Counters over earlier days")[2].split("```yaml")[1].split("```")[0])
+    columns = dict.fromkeys(["item_id", "time_ms", "clicked", "liked"], "int64")
+    rest = {"name": "feed", "source": "log/*.parquet", "columns": columns, "time": "time_ms", "split": "random"}
+    found = Dataset.model_validate(rest | said["dataset"] | {"tasks": {"click": "clicked"}})
+    assert found.counters["item_week"].columns["item_likes"] == CounterColumn(of="liked")
+    assert found.feature_columns() == ("item_likes", "item_click_rate", "item_days_since_click")
 
 
 def test_what_is_counted_twice_is_counted_once() -> None:
