@@ -60,6 +60,11 @@ def days(time: TimeColumn, values: pa.Array, faults: Faults, required: bool = Tr
     return pa.array(_as_number(np.where(ok & valid, day, 0)), mask=~(ok & valid))
 
 
+def day_numbers(days: NDArray[Any]) -> NDArray[Any]:
+    """Days since 1970-01-01 of days as :func:`days` gives them, yyyymmdd; int64 (n,)."""
+    return _days_of_dates(np.asarray(days))[0]
+
+
 def _as_number(day: NDArray[Any]) -> NDArray[Any]:
     dates = day.astype("datetime64[D]")
     months = dates.astype("datetime64[M]").astype(np.int64)

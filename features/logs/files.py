@@ -89,6 +89,49 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
     return ActionFiles(actions, [file for file in more if file not in known], absent)
 
 
+class EarlierFiles(NamedTuple):
+    """What is read for counters, besides the log's files.
+
+    Attributes:
+        files: of the log itself, of days before the split's.
+        absent: days before the split's that counters look at and that have no files, where the spec says that they are optional.
+    """
+
+    files: list[str]
+    absent: list[datetime.date]
+
+
+def resolve_earlier(dataset: Dataset, path: str) -> EarlierFiles:
+    """Of a log by day, the files of the days before the split's that counters look at; of any other none, for it is read as a whole.
+
+    Raises:
+        DataError: if a day that must be there has no file or is not complete. If a store does not answer.
+        ConfigError: if a path is of a file system that is not read.
+    """
+    if dataset.source.elsewhere is not None or not dataset.source.by_day or not isinstance(dataset.split, TimeSplit):
+        return EarlierFiles([], [])
+    split = dataset.split.days()
+
+    def earlier(reach: int) -> list[datetime.date]:
+        return sorted({day - datetime.timedelta(days=back) for day in split for back in range(1, reach + 1)} - {*split})
+
+    def longest(*days_before: str) -> int:
+        return max((c.reach for c in dataset.counters.values() if c.days_before in days_before), default=0)
+
+    asked = earlier(longest("required", "optional"))
+    patterns = [*filter(by_day, (*dataset.source.patterns, dataset.source.success or ""))]
+    absent = [day for day in asked if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
+    if lacking := [str(day) for day in earlier(longest("required")) if day in absent]:
+        raise DataError(
+            f"counters look at {len(asked)} days before the split's, and {_named(lacking)} lack files or markers in {_absolute(path)}: "
+            "rows of the first days would be told too little; allowed: a log that begins earlier, a split that begins later, or "
+            "`days_before: optional` of the counters"
+        )
+    known = set(resolve_log(dataset, path))
+    found = _of_source(dataset.source, [day for day in asked if day not in absent], path, "source.success")
+    return EarlierFiles([file for file in found if file not in known], absent)
+
+
 def resolve(source: Source, path: str) -> list[str]:
     """Expands a source's paths and globs, sorted, each file once; of a source by day the files of all days.
 
@@ -252,9 +295,11 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, unless it is a topic or a table of BigQuery, those of its actions, of every side table that is read from files, and of vectors."""
+    """The log's files, unless it is a topic or a table of BigQuery, those of earlier days for counters, those of its actions, of every side
+    table that is read from files, and of vectors.
+    """
     if dataset.source.elsewhere is None:
-        yield from resolve_log(dataset, path)
+        yield from (*resolve_log(dataset, path), *resolve_earlier(dataset, path).files)
     if dataset.actions is not None:
         joined = resolve_actions(dataset, path)
         yield from (*joined.actions, *joined.later)
