@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from features.columns import from_lists
 from features.errors import ConfigError, DataError
 from features.logs import Tables, kafka_reader, read_log
-from features.logs.kafka_reader import Identity
+from features.logs.kafka_slice import Identity
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.spec import ROW_ID, SPLITS, Dataset
