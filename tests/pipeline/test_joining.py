@@ -415,7 +415,11 @@ def test_duplicates_and_actions_of_a_topic_read_in_pieces(tmp_path: Path, monkey
         partition = int(piece.file[-1])
         found = [*zip(offsets[partition], sent[partition], strict=True)]
         yield [
-            (offset, json.dumps({n: int(row[n]) if n in ("item", "time") else row[n] for n in SHOWN}).encode())
+            kafka_reader.Message(
+                offset,
+                json.dumps({n: int(row[n]) if n in ("item", "time") else row[n] for n in SHOWN}).encode(),
+                time_ms=0,
+            )
             for offset, row in found
             if piece.begin <= offset < (piece.end or 0)
         ]
