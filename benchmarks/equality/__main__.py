@@ -57,6 +57,7 @@ def _synthetic(folder: Path, rows: int) -> list[Compared]:
     features = {
         **spec.features,
         "age_log": Numeric(column="age_h", scaling="log_zscore"),
+        "age_place": Numeric(column="age_h", scaling="quantile"),
         "age_bucket": Bucketized(column="age_h", buckets=10),
         "duration_bucket": Bucketized(column="duration_s", buckets=32),
     }
