@@ -36,7 +36,7 @@ from features.spec import (
 Tensors = dict[str, tf.Tensor]
 PreprocessingFn = Callable[[Mapping[str, tf.SparseTensor]], Tensors]
 VocabularyWriter = Callable[[Mapping[str, Vocabulary | None]], Any]
-"""Takes the rule of each file, None for the ids of pretrained vectors; gives a Beam transform of batches of tokens, one array a file, to the files' paths."""
+"""Takes the rule of each file, None for the ids of pretrained vectors; gives a Beam transform of batches of tokens, one array a rule, to the paths of `vocabulary_files`."""
 
 
 def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter) -> PreprocessingFn:
@@ -140,20 +140,31 @@ def _token_rows(dataset: Dataset, columns: Mapping[str, _Values], write: Vocabul
     if not rules:
         return hashed
     tokens = [columns[dataset.feature_column(name)].values for name in rules]
+    number = len(vocabulary_files(rules))
     files = tft.experimental.ptransform_analyzer(
         tokens,
         write(rules),
-        output_dtypes=[tf.string] * len(rules),
-        output_shapes=[[]] * len(rules),
-        output_asset_default_values=[_BEFORE_ANALYSIS] * len(rules),
+        output_dtypes=[tf.string] * number,
+        output_shapes=[[]] * number,
+        output_asset_default_values=[_BEFORE_ANALYSIS] * number,
     )
     for name in rules:
         tft.annotate_asset(name, name)
     counted = {
         name: _Rows(file, rule.oov_buckets if rule is not None else 1)
-        for (name, rule), file in zip(rules.items(), files, strict=True)
+        for (name, rule), file in zip(rules.items(), files[: len(rules)], strict=True)
     }
     return counted | hashed
+
+
+def vocabulary_files(rules: Mapping[str, Vocabulary | None]) -> list[str]:
+    """Files that a `VocabularyWriter` makes: the vocabularies, then the bounds of those counted in bounded memory, as JSON."""
+    return [*rules, *(bound_file(name) for name, rule in rules.items() if rule is not None and rule.counters)]
+
+
+def bound_file(vocabulary: str) -> str:
+    """Name of the file that says how far a vocabulary can be trusted (`features.logs.token_counts.CountBound`)."""
+    return f"{vocabulary}.bound.json"
 
 
 def _places(values: tf.Tensor, rows: _Rows) -> tf.Tensor:

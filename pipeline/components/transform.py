@@ -25,7 +25,8 @@ from tfx_bsl.tfxio import tensor_adapter
 
 from features.columns import list_schema
 from features.errors import DataError
-from features.preprocessing import make_preprocessing_fn, transformed_layout
+from features.logs.token_counts import CountBound
+from features.preprocessing import bound_file, make_preprocessing_fn, transformed_layout
 from features.progress import report
 from features.schema import answer_columns, build_schema
 from features.spec import POSITION, ROW_ID, SPLITS, Dataset
@@ -120,8 +121,21 @@ def transform(
         if fileio.exists(temporary := _temporary(graph_directory)):
             fileio.rmtree(temporary)
     _write_description(dataset, graph_directory)
-    if told := told_coverage(read_coverage(graph_directory)):
-        report(STAGE, said=told)
+    bounds = [bound.told(name) for name, bound in read_bounds(graph_directory).items()]
+    for told in (told_coverage(read_coverage(graph_directory)), *bounds):
+        if told:
+            report(STAGE, said=told)
+
+
+def read_bounds(graph_directory: str) -> dict[str, CountBound]:
+    """By feature, how far its vocabulary can be trusted; of those counted in bounded memory alone."""
+    files = _glob(os.path.join(graph_directory, tft.TFTransformOutput.TRANSFORM_FN_DIR, "assets", bound_file("*")))
+    return {
+        os.path.basename(file).removesuffix(bound_file("")): CountBound.model_validate_json(
+            io_utils.read_string_file(file)
+        )
+        for file in files
+    }
 
 
 def read_coverage(graph_directory: str) -> Coverage:

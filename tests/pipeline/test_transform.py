@@ -19,8 +19,16 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from features.errors import DataError
 from features.layout import Layout
+from features.logs.token_counts import CountBound
 from features.spec import SPLITS
-from pipeline.components.transform import SpecTransform, Transformer, TransformFile, read_batches, transform
+from pipeline.components.transform import (
+    SpecTransform,
+    Transformer,
+    TransformFile,
+    read_batches,
+    read_bounds,
+    transform,
+)
 from pipeline.components.validate import SpecSchema
 from tests.pipeline.examples import DATASET, ROWS, make, make_examples, make_tables, plain_rows
 
@@ -172,3 +180,17 @@ def test_an_empty_split_is_named(tmp_path: Path) -> None:
             str(tmp_path),
             beam.Pipeline(argv=["--runner=FnApiRunner"]),
         )
+
+
+def test_bounds_are_told_by_feature(run: Run, tmp_path: Path) -> None:
+    assert read_bounds(run.graph.uri) == {}
+    assets = tmp_path / "transform_fn" / "assets"
+    assets.mkdir(parents=True)
+    for name, error in (("user", 0), ("item", 2)):
+        bound = CountBound(tokens=5000, error=error, kept=40, certain=30)
+        (assets / name).write_text("1\n")
+        (assets / f"{name}.bound.json").write_text(bound.model_dump_json())
+    assert {name: bound.told(name) for name, bound in read_bounds(str(tmp_path)).items()} == {
+        "user": "user: 5,000 values counted exactly, 40 tokens kept",
+        "item": "item: counts of 5,000 values are at most 2 too low; 30 of 40 kept tokens are certainly among the most frequent",
+    }
