@@ -134,6 +134,20 @@ def test_a_transformer_applies_the_graph_to_any_batch(run: Run) -> None:
     assert pa.Table.from_batches(batches).equals(run.table("test").slice(0, ROWS // 2).combine_chunks())
 
 
+def test_large_row_groups_are_cut_into_batches_of_the_same_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformer = Transformer(DATASET, run.graph.uri)
+    path = str(sorted((run.directory / "examples" / "Split-test").glob("*"))[0])
+    whole = list(read_batches(path, transformer.input_schema))
+    monkeypatch.setattr("pipeline.components.transform._BATCH_BYTES", whole[0].nbytes // 3)
+    parts = list(read_batches(path, transformer.input_schema))
+    assert len(parts) > 3 * len(whole) - 3
+    assert max(part.num_rows for part in parts) <= 30
+    assert all(column.offset == 0 for part in parts for column in part.columns)
+    assert pa.Table.from_batches(parts).equals(pa.Table.from_batches(whole))
+    made = pa.Table.from_batches([transformer(part) for part in parts])
+    assert made.equals(run.table("test").slice(0, ROWS // 2).combine_chunks())
+
+
 def test_attempts_at_one_file_do_not_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(next((run.directory / "examples" / "Split-test").glob("*.parquet")))
     target = tmp_path / "Split-test" / "data.parquet"
