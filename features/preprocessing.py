@@ -114,6 +114,7 @@ _BETWEEN = "\x1f"
 """Between the texts of a cross: no token should hold it (ASCII's unit separator)."""
 _WEEKDAY_OF_DAY_0 = 3
 """1970-01-01 was a Thursday; Monday is 0."""
+_BLOCK = 16 * 2**20
 _BEFORE_ANALYSIS = b"-1"
 """What TFT puts into vocabulary files while it traces the graph: a token of either type."""
 
@@ -322,12 +323,12 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         elif isinstance(feature, Cross):
             tables.append(Table(name=name, rows=1 + feature.hash_buckets, dim=feature.dim))
         elif isinstance(feature, Pretrained):
-            rows = 1 + transform_output.vocabulary_size_by_name(name) + 1
+            rows = 1 + _size(transform_output, name) + 1
             kind: Literal["frozen", "trained"] = "trained" if feature.trainable else "frozen"
             tables.append(Table(name=name, rows=rows, dim=feature.width, vectors=kind))
         elif isinstance(feature, Tokens) and dataset.vocabulary_owner(name) == name:
             rule = feature.vocabulary
-            rows = rule.hash_buckets or transform_output.vocabulary_size_by_name(name) + rule.oov_buckets
+            rows = rule.hash_buckets or _size(transform_output, name) + rule.oov_buckets
             tables.append(Table(name=name, rows=1 + rows, dim=feature.dim))
     return Layout(
         inputs=tuple(inputs),
@@ -335,6 +336,15 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         position=dataset.position is not None,
         row_weights=dataset.weighs_rows,
     )
+
+
+def _size(transform_output: tft.TFTransformOutput, name: str) -> int:
+    """Lines of a vocabulary's file, by blocks: TFT reads line by line, a second for a million tokens."""
+    lines = 0
+    with tf.io.gfile.GFile(transform_output.vocabulary_file_by_name(name), "rb") as file:
+        while block := file.read(_BLOCK):
+            lines += block.count(b"\n")
+    return lines
 
 
 def _inputs(dataset: Dataset, name: str) -> list[Input]:
