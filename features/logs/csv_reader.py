@@ -245,7 +245,9 @@ class _Parser:
 
     def _table(self, block: Block, reasons: dict[int, str]) -> tuple[dict[str, pa.Array], NDArray[Any]]:
         """Parses the rows without a fault; adds those that fail to `reasons`. Returns the columns and the rows' positions."""
-        rows = np.setdiff1d(np.arange(len(block.starts)), np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
+        sound = np.ones(len(block.starts), dtype=bool)
+        sound[list(reasons)] = False
+        rows = np.flatnonzero(sound)
         table = self._try(block, rows)
         if table is None:
             wrong = rows[self._widths(block)[rows] != self.width]

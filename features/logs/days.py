@@ -57,7 +57,16 @@ def days(time: TimeColumn, values: pa.Array, faults: Faults, required: bool = Tr
         )
     ok &= (day >= _FIRST) & (day <= _LAST)
     faults.mark(~ok if required else valid & ~ok, "bad_time", time.column, values)
-    return pa.array(_as_number(np.where(ok & valid, day, 0)), mask=~(ok & valid))
+    known = ok & valid
+    return pa.array(_as_numbers(np.where(known, day, 0)), mask=None if known.all() else ~known)
+
+
+def _as_numbers(day: NDArray[Any]) -> NDArray[Any]:
+    """Days since 1970 as yyyymmdd; a batch has few days, so that each is worked out once."""
+    first, last = (day.min(), day.max()) if len(day) else (0, 0)
+    if last - first < len(day):
+        return np.asarray(_as_number(np.arange(first, last + 1))[day - first])
+    return _as_number(day)
 
 
 def day_numbers(days: NDArray[Any]) -> NDArray[Any]:
@@ -74,7 +83,7 @@ def _as_number(day: NDArray[Any]) -> NDArray[Any]:
 
 def _days_of_numbers(ticks: NDArray[Any], per_day: int, offset_hours: float) -> tuple[NDArray[Any], NDArray[Any]]:
     limit = int(_LAST + 2) * per_day
-    ok = np.abs(np.maximum(ticks, -(2**62))) < limit
+    ok = (ticks > -limit) & (ticks < limit)
     return (np.where(ok, ticks, 0) + round(offset_hours * per_day / 24)) // per_day, ok
 
 

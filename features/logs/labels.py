@@ -42,9 +42,8 @@ def label_arrays(
             values = batch.column(batch.schema.get_field_index(task.sample_weight))
             others[weight_column(name)] = pa.array(_weight(name, task.sample_weight, values, counts, faults))
         values = batch.column(batch.schema.get_field_index(task.label))
-        labels[label_column(name)] = pa.array(
-            np.where(counts, _label(name, task, values, counts, faults), np.float32(0))
-        )
+        label = _label(name, task, values, counts, faults)
+        labels[label_column(name)] = pa.array(label if counts.all() else np.where(counts, label, np.float32(0)))
     for name, task in tasks.items():
         if task.orphans == "quarantine" and task.parent is not None:
             _mark_orphans(name, task, labels | others, faults)
@@ -80,12 +79,15 @@ def _weight(task: str, column: str, values: pa.Array, counts: NDArray[Any], faul
 
 
 def _label(name: str, task: Task, values: pa.Array, counts: NDArray[Any], faults: Faults) -> NDArray[Any]:
-    missing = np.asarray(pc.is_null(values).to_numpy(zero_copy_only=False))
+    missing = np.zeros(len(values), dtype=bool)
+    if values.null_count:
+        missing = np.asarray(pc.is_null(values).to_numpy(zero_copy_only=False))
     faults.mark(missing & counts, "missing_label", task.label, values)
     if task.positive is not None:
         found = pc.is_in(values, value_set=tokens(task.positive, values.type))
         return np.asarray(found.to_numpy(zero_copy_only=False)).astype(np.float32)
-    numbers = np.nan_to_num(_numbers(f"task '{name}': label '{task.label}'", values))
+    numbers = _numbers(f"task '{name}': label '{task.label}'", values)
+    numbers = numbers if np.isfinite(numbers).all() else np.nan_to_num(numbers)
     if task.kind == "binary":
         faults.mark(counts & ~missing & ~((numbers == 0) | (numbers == 1)), "bad_label", task.label, values)
     return np.asarray(numbers.astype(np.float32))

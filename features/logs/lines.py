@@ -125,12 +125,14 @@ class _Splitter:
                 return
             yield self._stub(self._skipped + end)
             chunk = chunk[end + 1 :]
-        data = self._carry + chunk
+        # Where every line feed ends a row, what follows the last one is not copied to and fro.
+        end = chunk.rfind(b"\n") + 1 if self._begun and not self._quote else len(chunk)
+        data = self._carry + chunk if end == len(chunk) else b"".join([self._carry, memoryview(chunk)[:end]])
         if not self._begun and len(data) >= len(MARK):
             data = self._without_mark(data)
         used = yield from self._rows(data, last=False)
         self._base += used
-        data = data[used:]
+        data = data[used:] + chunk[end:]
         if len(data) > self._limit:
             self._skipped, data = len(data), data[: RAW_CHARS * 4]
         self._carry = data

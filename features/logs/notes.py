@@ -118,6 +118,8 @@ class NotedRows:
 
 def _places(known: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Where each of `rows` stands in `known`, which rises, and whether it does; int64 and bool (n,)."""
+    if not len(known):
+        return np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
     at = np.searchsorted(known, rows)
     found = at < len(known)
     found[found] = known[at[found]] == rows[found]

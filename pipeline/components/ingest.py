@@ -55,6 +55,7 @@ from pipeline.components.joining import COUNTS as COUNTS_OF_ACTIONS
 from pipeline.components.joining import QUARANTINED as QUARANTINED_ACTIONS
 from pipeline.components.joining import FindDuplicates, JoinActions, JoinPlan, ReadPieces, TakeNotes, plan_join
 from pipeline.components.parquet_sink import WriteTables
+from pipeline.components.table_coder import TableCoder
 from pipeline.config import DataConfig
 from pipeline.failures import user_error
 from pipeline.runs import stopped_folder
@@ -341,8 +342,11 @@ class ReadLog(beam.PTransform):
 
     def expand(self, files: beam.PCollection[Piece | Noted]) -> Any:
         """Composes; rows stream from the reader to the writers in one stage."""
+        beam.coders.registry.register_coder(pa.Table, TableCoder)
+        tables = dict.fromkeys((*SPLITS, QUARANTINED), pa.Table)
         after = [] if self._counted is None else [beam.pvalue.AsList(self._counted)]
-        return files | beam.ParDo(self._read, *after).with_outputs(*SPLITS, QUARANTINED, COUNTS)
+        read = beam.ParDo(self._read, *after).with_output_types(Any, **tables, **{COUNTS: Any})
+        return files | read.with_outputs(*SPLITS, QUARANTINED, COUNTS)
 
 
 class _ReadFiles(beam.DoFn):
@@ -404,7 +408,7 @@ class RowGroups:
     def rest(self) -> Iterator[pa.Table]:
         """What is waiting, if anything."""
         if self._waiting:
-            yield pa.Table.from_batches(self._waiting).combine_chunks()
+            yield pa.Table.from_batches(self._waiting)
         self._waiting, self._rows, self._bytes = [], 0, 0
 
 

@@ -42,7 +42,10 @@ class _Sink(filebasedsink.FileBasedSink):
 
     def open(self, temp_path: str) -> tuple[Any, pq.ParquetWriter]:
         stream = super().open(temp_path)
-        return stream, pq.ParquetWriter(stream, self._schema, compression="snappy", use_dictionary=_texts(self._schema))
+        writer = pq.ParquetWriter(
+            stream, self._schema, compression="snappy", use_dictionary=_texts(self._schema), write_statistics=False
+        )
+        return stream, writer
 
     def write_record(self, file_handle: tuple[Any, pq.ParquetWriter], value: pa.Table) -> None:
         file_handle[1].write_table(value)
