@@ -53,6 +53,8 @@ def worst(kind: Sequence[Compared]) -> Compared:
 
 
 def _of_task(log: str, numbers: Mapping[str, Any], rows: pd.DataFrame, task: str, group: str) -> list[Compared]:
+    if undefined := [name for name, value in numbers.items() if value is None]:
+        raise ValueError(f"task {task}: {', '.join(undefined)} cannot be told of {len(rows):,} rows; give more rows")
     labels, predictions = rows[f"label_{task}"].to_numpy(), rows[task].to_numpy()
     inside = np.clip(predictions.astype(np.float64), LOG_LOSS_EPSILON, 1 - LOG_LOSS_EPSILON)
     stock = _tfma(labels, predictions)

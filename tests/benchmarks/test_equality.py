@@ -1,18 +1,20 @@
-"""The comparisons with stock TFX can fail; and, slow, all of them on a small log."""
+"""The comparisons with stock TFX can fail; and, slow, TFMA agrees with the evaluation."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
+from benchmarks.equality import scores
 from benchmarks.equality.compared import Compared, table
 from benchmarks.equality.learned import rank_error
 from benchmarks.equality.scores import shared_buckets, worst
 from benchmarks.equality.statistics import same_ranking
+from pipeline.evaluation.measure import measure
+from pipeline.evaluation.rows import collect
+from tests.pipeline.evaluation import toy
 
 
 def compared(difference: float, allowed: float = 0.1) -> Compared:
@@ -56,8 +58,40 @@ def test_pairs_that_share_a_bucket_by_hand():
 
 
 @pytest.mark.slow
-def test_all_agree_on_a_small_log(tmp_path):
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.equality", "--rows", "6000", "--folder", str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert done.stdout.count("| synthetic |") == 24
+def test_tfma_and_scikit_learn_say_what_the_evaluation_says():
+    random, rows = np.random.default_rng(4), 3000
+    frame = pd.DataFrame(
+        {
+            "user": random.integers(0, 100, rows),
+            "tab": random.choice(["x", "y"], rows),
+            "score": np.round(0.001 + 0.998 * random.random(rows) ** 3, 3),  # many equal, none 0 (TFMA: NaN)
+        }
+    )
+    frame["label_click"] = (random.random(rows) < frame["score"]).astype(np.float32)
+    frame["click"] = frame["score"].astype(np.float32)
+    spec = toy.dataset(tasks={"click": {"label": "clicked"}})
+    batch = pa.RecordBatch.from_pandas(frame, preserve_index=False)
+    found = measure(collect([batch.slice(0, 1000), batch.slice(1000)], spec, Answers(), ["tab"]), spec)
+    result = [
+        *scores.compare("log", found, frame, ["click"], "user"),
+        *scores.of_slices("log", found, frame, "click", "tab"),
+    ]
+    assert len(result) == 10
+    assert all(one.agrees for one in result), table(result)
+    found["tasks"]["click"] |= {
+        name: found["tasks"]["click"][name] * 1.01 for name in ("auc", "log_loss", "calibration")
+    }
+    again = scores.compare("log", found, frame, ["click"], "user")
+    assert {one.what.split(",")[0] for one in again if not one.agrees} == {
+        "AUC",
+        "AUC of ranks",
+        "log loss",
+        "calibration",
+    }
+
+
+class Answers:
+    """Predicts what the rows hold."""
+
+    def predict(self, rows):
+        return {"click": rows.column(rows.schema.names.index("click")).to_numpy()}
