@@ -137,6 +137,8 @@ def parts(split: TimeSplit | RandomSplit, day: pa.Array | None, ids: NDArray[Any
     numbers = pc.fill_null(day, 0).to_numpy()
     for position, part in enumerate(SPLITS):
         first, last = (_number(date) for date in getattr(split, part))
+        if len(numbers) and first <= numbers.min() and numbers.max() <= last:  # as in most batches of a log by time
+            return np.full(len(ids), position, dtype=np.int8)
         found[(numbers >= first) & (numbers <= last)] = position
     return found
 

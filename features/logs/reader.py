@@ -64,6 +64,8 @@ class LogBatch:
     def of(self, split: str) -> pa.RecordBatch:
         """The rows of one part of the split."""
         chosen = self.part == SPLITS.index(split)
+        if not chosen.any():
+            return self.rows.slice(0, 0)
         return self.rows if chosen.all() else self.rows.filter(pa.array(chosen))
 
 
