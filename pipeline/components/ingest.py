@@ -345,7 +345,7 @@ class _ReadFiles(beam.DoFn):
     def start_bundle(self) -> None:
         self._groups = {split: RowGroups() for split in SPLITS}
 
-    def process(self, file: Piece | Noted, *counted: list[str]) -> Iterator[Any]:
+    def process(self, file: Piece | Noted, counted: list[str] | None = None) -> Iterator[Any]:
         del counted  # that it is there says that all counters are
         if self._lacks_counters:
             self._tables = with_counters(self._tables, self._dataset, self._folder)
