@@ -18,7 +18,7 @@ Numbers = npt.NDArray[Any]
 BUCKETS = 10_000
 """In which TFMA counts predictions for its AUC."""
 LOG_LOSS_EPSILON = 1e-7
-_FLOAT = "float32 on TFMA's side"
+_FLOAT = "order of the sum"
 
 
 def compare(log: str, found: Mapping[str, Any], rows: pd.DataFrame, tasks: Sequence[str], group: str) -> list[Compared]:
