@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from features.actions import check_instants
+from features.counter_checks import check_counters
 from features.frozen import SpecError
 from features.kinds import (
     Bucketized,
@@ -20,6 +21,7 @@ from features.kinds import (
     frequency_input,
     missing_input,
 )
+from features.leakage import check_leakage, tainted_columns
 from features.outputs import other_outputs
 from features.references import NUMBERS, SCALARS, listed, require, require_type
 from features.sampling import check_downsample
@@ -63,7 +65,9 @@ def check(dataset: Dataset) -> None:
     _check_actions(dataset)
     _check_input_names(dataset)
     _check_names_are_unique(dataset)
-    _check_leakage(dataset, columns)
+    tainted = tainted_columns(dataset, columns)
+    check_counters(dataset, columns, tainted)
+    check_leakage(dataset, columns, tainted)
     _check_feature_types(dataset, columns)
     _check_targets(dataset)
     _check_tasks(dataset, columns)
@@ -83,8 +87,8 @@ def check(dataset: Dataset) -> None:
 
 
 def _check_patterns(dataset: Dataset) -> None:
-    """Features and tasks name layers, tensors and files."""
-    for what, names in (("feature", dataset.features), ("task", dataset.tasks)):
+    """Features, tasks and counters name layers, tensors and files."""
+    for what, names in (("feature", dataset.features), ("task", dataset.tasks), ("counter", dataset.counters)):
         for name in names:
             if not NAME.fullmatch(name):
                 column = " (the column's own name goes under `column:`)" if what == "feature" else ""
@@ -100,6 +104,7 @@ def _check_names_are_unique(dataset: Dataset) -> None:
     parts += [
         (f"table '{name}'", [c for c in table.given if c not in table.keys]) for name, table in dataset.tables.items()
     ] + [(f"derived '{d.function}'", list(d.outputs)) for d in dataset.derived]
+    parts += [(f"counter '{name}'", list(counter.columns)) for name, counter in dataset.counters.items()]
     for part, names in parts:
         for name in names:
             if name in seen:
@@ -235,8 +240,6 @@ def _check_actions(dataset: Dataset) -> None:
             raise SpecError(
                 f"{what} names '{name}', which actions give; allowed: what is known of an impression without them"
             )
-    if actions.source.kafka is not None:
-        raise SpecError("actions are a slice of Kafka's; allowed for the log alone: actions come from files")
     if not isinstance(dataset.split, TimeSplit) and actions.source.by_day:
         raise SpecError(
             f"the actions' files are named by day, and a {dataset.split.by} split has no days; allowed: a split by time"
@@ -259,18 +262,6 @@ def _check_input_names(dataset: Dataset) -> None:
             raise SpecError(
                 f"columns '{other}' and '{column}' of features would be one input of the exported model; allowed: names "
                 f"that differ in more than case and the signs _ . - /; {_RENAME}"
-            )
-
-
-def _check_leakage(dataset: Dataset, columns: Columns) -> None:
-    tainted = _tainted(dataset, columns)
-    allowed = [name for name in columns if name not in tainted]
-    for name in dataset.reading():
-        column = dataset.feature_column(name)
-        if column in tainted:
-            raise SpecError(
-                f"feature '{name}' reads column '{column}', which is {tainted[column]}: it is not known when an item "
-                f"is ranked; columns that may be features: {listed(allowed)}"
             )
 
 
@@ -315,39 +306,6 @@ def _check_personal(dataset: Dataset, columns: Columns) -> None:
                 raise SpecError(
                     f"derived column '{name}' is personal; allowed for columns that are read: hash its inputs"
                 )
-
-
-def _tainted(dataset: Dataset, columns: Columns) -> dict[str, str]:
-    """Columns that no feature may read, each with the reason; what is made from one is one."""
-    tainted = {name: "an outcome column" for name, column in columns.items() if column.outcome}
-    for name, task in dataset.tasks.items():
-        tainted[task.label] = f"the label of task '{name}'"
-        if task.mask is not None:
-            tainted[task.mask] = f"the sample mask of task '{name}'"
-        if task.sample_weight is not None:
-            tainted[task.sample_weight] = f"the sample weight of task '{name}'"
-    if dataset.position is not None:
-        tainted[dataset.position] = "the position in the feed"
-    made = []
-    for table_name, table in dataset.tables.items():
-        if isinstance(table, SideTable):
-            of_files = {name: "an outcome column" for name, column in table.columns.items() if column.outcome}
-            for derived in table.derived:
-                if leak := next((c for c in derived.inputs if c in of_files), None):
-                    why = f"made by '{derived.function}' from '{leak}', an outcome column"
-                    of_files |= dict.fromkeys(derived.outputs, why)
-            tainted |= {name: why for name, why in of_files.items() if name in table.given}
-        inputs = list(table.keys)
-        if isinstance(table, DerivedTable):
-            # Its function sees whole tables: any of their columns may be in any of its own.
-            inputs += [column for name in table.inputs for column in dataset.tables[name].given]
-        made.append((f"table '{table_name}'", inputs, [c for c in table.given if c not in table.keys]))
-    made += [(f"'{d.function}'", list(d.inputs), list(d.outputs)) for d in dataset.derived]
-    for maker, inputs, outputs in made:
-        if leak := next((c for c in inputs if c in tainted), None):
-            for output in outputs:
-                tainted.setdefault(output, f"made by {maker} from '{leak}', {tainted[leak]}")
-    return tainted
 
 
 def _check_feature_types(dataset: Dataset, columns: Columns) -> None:

@@ -36,7 +36,7 @@ from features.spec import (
 Tensors = dict[str, tf.Tensor]
 PreprocessingFn = Callable[[Mapping[str, tf.SparseTensor]], Tensors]
 VocabularyWriter = Callable[[Mapping[str, Vocabulary | None]], Any]
-"""Takes the rule of each file, None for the ids of pretrained vectors; gives a Beam transform of batches of tokens, one array a file, to the files' paths."""
+"""Takes the rule of each file, None for the ids of pretrained vectors; gives a Beam transform of batches of tokens, one array a rule, to the paths of `vocabulary_files`."""
 
 
 def make_preprocessing_fn(dataset: Dataset, write_vocabularies: VocabularyWriter) -> PreprocessingFn:
@@ -114,6 +114,7 @@ _BETWEEN = "\x1f"
 """Between the texts of a cross: no token should hold it (ASCII's unit separator)."""
 _WEEKDAY_OF_DAY_0 = 3
 """1970-01-01 was a Thursday; Monday is 0."""
+_BLOCK = 16 * 2**20
 _BEFORE_ANALYSIS = b"-1"
 """What TFT puts into vocabulary files while it traces the graph: a token of either type."""
 
@@ -140,20 +141,31 @@ def _token_rows(dataset: Dataset, columns: Mapping[str, _Values], write: Vocabul
     if not rules:
         return hashed
     tokens = [columns[dataset.feature_column(name)].values for name in rules]
+    number = len(vocabulary_files(rules))
     files = tft.experimental.ptransform_analyzer(
         tokens,
         write(rules),
-        output_dtypes=[tf.string] * len(rules),
-        output_shapes=[[]] * len(rules),
-        output_asset_default_values=[_BEFORE_ANALYSIS] * len(rules),
+        output_dtypes=[tf.string] * number,
+        output_shapes=[[]] * number,
+        output_asset_default_values=[_BEFORE_ANALYSIS] * number,
     )
     for name in rules:
         tft.annotate_asset(name, name)
     counted = {
         name: _Rows(file, rule.oov_buckets if rule is not None else 1)
-        for (name, rule), file in zip(rules.items(), files, strict=True)
+        for (name, rule), file in zip(rules.items(), files[: len(rules)], strict=True)
     }
     return counted | hashed
+
+
+def vocabulary_files(rules: Mapping[str, Vocabulary | None]) -> list[str]:
+    """Files that a `VocabularyWriter` makes: the vocabularies, then the bounds of those counted in bounded memory, as JSON."""
+    return [*rules, *(bound_file(name) for name, rule in rules.items() if rule is not None and rule.counters)]
+
+
+def bound_file(vocabulary: str) -> str:
+    """Name of the file that says how far a vocabulary can be trusted (`features.logs.token_counts.CountBound`)."""
+    return f"{vocabulary}.bound.json"
 
 
 def _places(values: tf.Tensor, rows: _Rows) -> tf.Tensor:
@@ -311,12 +323,12 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         elif isinstance(feature, Cross):
             tables.append(Table(name=name, rows=1 + feature.hash_buckets, dim=feature.dim))
         elif isinstance(feature, Pretrained):
-            rows = 1 + transform_output.vocabulary_size_by_name(name) + 1
+            rows = 1 + _size(transform_output, name) + 1
             kind: Literal["frozen", "trained"] = "trained" if feature.trainable else "frozen"
             tables.append(Table(name=name, rows=rows, dim=feature.width, vectors=kind))
         elif isinstance(feature, Tokens) and dataset.vocabulary_owner(name) == name:
             rule = feature.vocabulary
-            rows = rule.hash_buckets or transform_output.vocabulary_size_by_name(name) + rule.oov_buckets
+            rows = rule.hash_buckets or _size(transform_output, name) + rule.oov_buckets
             tables.append(Table(name=name, rows=1 + rows, dim=feature.dim))
     return Layout(
         inputs=tuple(inputs),
@@ -324,6 +336,15 @@ def transformed_layout(dataset: Dataset, transform_output: tft.TFTransformOutput
         position=dataset.position is not None,
         row_weights=dataset.weighs_rows,
     )
+
+
+def _size(transform_output: tft.TFTransformOutput, name: str) -> int:
+    """Lines of a vocabulary's file, by blocks: TFT reads line by line, a second for a million tokens."""
+    lines = 0
+    with tf.io.gfile.GFile(transform_output.vocabulary_file_by_name(name), "rb") as file:
+        while block := file.read(_BLOCK):
+            lines += block.count(b"\n")
+    return lines
 
 
 def _inputs(dataset: Dataset, name: str) -> list[Input]:

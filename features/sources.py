@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
+from features.bigquery import BigQuerySource
 from features.frozen import Frozen, SpecError
 from features.kafka import KafkaSource
 from features.paths import without_options
@@ -80,7 +81,9 @@ def kept(columns: Columns) -> Columns:
     return {name: column for name, column in columns.items() if column.kept}
 
 
-Format = Literal["csv", "parquet", "orc", "avro", "jsonl", "tfrecord", "kafka"]
+Format = Literal["csv", "parquet", "orc", "avro", "jsonl", "tfrecord", "kafka", "bigquery"]
+_ELSEWHERE = ("kafka", "bigquery")
+"""Formats that are no files', named like the keys that say what is read."""
 _SUFFIXES: Mapping[str, Mapping[str, str]] = {
     ".csv": {"format": "csv"},
     ".tsv": {"format": "csv", "delimiter": "\t"},
@@ -145,11 +148,13 @@ class Source(Frozen):
     2026-11-29; ``{day:%Y%m%d}`` writes it as 20261129: other days' files are not read, and a day without a file stops the run."""
     kafka: KafkaSource | None = None
     """In the place of `files`: a slice of a Kafka topic. For the log alone."""
+    bigquery: BigQuerySource | None = None
+    """In the place of `files`: rows of a table of BigQuery, or of a query's result. For the log alone."""
     success: str | None = None
     """A file that says that a day is complete, such as ``log/dt={day}/_SUCCESS``: a day without it stops the run."""
     format: Format = "csv"
-    """``csv``, ``parquet``, ``orc``, ``avro``, ``jsonl`` (a JSON object a line), ``tfrecord`` (of tf.Example), ``kafka`` (where there is
-    a `kafka`). Taken from the names in
+    """``csv``, ``parquet``, ``orc``, ``avro``, ``jsonl`` (a JSON object a line), ``tfrecord`` (of tf.Example), ``kafka`` or ``bigquery`` (where there is
+    a `kafka` or `bigquery`). Taken from the names in
     `files` where it is not given and they all end alike (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.tfrecord``, ...)."""
     header: bool = True
     """CSV: the first line of each file names the columns. Without it, `columns` gives names and order."""
@@ -176,8 +181,9 @@ class Source(Frozen):
     @classmethod
     def _format_from_names(cls, value: Any) -> Any:
         source = {"files": value} if isinstance(value, str | list | tuple) else value
-        if isinstance(source, dict) and source.get("kafka") is not None:
-            return {"format": "kafka", **source}
+        for elsewhere in _ELSEWHERE:
+            if isinstance(source, dict) and source.get(elsewhere) is not None:
+                return {"format": elsewhere, **source}
         if not isinstance(source, dict) or "format" in source or "files" not in source:
             return source
         files = source["files"]
@@ -192,12 +198,18 @@ class Source(Frozen):
 
     @pydantic.model_validator(mode="after")
     def _check_days(self) -> Source:
-        if (self.kafka is not None) == bool(self.patterns) or (self.kafka is not None) != (self.format == "kafka"):
-            raise SpecError("a source has `files`, or `kafka` (whose format is `kafka`); allowed: one of them")
+        given = [
+            *(["files"] if self.patterns else []),
+            *(name for name in _ELSEWHERE if getattr(self, name) is not None),
+        ]
+        if len(given) != 1 or (self.format if self.format in _ELSEWHERE else "files") != given[0]:
+            raise SpecError(
+                "a source has `files`, or `kafka` (whose format is `kafka`), or `bigquery` (likewise); allowed: one of them"
+            )
         for pattern in (*self.patterns, *([] if self.success is None else [self.success])):
             if by_day(pattern):
                 of_day(pattern, datetime.date(2026, 11, 29))
-        if self.success is not None and not (by_day(self.success) and self.by_day):
+        if self.success is not None and not (by_day(self.success) and any(map(by_day, self.patterns))):
             raise SpecError(f"success '{self.success}' marks days: allowed with {{day}} in it and in `files`")
         return self
 
@@ -216,8 +228,17 @@ class Source(Frozen):
 
     @property
     def by_day(self) -> bool:
-        """Whether `files` name days."""
-        return any(map(by_day, self.patterns))
+        """Whether `files`, or what is read of BigQuery, name days."""
+        return any(map(by_day, self.patterns)) or (self.bigquery is not None and self.bigquery.by_day)
+
+    @property
+    def elsewhere(self) -> str | None:
+        """What is read in the place of files, in words; None for files."""
+        if self.kafka is not None:
+            return f"a slice of Kafka's topic '{self.kafka.topic}'"
+        if self.bigquery is not None:
+            return f"rows of BigQuery's {self.bigquery.table or 'query'}"
+        return None
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ names that key as its ``SHORTHAND``. This module loads neither TensorFlow nor Be
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import pydantic
 
 from features.actions import ActionLabel, Actions
 from features.consistency import check
+from features.counters import Counter, CounterColumn
 from features.expected import Expected
 from features.frozen import Frozen, SpecError
 from features.kinds import (
@@ -76,6 +78,8 @@ __all__ = [
     "ColumnSplit",
     "ColumnType",
     "Columns",
+    "Counter",
+    "CounterColumn",
     "Cross",
     "Dataset",
     "Derived",
@@ -140,6 +144,9 @@ class Dataset(Frozen):
     """Joined in this order."""
     derived: tuple[Derived, ...] = ()
     """Computed in this order, after all joins."""
+    counters: dict[str, Counter] = {}
+    """Numbers of the days before a row's own: impressions, clicks and rates of an item, an author, a user, ... Known after all else, so that
+    features may read them, and nothing else may."""
     features: dict[str, Feature]
     """What the model reads, by name; each reads the column of its name unless it says another."""
     tasks: dict[str, Task]
@@ -160,6 +167,8 @@ class Dataset(Frozen):
             columns.update({n: c for n, c in table.given.items() if n not in table.keys})
         for derived in self.derived:
             columns.update(derived.outputs)
+        for counter in self.counters.values():
+            columns.update(counter.given)
         return columns
 
     def reading(self) -> dict[str, Reads]:
@@ -185,6 +194,14 @@ class Dataset(Frozen):
     def transform_columns(self) -> tuple[str, ...]:
         """Columns that Transform reads: `feature_columns`, and the position, which a served model does not need."""
         return (*self.feature_columns(), *([self.position] if self.position is not None else []))
+
+    def counted_days(self) -> tuple[datetime.date, datetime.date] | None:
+        """First and last day whose rows counters need; None: all are counted."""
+        if not isinstance(self.split, TimeSplit):
+            return None
+        days = self.split.days()
+        reach = max((counter.reach for counter in self.counters.values()), default=0)
+        return days[0] - datetime.timedelta(days=reach), days[-1]
 
     @property
     def weighs_rows(self) -> bool:

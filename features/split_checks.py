@@ -20,16 +20,14 @@ def check_split(dataset: Dataset) -> None:
         SpecError: what was received and what is allowed.
     """
     split = dataset.split
-    for name, table in dataset.tables.items():
-        if isinstance(table, SideTable) and table.source.kafka is not None:
-            raise SpecError(
-                f"table '{name}' is a slice of Kafka's; allowed for the log alone: a table comes from files"
-            )
-        if isinstance(table, SideTable) and table.source.by_day:
-            raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
+    _check_sources(dataset)
     if not isinstance(split, TimeSplit) and dataset.source.by_day:
+        raise SpecError(f"the log is read by day, and a {split.by} split has no days; allowed: a split by time")
+    kafka = dataset.source.kafka
+    by_days = kafka is not None and kafka.window is not None and kafka.window.by == "days"
+    if by_days and not isinstance(split, TimeSplit):
         raise SpecError(
-            f"the log's files are named by day, and a {split.by} split has no days; allowed: a split by time"
+            f"kafka.window is by days, and a {split.by} split has no days; allowed: a split by time or by window, or since and until"
         )
     if isinstance(split, ColumnSplit):
         _check_column_split(dataset, split)
@@ -51,6 +49,27 @@ def check_split(dataset: Dataset) -> None:
                 f"'{later}' must begin after '{earlier}' ends; '{earlier}' ends on {parts[earlier][1]}, "
                 f"'{later}' begins on {parts[later][0]}"
             )
+
+
+def _check_sources(dataset: Dataset) -> None:
+    """What is read beside the log comes from files, and the days that it reaches into can be read of the log, too."""
+    for name, table in dataset.tables.items():
+        if isinstance(table, SideTable) and table.source.elsewhere is not None:
+            raise SpecError(
+                f"table '{name}' is {table.source.elsewhere}; allowed for the log alone: a table comes from files"
+            )
+        if isinstance(table, SideTable) and table.source.by_day:
+            raise SpecError(f"table '{name}' has files by day; allowed for the log alone, whose rows have a day each")
+    if dataset.actions is None:
+        return
+    if dataset.actions.source.elsewhere is not None:
+        raise SpecError(
+            f"actions are {dataset.actions.source.elsewhere}; allowed for the log alone: actions come from files"
+        )
+    if dataset.source.bigquery is not None and dataset.source.bigquery.by_day:
+        raise SpecError(
+            "actions reach into days behind the split's, which a log of BigQuery that is read by {day} lacks; allowed: one without"
+        )
 
 
 def _check_column_split(dataset: Dataset, split: ColumnSplit) -> None:

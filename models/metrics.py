@@ -7,8 +7,9 @@ say when, and :func:`why_undefined` says it in words. A NaN among the prediction
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 
 EPSILON = 1e-7
 """Probabilities are clipped to [EPSILON, 1 - EPSILON] inside logarithms: where a float32 sigmoid saturates."""
+_BLOCK = 65_536
+"""Numbers that are worked on in float64 at once: they stay in the cache, and no column is copied whole."""
 
 
 class GroupedAuc(NamedTuple):
@@ -40,6 +43,73 @@ class CalibrationBin(NamedTuple):
     rows: int
 
 
+@dataclasses.dataclass(frozen=True)
+class ByClass:
+    """The predictions of a binary task's rows, each class in rising order: sorted once for all metrics but GAUC."""
+
+    positives: Array
+    negatives: Array
+
+    @classmethod
+    def of(cls, labels: Array, predictions: Array, mask: Array | None = None) -> ByClass:
+        """Checks and sorts; arguments and errors are those of :func:`auc`."""
+        positive, predictions = _binary(labels, predictions, mask)
+        return cls(np.sort(predictions[positive]), np.sort(predictions[~positive]))
+
+    def auc(self) -> float | None:
+        """See :func:`auc`."""
+        pairs = len(self.positives) * len(self.negatives)
+        blocks = (self.positives[start : start + _BLOCK] for start in range(0, len(self.positives), _BLOCK))
+        return sum(int(_wins(block, self.negatives).sum()) for block in blocks) / (2 * pairs) if pairs else None
+
+    def log_loss(self) -> float | None:
+        """See :func:`log_loss`."""
+        self._refuse_all_but_probabilities()
+        rows = len(self.positives) + len(self.negatives)
+        if not rows:
+            return None
+        of_positives = _sum(self.positives, lambda p: np.log(np.clip(p, EPSILON, 1 - EPSILON)))
+        of_negatives = _sum(self.negatives, lambda p: np.log1p(-np.clip(p, EPSILON, 1 - EPSILON)))
+        return -(of_positives + of_negatives) / rows
+
+    def normalized_entropy(self, loss: float | None = None) -> float | None:
+        """See :func:`normalized_entropy`; `loss` is the log loss where it is known already."""
+        loss = self.log_loss() if loss is None else loss
+        if loss is None or not len(self.positives) or not len(self.negatives):
+            return None
+        mean = len(self.positives) / (len(self.positives) + len(self.negatives))
+        return loss / (-mean * math.log(mean) - (1 - mean) * math.log1p(-mean))
+
+    def calibration(self) -> float | None:
+        """See :func:`calibration`."""
+        self._refuse_all_but_probabilities()
+        return self.total() / len(self.positives) if len(self.positives) else None
+
+    def total(self) -> float:
+        """Sum of all predictions."""
+        return _sum(self.positives) + _sum(self.negatives)
+
+    def calibration_bins(self, bins: int = 10) -> list[CalibrationBin]:
+        """See :func:`calibration_bins`."""
+        if bins < 1:
+            raise ValueError(f"bins must be at least 1; got {bins}")
+        self._refuse_all_but_probabilities()
+        together = np.sort(np.concatenate((self.positives, self.negatives)))
+        starts = _bin_starts(together, bins)
+        before = np.append(np.searchsorted(self.positives, together[starts]), len(self.positives))
+        ends = [*starts, len(together)][1:]
+        return [
+            CalibrationBin(_sum(together[start:end]) / (end - start), int(observed) / (end - start), end - start)
+            for start, end, observed in zip(starts, ends, np.diff(before), strict=True)
+        ]
+
+    def _refuse_all_but_probabilities(self) -> None:
+        for predictions in (self.positives, self.negatives):
+            if len(predictions) and (predictions[0] < 0 or predictions[-1] > 1):
+                wrong = predictions[0] if predictions[0] < 0 else predictions[-1]
+                raise ValueError(f"a prediction is {wrong:g}; allowed: a probability, 0 to 1")
+
+
 def auc(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
     """Area under the ROC curve: P(prediction of a positive > of a negative) + P(equal) / 2, exact with ties.
 
@@ -54,9 +124,7 @@ def auc(labels: Array, predictions: Array, mask: Array | None = None) -> float |
     Raises:
         ValueError: lengths differ, a label is neither 0 nor 1, a prediction is NaN.
     """
-    labels, predictions = _binary(labels, predictions, mask)
-    areas, _ = _areas(labels, predictions, np.zeros(len(labels), np.int64), 1)
-    return None if np.isnan(areas[0]) else float(areas[0])
+    return ByClass.of(labels, predictions, mask).auc()
 
 
 def mean_auc(
@@ -107,13 +175,22 @@ def gauc(labels: Array, predictions: Array, groups: Array, mask: Array | None = 
     if len(groups) != len(labels):
         raise ValueError(f"groups and labels must have one length; got {len(groups)} and {len(labels)}")
     kept_groups = np.asarray(groups) if mask is None else np.asarray(groups)[_kept(mask, len(labels))]
-    labels, predictions = _binary(labels, predictions, mask)
-    names, index = np.unique(kept_groups, return_inverse=True)
-    areas, rows = _areas(labels, predictions, index.astype(np.int64), len(names))
-    defined = ~np.isnan(areas)
-    counted = int(rows[defined].sum())
-    value = float((areas[defined] * rows[defined]).sum() / counted) if counted else None
-    return GroupedAuc(value, int(defined.sum()), counted)
+    positive, predictions = _binary(labels, predictions, mask)
+    keys = _keys(_codes(kept_groups), predictions)
+    positives, negatives = np.sort(keys[positive]), np.sort(keys[~positive])
+    if not len(positives):
+        return GroupedAuc(None, 0, 0)
+    names = positives >> np.uint64(32)
+    begins, ends = _runs(names[1:] != names[:-1])
+    firsts = names[begins] << np.uint64(32)
+    before = np.searchsorted(negatives, firsts)
+    both = np.searchsorted(negatives, firsts | np.uint64(0xFFFFFFFF), "right") - before
+    wins = np.add.reduceat(_wins(positives, negatives), begins) - 2 * (ends - begins) * before
+    defined = both > 0
+    counts, pairs = (ends - begins + both)[defined], ((ends - begins) * both)[defined]
+    rows = int(counts.sum())
+    value = float((counts * (wins[defined] / (2 * pairs))).sum() / rows) if rows else None
+    return GroupedAuc(value, int(defined.sum()), rows)
 
 
 def expected_auc(probabilities: Array, predictions: Array) -> float | None:
@@ -168,9 +245,8 @@ def auc_difference_error(labels: Array, first: Array, second: Array, mask: Array
     Raises:
         ValueError: as :func:`auc`.
     """
-    kept, one = _binary(labels, first, mask)
+    positive, one = _binary(labels, first, mask)
     _, other = _binary(labels, second, mask)
-    positive = kept == 1
     if min(positive.sum(), (~positive).sum()) < 2:
         return None
     changes = _placements(positive, one) - _placements(positive, other)
@@ -183,11 +259,7 @@ def log_loss(labels: Array, predictions: Array, mask: Array | None = None) -> fl
     Raises:
         ValueError: as :func:`auc`, or a prediction outside [0, 1].
     """
-    labels, predictions = _probabilities(labels, predictions, mask)
-    if not len(labels):
-        return None
-    clipped = np.clip(predictions, EPSILON, 1 - EPSILON)
-    return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))
+    return ByClass.of(labels, predictions, mask).log_loss()
 
 
 def normalized_entropy(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
@@ -199,12 +271,7 @@ def normalized_entropy(labels: Array, predictions: Array, mask: Array | None = N
     Raises:
         ValueError: as :func:`log_loss`.
     """
-    kept, _ = _binary(labels, predictions, mask)
-    mean = float(kept.mean()) if len(kept) else 0.0
-    loss = log_loss(labels, predictions, mask)
-    if loss is None or mean in (0.0, 1.0):
-        return None
-    return loss / float(-mean * np.log(mean) - (1 - mean) * np.log1p(-mean))
+    return ByClass.of(labels, predictions, mask).normalized_entropy()
 
 
 def calibration(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
@@ -213,9 +280,7 @@ def calibration(labels: Array, predictions: Array, mask: Array | None = None) ->
     Raises:
         ValueError: as :func:`log_loss`.
     """
-    labels, predictions = _probabilities(labels, predictions, mask)
-    observed = float(labels.sum())
-    return float(predictions.sum()) / observed if observed else None
+    return ByClass.of(labels, predictions, mask).calibration()
 
 
 def calibration_bins(
@@ -228,19 +293,7 @@ def calibration_bins(
     Raises:
         ValueError: as :func:`log_loss`, or `bins` < 1.
     """
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1; got {bins}")
-    labels, predictions = _probabilities(labels, predictions, mask)
-    if not len(labels):
-        return []
-    order = np.argsort(predictions, kind="stable")
-    labels, predictions = labels[order], predictions[order]
-    begins, ends = _runs(predictions[1:] != predictions[:-1])
-    _, first = np.unique(bins * (begins + ends) // (2 * len(labels)), return_index=True)
-    starts = begins[first]
-    rows = np.diff(np.append(starts, len(labels)))
-    predicted, observed = np.add.reduceat(predictions, starts) / rows, np.add.reduceat(labels, starts) / rows
-    return [CalibrationBin(float(p), float(y), int(n)) for p, y, n in zip(predicted, observed, rows, strict=True)]
+    return ByClass.of(labels, predictions, mask).calibration_bins(bins)
 
 
 def mse(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
@@ -286,87 +339,96 @@ def _kept(mask: Array, rows: int) -> Array:
 def _select(labels: Array, predictions: Array, mask: Array | None) -> tuple[Floats, Floats]:
     """The rows that count, as float64."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
-    if labels.ndim != 1 or labels.shape != predictions.shape:
-        raise ValueError(f"labels and predictions must be (rows,) alike; got {labels.shape} and {predictions.shape}")
+    _refuse_other_shapes(labels, predictions)
     if mask is not None:
         kept = _kept(mask, len(labels))
         labels, predictions = labels[kept], predictions[kept]
     labels, predictions = labels.astype(np.float64), predictions.astype(np.float64)
-    for name, values in (("labels", labels), ("predictions", predictions)):
-        if missing := int(np.isnan(values).sum()):
-            raise ValueError(f"{missing:,} of {len(values):,} {name} are NaN; allowed: numbers")
+    _refuse_nan(labels, predictions)
     return labels, predictions
 
 
-def _binary(labels: Array, predictions: Array, mask: Array | None) -> tuple[Floats, Floats]:
-    labels, predictions = _select(labels, predictions, mask)
-    wrong = (labels != 0) & (labels != 1)
+def _refuse_other_shapes(labels: Array, predictions: Array) -> None:
+    if labels.ndim != 1 or labels.shape != predictions.shape:
+        raise ValueError(f"labels and predictions must be (rows,) alike; got {labels.shape} and {predictions.shape}")
+
+
+def _refuse_nan(labels: Array, predictions: Array) -> None:
+    for name, values in (("labels", labels), ("predictions", predictions)):
+        if np.issubdtype(values.dtype, np.floating) and (missing := int(np.isnan(values).sum())):
+            raise ValueError(f"{missing:,} of {len(values):,} {name} are NaN; allowed: numbers")
+
+
+def _binary(labels: Array, predictions: Array, mask: Array | None) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Of the rows that count: which are positive, and their predictions, floats of the width they came in."""
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    _refuse_other_shapes(labels, predictions)
+    if mask is not None:
+        kept = _kept(mask, len(labels))
+        labels, predictions = labels[kept], predictions[kept]
+    if predictions.dtype not in (np.float32, np.float64):
+        predictions = predictions.astype(np.float64)
+    _refuse_nan(labels, predictions)
+    if labels.dtype == np.bool_:
+        return labels, predictions
+    positive = labels == 1
+    wrong = ~positive & (labels != 0)
     if wrong.any():
         raise ValueError(f"a label is {labels[wrong][0]:g}; allowed: 0 or 1")
-    return labels, predictions
+    return positive, predictions
 
 
-def _probabilities(labels: Array, predictions: Array, mask: Array | None) -> tuple[Floats, Floats]:
-    labels, predictions = _binary(labels, predictions, mask)
-    wrong = (predictions < 0) | (predictions > 1)
-    if wrong.any():
-        raise ValueError(f"a prediction is {predictions[wrong][0]:g}; allowed: a probability, 0 to 1")
-    return labels, predictions
+def _sum(values: Array, function: Callable[[Floats], Floats] | None = None) -> float:
+    """Sum of `function` of the values, in float64."""
+    parts = (values[start : start + _BLOCK].astype(np.float64) for start in range(0, len(values), _BLOCK))
+    return math.fsum(float((part if function is None else function(part)).sum()) for part in parts)
 
 
-def _areas(labels: Floats, predictions: Floats, groups: npt.NDArray[np.int64], count: int) -> tuple[Floats, Floats]:
-    """AUC and rows of each of `count` groups; NaN where a class is missing.
-
-    Mann-Whitney: with R the sum of the positives' ranks in their group (ties share the mean of their ranks),
-    ``AUC = (R - P (P + 1) / 2) / (P N)``.
-    """
-    if not len(labels):
-        return np.full(count, np.nan), np.zeros(count)
-    order = _order(predictions, groups, count)
-    labels, predictions, groups = labels[order], predictions[order], groups[order]
-    rows = np.bincount(groups, minlength=count).astype(np.float64)
-    begins = np.concatenate(([0.0], np.cumsum(rows)[:-1]))
-    starts, ends = _runs((predictions[1:] != predictions[:-1]) | (groups[1:] != groups[:-1]))
-    ranks = np.repeat((starts + ends + 1) / 2, ends - starts) - begins[groups]
-    positives = np.bincount(groups, weights=labels, minlength=count)
-    rank_sums = np.bincount(groups, weights=ranks * labels, minlength=count)
-    pairs = positives * (rows - positives)
-    areas = np.full(count, np.nan)
-    np.divide(rank_sums - positives * (positives + 1) / 2, pairs, out=areas, where=pairs > 0)
-    return areas, rows
+def _wins(positives: Array, negatives: Array) -> npt.NDArray[np.int64]:
+    """Of each positive, twice the number of negatives below it and once that of its equals; `negatives` rise."""
+    wins: npt.NDArray[np.int64] = np.searchsorted(negatives, positives)
+    wins += np.searchsorted(negatives, positives, "right")
+    return wins
 
 
-def _order(predictions: Floats, groups: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """(rows,): group by group, within each by rising prediction; equal ones in any order."""
-    if count == 1:
-        return np.argsort(predictions)
-    with np.errstate(over="ignore"):
-        narrow = (predictions + 0.0).astype(np.float32)  # of -0.0 and 0.0, which are equal, the bits differ
-    if count > 2**31 or (narrow != predictions).any():
-        return np.lexsort((predictions, groups))
-    # One number to sort by: the group above the float's bits, which rise with it once those of negative ones are turned.
-    bits = narrow.view(np.uint32).astype(np.uint64)
-    rising = np.where(bits >> np.uint64(31), ~bits & np.uint64(0xFFFFFFFF), bits | np.uint64(0x80000000))
-    return np.argsort(groups.astype(np.uint64) << np.uint64(32) | rising)
+def _bin_starts(values: Array, bins: int) -> list[int]:
+    """Where bins of about equal size begin among rising values: equal ones go where the middle of them lies."""
+    starts: set[int] = set()
+    rows = len(values)
+    for place in range(bins if rows else 0):
+        middle = values[rows * place // bins]
+        begin, end = int(np.searchsorted(values, middle)), int(np.searchsorted(values, middle, "right"))
+        starts.add(begin if bins * (begin + end) >= 2 * rows * place else end)
+    return sorted(starts - {rows})
 
 
-def _placements(positive: npt.NDArray[np.bool_], predictions: Floats) -> Floats:
+def _codes(groups: Array) -> npt.NDArray[np.uint64]:
+    """(rows,): numbers below 2^32, equal where the groups are."""
+    if not np.issubdtype(groups.dtype, np.integer) or (len(groups) and (groups.min() < 0 or groups.max() >= 2**32)):
+        groups = np.unique(groups, return_inverse=True)[1]
+    return groups.astype(np.uint64)
+
+
+def _keys(groups: npt.NDArray[np.uint64], predictions: Array) -> npt.NDArray[np.uint64]:
+    """(rows,): one number to sort by, the group above 32 bits that rise with the prediction and tie where it does."""
+    groups <<= np.uint64(32)
+    if predictions.dtype != np.float32:
+        groups |= np.unique(predictions, return_inverse=True)[1].astype(np.uint64)
+        return groups
+    # A float's bits rise with it once those of negative ones are turned; of -0.0 and 0.0, which are equal, they differ.
+    bits = (predictions + np.float32(0.0)).view(np.uint32)
+    bits ^= np.where(bits >> np.uint32(31), np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+    groups |= bits
+    return groups
+
+
+def _placements(positive: npt.NDArray[np.bool_], predictions: Array) -> Floats:
     """(rows,): the share of the other class that a positive lies above, or a negative below; ties count half."""
-    within = np.empty(len(predictions))
+    shares = np.empty(len(predictions))
     for part in (positive, ~positive):
-        within[part] = _midranks(predictions[part])
-    # A row's rank among all, less that within its class, counts the rows of the other class below it.
-    shares: Floats = (_midranks(predictions) - within) / np.where(positive, (~positive).sum(), positive.sum())
+        others = np.sort(predictions[~part])
+        shares[part] = _wins(predictions[part], others) / (2 * len(others))
     return np.where(positive, shares, 1 - shares)
-
-
-def _midranks(values: Floats) -> Floats:
-    """(rows,): ranks from 1; equal values share the mean of theirs."""
-    order = np.argsort(values, kind="stable")
-    starts, ends = _runs(values[order][1:] != values[order][:-1])
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat((starts + ends + 1) / 2, ends - starts)
-    return ranks
 
 
 def _runs(changes: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

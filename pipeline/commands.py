@@ -138,9 +138,10 @@ def compile_pipeline(file: Path, target: str, output: Path | None, image: str | 
     config = loading.load(file, overrides)
     written = output or Path(f"{config.name}.{target}.yaml")
     with _quiet():
+        from pipeline.pinning import pinned
         from pipeline.runners import kubeflow
 
-        kubeflow.compile_pipeline(config, str(written), image)
+        kubeflow.compile_pipeline(pinned(config), str(written), image)
     print(written)
 
 

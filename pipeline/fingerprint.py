@@ -8,7 +8,7 @@ import importlib.metadata
 import inspect
 
 from features import logs
-from features.logs.kafka_reader import check_slice
+from features.logs.kafka_slice import check_slice
 from features.spec import Dataset, DerivedTable, SideTable
 from pipeline.config import DataConfig
 

@@ -29,6 +29,7 @@ from features.logs import (
     pseudonyms_of,
     read_log,
     resolve,
+    with_counters,
 )
 from features.logs.files import common_folder, find_files, folder_above, is_folder, name_of
 from features.logs.personal import hashed
@@ -60,7 +61,8 @@ class ModelLog:
     def __init__(self, bundle: Bundle, data: str, options: LogOptions, *, labels: bool, stage: str) -> None:
         self.dataset, self.files, self._root = _located(bundle.dataset(), data)
         pseudonyms = pseudonyms_of(self.dataset, options.hash_key)
-        self._side_tables = _tables(bundle, self.dataset, options.tables, pseudonyms)
+        tables = _tables(bundle, self.dataset, options.tables, pseudonyms)
+        self._side_tables = with_counters(tables, self.dataset, str(bundle.directory / "tables"))
         self._labels = labels
         self._stage = stage
         self.counts = Counts()
@@ -138,6 +140,8 @@ def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
     said: dict[str, Any] = dict(_written_as(files, dataset.source))
     if dataset.source.kafka is not None:
         said = {"kafka": None, "format": dataset.source.kafka.format} | said
+    if dataset.source.bigquery is not None:
+        said = {"bigquery": None, "format": "parquet"} | said
     source = dataset.source.model_copy(update=said)
     return dataset.model_copy(update={"source": source}), files, _root(files, source)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -52,8 +53,17 @@ class KafkaBroker(NamedTuple):
         (made,) = admin.create_topics([NewTopic(topic, partitions, 1, config=settings)]).values()
         made.result(READY_S)
 
-    def send(self, topic: str, values: Sequence[bytes | None], partition: int = 0, transaction: str = "") -> None:
-        """Appends messages; in a `transaction`, whose name ends with ``abort`` if it does, they and a mark."""
+    def send(
+        self,
+        topic: str,
+        values: Sequence[bytes | None],
+        partition: int = 0,
+        transaction: str = "",
+        times_ms: Sequence[int] = (),
+    ) -> None:
+        """Appends messages, of the time of now or of `times_ms`; in a `transaction`, whose name ends with ``abort`` if it does, they and a
+        mark, which is not there yet if it ends with ``open``.
+        """
         from confluent_kafka import Producer
 
         name = {"transactional.id": transaction} if transaction else {}
@@ -61,11 +71,11 @@ class KafkaBroker(NamedTuple):
         if transaction:
             producer.init_transactions(READY_S)
             producer.begin_transaction()
-        for value in values:
-            producer.produce(topic, value, key=b"k", partition=partition)
+        for value, time_ms in itertools.zip_longest(values, times_ms, fillvalue=0):
+            producer.produce(topic, value, key=b"k", partition=partition, timestamp=time_ms)
             producer.poll(0)
         producer.flush(READY_S)
-        if transaction:
+        if transaction and not transaction.endswith("open"):
             (producer.abort_transaction if transaction.endswith("abort") else producer.commit_transaction)(READY_S)
 
 

@@ -23,7 +23,7 @@ def run_stage(stage: str, form: str, folder: Path, model: Path | None) -> tuple[
         model: SavedModel to evaluate.
 
     Returns:
-        What it took, and numbers to tell beside: of ``evaluate`` the ``rows`` and the seconds that ``predict`` took.
+        What it took, and numbers to tell beside: of ``evaluate`` the ``rows`` and the core-seconds that asking the model took.
     """
     work: Mapping[str, Callable[[], Any]] = {
         "ingest": lambda: _ingest(form, folder),
@@ -105,6 +105,6 @@ def _evaluate(form: str, folder: Path, model: Path | None) -> Callable[[], dict[
     def work() -> dict[str, float]:
         split = f"{_out(folder, 'examples')}/Split-{SPLITS[2]}"
         found = evaluate_split(split, dataset(form), EvaluateConfig(slices=("device",)), str(model))
-        return {"rows": found["rows"], "predict": found["predict_seconds"]}
+        return {"rows": found["rows"], "predict_core_seconds": found["predict_core_seconds"]}
 
     return work

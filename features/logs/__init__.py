@@ -5,7 +5,7 @@ from features.logs.files import fingerprint, resolve, resolve_log
 from features.logs.personal import Pseudonyms, pseudonyms_of
 from features.logs.reader import LogBatch, check_log, read_log
 from features.logs.sources import check_found
-from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables
+from features.logs.tables import Tables, load_saved_tables, load_tables, save_tables, with_counters
 from features.logs.vectors import prepare_vectors
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "resolve_log",
     "save_tables",
     "told_losses",
+    "with_counters",
 ]

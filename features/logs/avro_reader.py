@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import lzma
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
-from fastavro import parse_schema, schemaless_reader
+from fastavro import schemaless_reader
 from fastavro.schema import SchemaParseException
 
 from features.errors import DataError
 from features.logs.avro_blocks import CODECS, AvroBlock, AvroHeader, read_blocks, read_header
-from features.logs.avro_types import AvroType, arrow_type, decodable
-from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected, wanted_columns
+from features.logs.avro_schema import AvroSchema, column_types, parsed_schema
+from features.logs.avro_types import AvroType
+from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected
 from features.logs.decompress import DamagedFileError
 from features.logs.files import open_bytes
 from features.logs.pieces import Piece
@@ -27,7 +27,7 @@ _BATCH_BYTES = 16 << 20
 """Small blocks are joined to batches until they have this many bytes of Arrow arrays, or `BATCH_ROWS` rows."""
 _MOST_ROWS_A_BYTE = 1100
 """A block that cannot be decompressed is believed to have its number of rows up to this: deflate packs no better."""
-_UNREADABLE = (
+UNREADABLE = (
     pa.ArrowException,
     SchemaParseException,
     DamagedFileError,
@@ -46,19 +46,10 @@ _UNREADABLE = (
 
 
 class _Layout(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-        header: the file's header.
-        schema: of a row, for fastavro.
-        types: field to how it is read; None if no column can hold it.
-        written: field to its Avro type as the file has it.
-    """
+    """What a file holds: its header, and the rows' schema."""
 
     header: AvroHeader
-    schema: Any
-    types: Mapping[str, AvroType | None]
-    written: Mapping[str, Any]
+    schema: AvroSchema
 
 
 def read_avro(
@@ -94,7 +85,7 @@ def read_avro(
     with open_bytes(file) as stream:
         try:
             layout = _layout(stream)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             pass_on(file, error)
             yield rejected(name, WHOLE_FILE, 1, error)
             return
@@ -114,7 +105,7 @@ def check_avro(file: str, name: str, source: Source, columns: Iterable[str]) -> 
     with open_bytes(file) as stream:
         try:
             layout = _layout(stream)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             pass_on(file, error)
             return
     _types(name, layout, columns, ())
@@ -122,31 +113,14 @@ def check_avro(file: str, name: str, source: Source, columns: Iterable[str]) -> 
 
 def _layout(stream: BinaryIO) -> _Layout:
     header = read_header(stream)
-    named: dict[str, Any] = {}
-    schema: Any = parse_schema(decodable(header.schema), named)
-    fields = schema["fields"] if isinstance(schema, dict) and schema["type"] == "record" else []
-    return _Layout(
-        header,
-        schema,
-        {field["name"]: arrow_type(field["type"], named) for field in fields},
-        {field["name"]: field["written"] for field in fields},
-    )
+    return _Layout(header, parsed_schema(header.schema))
 
 
 def _types(name: str, layout: _Layout, columns: Iterable[str], optional: Collection[str]) -> dict[str, AvroType]:
     """How the wanted columns are read."""
     if layout.header.codec not in CODECS:
         raise DataError(f"{name}: compressed by '{text(layout.header.codec)}'; allowed: {', '.join(CODECS)}")
-    types: dict[str, AvroType] = {}
-    for column in wanted_columns(name, layout.types, columns, optional):
-        if (known := layout.types[column]) is None:
-            raise DataError(
-                f"{name}: field '{column}' is {text(json.dumps(layout.written[column]))} in the file; allowed: booleans, "
-                "numbers, text, enums, dates, timestamps, decimals, arrays of these, unions of these with null, unions of "
-                "booleans, numbers, text and enums"
-            )
-        types[column] = known
-    return types
+    return column_types(name, layout.schema, columns, optional)
 
 
 class _Reading:
@@ -178,7 +152,7 @@ class _Reading:
                 seen += rows
         except DamagedFileError as error:
             yield from self._refuse(1, error, error.reason)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if block.rows > _MOST_ROWS_A_BYTE * len(block.data):
                 yield from self._refuse(1, error, "corrupt_file")
             else:
@@ -210,7 +184,7 @@ class _Reading:
         stream = io.BytesIO(data)
         for start in range(0, block.rows, BATCH_ROWS):
             rows = min(BATCH_ROWS, block.rows - start)
-            records: list[Any] = [schemaless_reader(stream, self._layout.schema, None) for _ in range(rows)]
+            records: list[Any] = [schemaless_reader(stream, self._layout.schema.row, None) for _ in range(rows)]
             if start + rows == block.rows and (left := len(data) - stream.tell()):
                 raise DamagedFileError("corrupt_file", f"{left} bytes are left after the {block.rows} rows of a block")
             yield (

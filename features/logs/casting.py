@@ -5,6 +5,7 @@ Fast path: one Arrow cast a column. Only a column in which some value does not f
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -318,12 +319,24 @@ def _number_to_int(name: str, column: Column, values: pa.Array) -> _Cast:
         return _Cast(_null_where(values, bad).cast(pa.int64()), [("bad_number", bad)])
     if pa.types.is_integer(kind):
         return _without_minimum(values.cast(pa.int64()))
+    if pa.types.is_decimal(kind):
+        return _decimal_to_int(values)
     doubles = _to_double(name, column, values)
     plain = np.nan_to_num(doubles.values.to_numpy(zero_copy_only=False))
     bad = (plain != np.floor(plain)) | (np.abs(plain) > _EXACT)
     whole = np.where(bad, 0, plain).astype(np.int64)
     missing = _mask(pc.is_null(doubles.values))
     return _Cast(pa.array(whole, mask=missing | bad), [*doubles.faults, ("bad_number", bad & ~missing)])
+
+
+def _decimal_to_int(values: pa.Array) -> _Cast:
+    """Exact beyond 2**53, too."""
+    whole = pc.trunc(values)
+    limit = pa.scalar(decimal.Decimal(-INT64_MIN), pa.decimal256(76, 0))
+    wide = whole.cast(pa.decimal256(76, 0))
+    beyond = pc.or_(pc.greater_equal(wide, limit), pc.less_equal(wide, pc.negate(limit)))
+    bad = _mask(pc.or_(beyond, pc.not_equal(values, whole)))
+    return _Cast(_null_where(wide, bad).cast(pa.int64()), [("bad_number", bad)])
 
 
 def _check_bounds(column: Column, cast: _Cast) -> None:

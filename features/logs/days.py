@@ -16,7 +16,7 @@ from features.logs.casting import tokens
 from features.logs.quarantine import Faults
 from features.logs.row_ids import uniform
 from features.sources import TICKS
-from features.spec import SPLITS, Columns, ColumnSplit, RandomSplit, TimeColumn, TimeSplit
+from features.spec import SPLITS, Columns, ColumnSplit, Dataset, RandomSplit, TimeColumn, TimeSplit
 
 NO_PART = -1
 _DAY_SECONDS = 86_400
@@ -66,6 +66,11 @@ def _as_numbers(day: NDArray[Any]) -> NDArray[Any]:
     if last - first < len(day):
         return np.asarray(_as_number(np.arange(first, last + 1))[day - first])
     return _as_number(day)
+
+
+def day_numbers(days: NDArray[Any]) -> NDArray[Any]:
+    """Days since 1970-01-01 of days as :func:`days` gives them, yyyymmdd; int64 (n,)."""
+    return _days_of_dates(np.asarray(days))[0]
 
 
 def _as_number(day: NDArray[Any]) -> NDArray[Any]:
@@ -135,6 +140,15 @@ def parts(split: TimeSplit | RandomSplit, day: pa.Array | None, ids: NDArray[Any
             return np.full(len(ids), position, dtype=np.int8)
         found[(numbers >= first) & (numbers <= last)] = position
     return found
+
+
+def days_beside(dataset: Dataset) -> tuple[int, int] | None:
+    """The first and the last day, as yyyymmdd, of which rows are found beside those of a topic's window of days; None of another log."""
+    kafka = dataset.source.kafka
+    if kafka is None or kafka.window is None or kafka.window.by != "days" or not isinstance(dataset.split, TimeSplit):
+        return None
+    first, last = kafka.window.reach(dataset.split.days())
+    return _number(first), _number(last)
 
 
 def parts_by_value(split: ColumnSplit, values: pa.Array, ids: NDArray[Any]) -> NDArray[Any]:

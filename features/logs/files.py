@@ -27,7 +27,8 @@ _READ_AHEAD = 1 << 20
 
 
 def resolve_log(dataset: Dataset, path: str) -> list[str]:
-    """The log's files: of a source by day those of the split's days; of a Kafka topic the names of its partitions.
+    """The log's files: of a source by day those of the split's days; of a Kafka topic the names of its partitions. Not of BigQuery: there
+    a run opens what it reads (`features.logs.bigquery_reader.open_table`).
 
     Args:
         dataset: the spec.
@@ -40,6 +41,7 @@ def resolve_log(dataset: Dataset, path: str) -> list[str]:
     """
     if dataset.source.kafka is not None:
         return dataset.source.kafka.names
+    _check_files(dataset.source)
     source, days = dataset.source, dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
     return _of_source(source, days, path, "source.success")
 
@@ -80,10 +82,54 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
         )
     later = sorted({*after} - {*absent})
     actions = _of_source(theirs, sorted({*split, *later}), path, "actions.source.success")
-    # A log that is not by day is read as a whole anyway.
-    more = _of_source(ours, later, path, "source.success") if ours.by_day else []
+    if not ours.by_day:  # it is read as a whole anyway
+        return ActionFiles(actions, [], absent)
+    more = _of_source(ours, later, path, "source.success")
     known = set(resolve_log(dataset, path))
     return ActionFiles(actions, [file for file in more if file not in known], absent)
+
+
+class EarlierFiles(NamedTuple):
+    """What is read for counters, besides the log's files.
+
+    Attributes:
+        files: of the log itself, of days before the split's.
+        absent: days before the split's that counters look at and that have no files, where the spec says that they are optional.
+    """
+
+    files: list[str]
+    absent: list[datetime.date]
+
+
+def resolve_earlier(dataset: Dataset, path: str) -> EarlierFiles:
+    """Of a log by day, the files of the days before the split's that counters look at; of any other none, for it is read as a whole.
+
+    Raises:
+        DataError: if a day that must be there has no file or is not complete. If a store does not answer.
+        ConfigError: if a path is of a file system that is not read.
+    """
+    if dataset.source.elsewhere is not None or not dataset.source.by_day or not isinstance(dataset.split, TimeSplit):
+        return EarlierFiles([], [])
+    split = dataset.split.days()
+
+    def earlier(reach: int) -> list[datetime.date]:
+        return sorted({day - datetime.timedelta(days=back) for day in split for back in range(1, reach + 1)} - {*split})
+
+    def longest(*days_before: str) -> int:
+        return max((c.reach for c in dataset.counters.values() if c.days_before in days_before), default=0)
+
+    asked = earlier(longest("required", "optional"))
+    patterns = [*filter(by_day, (*dataset.source.patterns, dataset.source.success or ""))]
+    absent = [day for day in asked if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
+    if lacking := [str(day) for day in earlier(longest("required")) if day in absent]:
+        raise DataError(
+            f"counters look at {len(asked)} days before the split's, and {_named(lacking)} lack files or markers in {_absolute(path)}: "
+            "rows of the first days would be told too little; allowed: a log that begins earlier, a split that begins later, or "
+            "`days_before: optional` of the counters"
+        )
+    known = set(resolve_log(dataset, path))
+    found = _of_source(dataset.source, [day for day in asked if day not in absent], path, "source.success")
+    return EarlierFiles([file for file in found if file not in known], absent)
 
 
 def resolve(source: Source, path: str) -> list[str]:
@@ -97,11 +143,13 @@ def resolve(source: Source, path: str) -> list[str]:
         DataError: if a pattern finds no file; names the pattern, the folder and what is there. If a store does not answer.
         ConfigError: if a path is of a file system that is not read.
     """
-    if source.kafka is not None:
-        raise DataError(
-            f"the log is a slice of Kafka's topic '{source.kafka.topic}'; allowed here: files, named one by one or by a glob"
-        )
+    _check_files(source)
     return _resolved([of_any_day(pattern) for pattern in source.patterns], path)
+
+
+def _check_files(source: Source) -> None:
+    if source.elsewhere is not None:
+        raise DataError(f"the log is {source.elsewhere}; allowed here: files, named one by one or by a glob")
 
 
 def _of_source(source: Source, days: Sequence[datetime.date], path: str, what: str) -> list[str]:
@@ -247,9 +295,11 @@ def size_of(file: str) -> int:
 
 
 def all_files(dataset: Dataset, path: str) -> Iterator[str]:
-    """The log's files, unless it is a topic, those of its actions, of every side table that is read from files, and of vectors."""
-    if dataset.source.kafka is None:
-        yield from resolve_log(dataset, path)
+    """The log's files, unless it is a topic or a table of BigQuery, those of earlier days for counters, those of its actions, of every side
+    table that is read from files, and of vectors.
+    """
+    if dataset.source.elsewhere is None:
+        yield from (*resolve_log(dataset, path), *resolve_earlier(dataset, path).files)
     if dataset.actions is not None:
         joined = resolve_actions(dataset, path)
         yield from (*joined.actions, *joined.later)
@@ -268,7 +318,7 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
 
 def fingerprint(dataset: Dataset, path: str) -> str:
     """A hash of names, sizes and modification times of all input files: it changes when the data changes. What a slice of a topic
-    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets.
+    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets; so has it the moment at which a table is read.
 
     Raises:
         DataError: if a pattern finds no file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from features.logs.decompress import CHUNK
 from features.logs.lines import Block, blocks
 from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
-from features.logs.values import Fault, batch_of, column_of
+from features.logs.values import Fault, batch_of, by_column, column_of
 from features.spec import Column, Source
 
 
@@ -65,21 +65,21 @@ def _batch(name: str, block: Block, first_row: int, columns: Mapping[str, Column
         lost = Reject(name, first_row, line, "", damage.reason, text(damage), text(block.data, RAW_CHARS))
         return RawBatch(name, {}, block.starts, block.starts, lambda _: "", [lost])
     faults = {row: Fault(reason) for row, reason in block.flagged.items()}
-    objects = [
+    objects = (
         parsed(line, row, faults) if row not in faults else None
         for row, line in enumerate(block.data[:-1].split(b"\n"))
-    ]
+    )
     arrays = columns_of(objects, columns, faults)
     return batch_of(name, arrays, faults, (first_row, block.lines), lambda row: text(block.raw(row), RAW_CHARS))
 
 
 def columns_of(
-    objects: Sequence[dict[str, Any] | None], columns: Mapping[str, Column], faults: dict[int, Fault]
+    objects: Iterable[dict[str, Any] | None], columns: Mapping[str, Column], faults: dict[int, Fault]
 ) -> dict[str, pa.Array]:
-    """The columns of JSON objects, one a row; adds rows with a value of another shape to `faults`."""
-    arrays = {}
+    """The columns of JSON objects, one a row, None without values; adds rows with a value of another shape to `faults`."""
+    arrays, found = {}, by_column(objects, columns)
     for column, spec in columns.items():
-        values = [None if found is None else found.get(column) for found in objects]
+        values = found.pop(column)
         arrays[column], misfits = column_of(values, spec)
         for row in np.flatnonzero(misfits).tolist():
             faults.setdefault(row, Fault("wrong_shape", column, text(values[row])))

@@ -37,6 +37,7 @@ REASONS: dict[str, str] = {
     "blank_line": "an empty line between rows",
     "oversized_field": "a field is longer than max_field_bytes",
     "bad_json": "the line is no JSON object",
+    "bad_avro": "the message is no Avro datum of its schema",
     "bad_checksum": "the record's bytes are not those that were written",
     "bad_example": "the record is no tf.Example",
     "wrong_shape": "a list or an object where the column holds a value, or the other way round",
@@ -50,6 +51,7 @@ REASONS: dict[str, str] = {
     "bad_weight": "a sample weight is missing, below 0 or infinite",
     "bad_time": "the time is missing or no time of its unit",
     "time_out_of_range": "the day lies in no part of the split",
+    "out_of_window": "found beside the window of the topic, and of another time",
     "out_of_split": "the value of the split's column belongs to no part of it",
     "orphan_label": "a task is positive and its parent is not",
     "no_match": "a table that every row must find a row of has none with its key",
@@ -60,7 +62,8 @@ REASONS: dict[str, str] = {
     "unreadable_file": "the file, or a part of it (a row group, stripe or block), cannot be read",
 }
 """Every reason there is, in words."""
-SOUND = frozenset({"duplicate"})
+OUT_OF_WINDOW = "out_of_window"
+SOUND = frozenset({"duplicate", OUT_OF_WINDOW})
 """Reasons of rows that are left out by wish, and not for being malformed: no budget counts them."""
 _ENDS_A_FILE = frozenset({"truncated_file", "corrupt_file"})
 
@@ -135,6 +138,13 @@ class RawBatch:
     def rows_read(self) -> int:
         """Rows found here, good and bad."""
         return len(self.rows) + sum(reject.rows for reject in self.rejects)
+
+
+def renumbered(batch: RawBatch, numbers: NDArray[Any]) -> RawBatch:
+    """The batch, whose rows and rejects were numbered from 0 by their places, with these numbers: int64."""
+    batch.rows = numbers[batch.rows]
+    batch.rejects = [reject._replace(row=int(numbers[reject.row])) for reject in batch.rejects]
+    return batch
 
 
 class Faults:

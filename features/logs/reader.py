@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.columns import arrow_type, kept_columns, plain_schema
 from features.errors import ConfigError
-from features.logs.days import NO_PART, check_time, days, parts, parts_by_value
+from features.logs.days import NO_PART, check_time, days, days_beside, parts, parts_by_value
 from features.logs.files import name_of, resolve_log
 from features.logs.functions import derive, function_named
 from features.logs.labels import label_arrays
@@ -21,7 +22,8 @@ from features.logs.notes import ActionNotes, Noted, NotedRows
 from features.logs.personal import without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
-from features.logs.quarantine import Faults, RawBatch, Reject, to_batch
+from features.logs.quarantine import OUT_OF_WINDOW, Faults, RawBatch, Reject, to_batch
+from features.logs.row_hashes import value_ids
 from features.logs.row_ids import row_ids
 from features.logs.sampling import SAMPLED_OUT, sampled_parts
 from features.logs.sources import check_columns, read_source
@@ -99,20 +101,49 @@ def read_log(
             come from actions which were not joined.
     """
     stages = _Stages(dataset, tables, labels, split)
-    for file in resolve_log(dataset, path) if files is None else files:
+    for raw, known in _raw(dataset, path, resolve_log(dataset, path) if files is None else files, stages):
+        yield stages.run(raw, known)
+
+
+def read_rows(
+    dataset: Dataset, path: str, tables: Tables, files: Sequence[Piece | Noted], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows that :func:`read_log` finds good, with any of their columns, those of every day; for counters, which are not there yet.
+
+    Args:
+        dataset: the spec, with a time.
+        path: the data folder.
+        tables: the side tables.
+        files: pieces of files, with what is known of their rows.
+        columns: names of columns of the log, its tables and derivations, outcomes too.
+
+    Yields:
+        batches of these columns and `DAY`; rows that lie in no part of the split are among them.
+    """
+    stages = _Stages(dataset.model_copy(update={"counters": {}}), tables, True, True)
+    for raw, known in _raw(dataset, path, files, stages):
+        yield stages.good(raw, known, columns)
+
+
+def _raw(
+    dataset: Dataset, path: str, files: Sequence[str | Piece | Noted], stages: _Stages
+) -> Iterator[tuple[RawBatch, _Known]]:
+    """At least one batch a file."""
+    for file in files:
         noted = file if isinstance(file, Noted) else None
         piece = file.piece if isinstance(file, Noted) else file if isinstance(file, Piece) else Piece(file)
         name = name_of(piece.file, path)
         known = _Known(
-            _action_notes(dataset, noted) if labels else None, NotedRows(noted.duplicates if noted is not None else ())
+            _action_notes(dataset, noted) if stages.labels else None,
+            NotedRows(noted.duplicates if noted is not None else ()),
         )
         batches = 0
         for raw in read_source(piece, name, dataset.source, dataset.columns, stages.optional):
-            yield stages.run(raw, known)
+            yield raw, known
             batches += 1
         if not batches:
             nothing = np.zeros(0, dtype=np.int64)
-            yield stages.run(RawBatch(name, {}, nothing, nothing, lambda _: ""), known)
+            yield RawBatch(name, {}, nothing, nothing, lambda _: ""), known
 
 
 class _Known(NamedTuple):
@@ -145,6 +176,30 @@ def check_log(dataset: Dataset, path: str, files: Sequence[str], names: Sequence
         check_columns(file, name_of(file, path), dataset.source, wanted)
 
 
+class _Made(NamedTuple):
+    """A batch as far as it does not depend on the split.
+
+    Attributes:
+        columns: all there are, by name, of the rows that could be typed.
+        drawn: what random parts and samples are drawn by: the rows' ids, or what their values say.
+        typing: faults of the others.
+        faults: of these rows.
+        numbers: of these rows in the file.
+        unmatched: rows that found nothing in a side table, by table.
+        duplicates: rows with the values of an earlier one.
+        acted: actions of each row, where the dataset has a log of them.
+    """
+
+    columns: dict[str, pa.Array]
+    drawn: NDArray[Any]
+    typing: Faults
+    faults: Faults
+    numbers: NDArray[Any]
+    unmatched: dict[str, int]
+    duplicates: int
+    acted: pa.Array | None
+
+
 class _Stages:
     """What is done to each batch, decided once."""
 
@@ -153,13 +208,17 @@ class _Stages:
             check_time(dataset.time, dataset.columns)
         self._dataset = dataset
         self._tables = tables
-        self._labels = labels
+        self.labels = labels
         self._split = split
         self._weights = labels and split  # only a training reads them
         self._downsample = dataset.downsample if labels and split else None
+        # Where rows have no place of their own, a rerun draws the same ones by their values.
+        own = sorted(name for name, column in dataset.columns.items() if column.personal != "drop")
+        self._drawn_by = own if dataset.source.bigquery is not None else None
         self._schema = plain_schema(dataset, labels, self._weights)
         used = [*dataset.feature_columns(), *(_answers(dataset) if labels else ())]
         needed = set(dataset.all_columns()) if labels and split else _made_from(dataset, used)
+        self._counts = any(needed.intersection(counter.given) for counter in dataset.counters.values())
         self.optional = frozenset(set(dataset.columns) - needed)
         self._required = frozenset(dataset.columns) - self.optional
         self._matched = [
@@ -174,11 +233,49 @@ class _Stages:
             for name, column in dataset.columns.items()
             if name in made
         }
+        self._beside = days_beside(dataset)
         self._reading = TypedSource(dataset.source, read, dataset.time, tables.pseudonyms)
         self._derived = [(d, function_named(d.function)) for d in dataset.derived if made.intersection(d.outputs)]
 
     def run(self, raw: RawBatch, known: _Known) -> LogBatch:
-        """Types, joins, derivations, labels, time and split of one batch."""
+        """Types, joins, derivations, labels, time, split and counters of one batch."""
+        made = self._made(raw, known)
+        columns, second, numbers = made.columns, made.faults, made.numbers
+        part = self._part(columns, made.drawn, second)
+        if self._downsample is not None:
+            labels = [columns[label_column(task)].to_numpy() for task in self._downsample.rule(self._dataset.tasks)]
+            part, weights = sampled_parts(self._downsample, labels, part, made.drawn)
+            columns[ROW_WEIGHT] = pa.array(weights)
+        columns |= self._counted(columns)
+        acted = made.acted
+        of_rows_out = 0 if acted is None else int(acted.to_numpy()[~second.bad & (part != SAMPLED_OUT)].sum())
+        rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
+        if second.bad.any():
+            rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
+        rejects = without_personal([*raw.rejects, *made.typing.rejects, *second.rejects], self._dataset.columns)
+        _check_sum(raw, rows, rejects)
+        without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
+        return LogBatch(
+            raw.file,
+            rows,
+            numbers,
+            part,
+            to_batch(rejects),
+            raw.rows_read,
+            made.unmatched,
+            without,
+            actions=of_rows_out,
+            duplicates=made.duplicates,
+        )
+
+    def good(self, raw: RawBatch, known: _Known, names: Sequence[str]) -> pa.RecordBatch:
+        """The named columns, and the day, of the rows of one batch that have no fault."""
+        made = self._made(raw, known)
+        rows = pa.RecordBatch.from_pydict({name: made.columns[name] for name in (*names, DAY)})
+        return rows.filter(pa.array(~made.faults.bad)) if made.faults.bad.any() else rows
+
+    def _made(self, raw: RawBatch, known: _Known) -> _Made:
+        """Types, joins, derivations, labels and time of one batch."""
         first = Faults(raw)
         batch = self._typed(raw, first)
         second = Faults(raw, first.good)
@@ -193,34 +290,24 @@ class _Stages:
         joined, unmatched = self._tables.join(self._dataset, batch, second, self._matched)
         full = derive(self._derived, joined, second)
         columns = dict(zip(full.schema.names, full.columns, strict=True))
-        if self._labels:
+        if self.labels:
             columns |= label_arrays(self._dataset.tasks, full, second, self._weights)
         ids = row_ids(raw.file, numbers)
         columns[ROW_ID] = pa.array(ids)
-        part = self._part(columns, ids, second, raw.columns)
-        if self._downsample is not None:
-            labels = [columns[label_column(task)].to_numpy() for task in self._downsample.rule(self._dataset.tasks)]
-            part, weights = sampled_parts(self._downsample, labels, part, ids)
-            columns[ROW_WEIGHT] = pa.array(weights)
-        of_rows_out = 0 if acted is None else int(acted.to_numpy()[~second.bad & (part != SAMPLED_OUT)].sum())
-        rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
-        if second.bad.any():
-            rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
-        rejects = without_personal([*raw.rejects, *first.rejects, *second.rejects], self._dataset.columns)
-        _check_sum(raw, rows, rejects)
-        without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
-        return LogBatch(
-            raw.file,
-            rows,
-            numbers,
-            part,
-            to_batch(rejects),
-            raw.rows_read,
-            unmatched,
-            without,
-            actions=of_rows_out,
-            duplicates=int(repeated.sum()),
-        )
+        drawn = ids if self._drawn_by is None else value_ids([batch.column(name) for name in self._drawn_by])
+        time = self._dataset.time
+        if time is not None:
+            required = self._split or self._counts or (self.labels and time.column in raw.columns)
+            columns[DAY] = days(time, columns[time.column], second, required=required)
+        return _Made(columns, drawn, first, second, numbers, unmatched, int(repeated.sum()), acted)
+
+    def _counted(self, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
+        """The counters' columns; missing where no feature needs one, and the log may lack their keys and time."""
+        if self._counts:
+            return self._tables.count(self._dataset, columns)
+        rows = len(columns[ROW_ID])
+        given = {n: c for counter in self._dataset.counters.values() for n, c in counter.given.items()}
+        return {name: pa.nulls(rows, arrow_type(column.type)) for name, column in given.items()}
 
     def _typed(self, raw: RawBatch, faults: Faults) -> pa.RecordBatch:
         present = {name: column for name, column in self._reading.columns.items() if name in raw.columns}
@@ -231,13 +318,8 @@ class _Stages:
         ]
         return pa.RecordBatch.from_arrays(arrays, names=list(self._dataset.columns))
 
-    def _part(
-        self, columns: dict[str, pa.Array], ids: NDArray[Any], faults: Faults, given: Collection[str]
-    ) -> NDArray[Any]:
+    def _part(self, columns: dict[str, pa.Array], ids: NDArray[Any], faults: Faults) -> NDArray[Any]:
         time = self._dataset.time
-        if time is not None:
-            required = self._split or (self._labels and time.column in given)
-            columns[DAY] = days(time, columns[time.column], faults, required=required)
         if not self._split:
             return np.full(len(ids), NO_PART, dtype=np.int8)
         split = self._dataset.split
@@ -247,6 +329,10 @@ class _Stages:
             return part
         part = parts(split, columns.get(DAY), ids)
         if time is not None:
+            if self._beside is not None:
+                found = pc.fill_null(columns[DAY], 0).to_numpy()
+                expected = (found >= self._beside[0]) & (found <= self._beside[1])
+                faults.mark((part == NO_PART) & expected, OUT_OF_WINDOW, time.column, columns[time.column])
             faults.mark(part == NO_PART, "time_out_of_range", time.column, columns[time.column])
         return part
 
@@ -264,6 +350,9 @@ def _answers(dataset: Dataset) -> list[str]:
 def _made_from(dataset: Dataset, names: Iterable[str]) -> set[str]:
     """The named columns, and all of the log, its tables and derivations from which they are made."""
     needed = set(names)
+    for counter in dataset.counters.values():
+        if needed & set(counter.given) and dataset.time is not None:
+            needed |= {*counter.keys, dataset.time.column}
     for derived in reversed(dataset.derived):
         if needed & set(derived.outputs):
             needed |= set(derived.inputs)

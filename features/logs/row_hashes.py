@@ -31,6 +31,11 @@ def row_hashes(columns: Sequence[pa.Array], which: int = 0) -> NDArray[Any]:
     return total
 
 
+def value_ids(columns: Sequence[pa.Array]) -> NDArray[Any]:
+    """A number of each row that depends on its values alone, wherever it stands; int64 (n,) in [0, 2**63). Arguments as of :func:`row_hashes`."""
+    return (row_hashes(columns) >> np.uint64(1)).astype(np.int64)
+
+
 def _mixed(values: NDArray[Any]) -> NDArray[Any]:
     return values ^ (values >> np.uint64(29))
 

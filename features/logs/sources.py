@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from features.errors import DataError
 from features.logs.avro_reader import check_avro, read_avro
+from features.logs.bigquery_reader import check_bigquery, read_bigquery
 from features.logs.csv_reader import check_csv, cut_csv, read_csv
 from features.logs.jsonl_reader import cut_jsonl, read_jsonl
-from features.logs.kafka_reader import cut_kafka, read_kafka
+from features.logs.kafka_reader import check_kafka, cut_kafka, read_kafka
 from features.logs.orc_reader import check_orc, read_orc
 from features.logs.parquet_reader import check_parquet, cut_parquet, read_parquet
 from features.logs.pieces import Piece
@@ -29,7 +30,7 @@ class Reader(NamedTuple):
             (`features.logs.casting` types them), and a reject for each stretch of the file that cannot be read.
         check: (path, name, source, columns) -> raises DataError if the file says that it lacks a column; reads as little as it can.
             None for a format whose files do not say which columns they have: there a column that no row has is found in the end
-            (`check_found`).
+            (`check_found`); so it is of a topic, but for Avro of one schema.
         cut: (path, source, columns, bytes) -> pieces of the file that can be read apart, of about so many bytes; None for a format
             whose files are read as a whole.
     """
@@ -46,7 +47,8 @@ READERS: Mapping[str, Reader] = {
     "tfrecord": Reader(read_tfrecord, None, None),
     "orc": Reader(read_orc, check_orc, None),
     "avro": Reader(read_avro, check_avro, None),
-    "kafka": Reader(read_kafka, None, cut_kafka),
+    "bigquery": Reader(read_bigquery, check_bigquery, None),
+    "kafka": Reader(read_kafka, check_kafka, cut_kafka),
 }
 
 
@@ -107,6 +109,12 @@ def check_columns(file: str, name: str, source: Source, columns: Sequence[str]) 
         check(file, name, source, _inside(columns, source))
 
 
+def _name_their_columns(source: Source) -> bool:
+    """Whether `Reader.check` finds a column that is not there."""
+    avro = None if source.kafka is None else source.kafka.avro
+    return READERS[source.format].check is not None and (source.kafka is None or (avro is not None and not avro.framed))
+
+
 def check_found(rows_read: int, without: Mapping[str, int], source: Source, what: str) -> None:
     """Stops where no row has a column of a log whose files do not name theirs: the spec may spell it otherwise.
 
@@ -119,7 +127,7 @@ def check_found(rows_read: int, without: Mapping[str, int], source: Source, what
     Raises:
         DataError: naming the columns.
     """
-    if READERS[source.format].check is not None or not rows_read:
+    if _name_their_columns(source) or not rows_read:
         return
     if absent := sorted(column for column, rows in without.items() if rows == rows_read):
         raise DataError(

@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from features.columns import arrow_type
 from features.errors import ConfigError, DataError
 from features.logs.casting import cast_column
+from features.logs.counters import PREFIX, CounterTable, load_counters
 from features.logs.files import name_of, resolve
 from features.logs.functions import conform, derive, function_named
+from features.logs.key_index import KeyIndex
 from features.logs.personal import Pseudonyms, hashed, without_personal
 from features.logs.pieces import Piece
 from features.logs.quarantine import Faults, RawBatch, Reject
 from features.logs.sources import check_found, read_source
-from features.spec import Columns, Dataset, DerivedTable, SideTable
+from features.spec import DAY, Columns, Dataset, DerivedTable, SideTable
 
 _KEYS = b"feedrank_keys"
 
@@ -52,68 +51,14 @@ class KeyedTable:
         return KeyIndex([self.data.column(key) for key in self.keys])
 
 
-class KeyIndex:
-    """A hash index over one or several key columns (int64 or string)."""
-
-    def __init__(self, keys: Sequence[pa.ChunkedArray]) -> None:
-        """Builds the index.
-
-        Raises:
-            DataError: if the key columns have too many distinct values to number their combinations in 63 bits.
-        """
-        self._uniques = [pd.Index(_numpy(pc.unique(key))) for key in keys] if len(keys) > 1 else []
-        sizes = [max(len(unique), 1) for unique in self._uniques]
-        if float(np.prod([float(size) for size in sizes])) >= 2**63:
-            raise DataError(f"a composite key of {sizes} distinct values a column is too large to index")
-        self._rows = pd.Index(self._codes(keys)) if len(keys) > 1 else None
-        if self._rows is None:
-            self._single = pd.Index(_numpy(keys[0]))
-        self.is_unique = bool(self._single.is_unique if self._rows is None else self._rows.is_unique)
-
-    def _codes(self, keys: Sequence[Any]) -> NDArray[Any]:
-        codes = np.zeros(len(keys[0]), dtype=np.int64)
-        known = np.ones(len(keys[0]), dtype=bool)
-        for unique, key in zip(self._uniques, keys, strict=True):
-            found = _find(unique, key)
-            known &= found >= 0
-            codes = codes * max(len(unique), 1) + np.maximum(found, 0)
-        return np.where(known, codes, -1)
-
-    def find(self, keys: Sequence[pa.Array]) -> NDArray[Any]:
-        """Row of each key, -1 where there is none or a part of the key is null. Shape (n,), int64."""
-        if self._rows is None:
-            return _find(self._single, keys[0])
-        return np.asarray(self._rows.get_indexer(pd.Index(self._codes(keys))), dtype=np.int64)
-
-    def duplicates(self) -> NDArray[Any]:
-        """Rows whose key stood in an earlier row."""
-        return np.flatnonzero((self._single if self._rows is None else self._rows).duplicated())
-
-
-def _numpy(values: Any) -> NDArray[Any]:
-    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    return np.asarray(array.to_numpy(zero_copy_only=False))
-
-
-def _find(index: Any, values: Any) -> NDArray[Any]:
-    """Position in `index`; each distinct value is looked up once, since texts are slow to hash in pandas."""
-    encoded = pc.dictionary_encode(values)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-        encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
-    places = index.get_indexer(pd.Index(_numpy(encoded.dictionary)))
-    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
-    return np.asarray(np.append(places, -1)[codes], dtype=np.int64)
-
-
 @dataclass(frozen=True)
 class Tables:
-    """All side tables of a dataset, by name, in the order in which they are joined, and what hashes their and the log's personal columns."""
+    """All side tables of a dataset, by name, in the order in which they are joined, what hashes their and the log's personal columns, and the
+    counters by name, which are looked up after the tables."""
 
     tables: Mapping[str, KeyedTable] = field(default_factory=dict)
     pseudonyms: Pseudonyms | None = None
+    counters: Mapping[str, CounterTable] = field(default_factory=dict)
 
     @property
     def rejects(self) -> list[Reject]:
@@ -155,6 +100,26 @@ class Tables:
                 if column not in table.keys:
                     arrays[column] = _take(table.data.column(column), take)
         return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays)), unmatched
+
+    def count(self, dataset: Dataset, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+        """The columns of all counters of a dataset.
+
+        Args:
+            dataset: says by which keys.
+            columns: of the rows, the keys and `DAY` among them.
+
+        Raises:
+            ConfigError: if a counter was not loaded: only a run's ingest counts.
+        """
+        found: dict[str, pa.Array] = {}
+        for name, counter in dataset.counters.items():
+            if name not in self.counters:
+                raise ConfigError(
+                    f"counter '{name}' of '{dataset.name}' is not counted; allowed: a run, whose ingest counts, or a model, which came with "
+                    "its counters"
+                )
+            found |= self.counters[name].of([columns[key] for key in counter.keys], columns[DAY])
+        return found
 
 
 def _take(column: pa.ChunkedArray, places: pa.Array) -> pa.Array:
@@ -279,6 +244,15 @@ def save_tables(tables: Tables, folder: str) -> None:
         )
 
 
+def with_counters(tables: Tables, dataset: Dataset, folder: str) -> Tables:
+    """The same tables, and the counters that lie in a folder of saved tables.
+
+    Raises:
+        DataError: see `features.logs.counters.load_counters`.
+    """
+    return replace(tables, counters=load_counters(dataset, folder))
+
+
 def load_saved_tables(folder: str, pseudonyms: Pseudonyms | None = None) -> Tables:
     """Reads what :func:`save_tables` wrote; `pseudonyms` is for personal columns of the log.
 
@@ -287,7 +261,7 @@ def load_saved_tables(folder: str, pseudonyms: Pseudonyms | None = None) -> Tabl
     """
     found: list[tuple[int, str, KeyedTable]] = []
     for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        if not file.endswith(".parquet"):
+        if not file.endswith(".parquet") or file.startswith(PREFIX):
             continue
         data = pq.read_table(os.path.join(folder, file)).combine_chunks()
         note = (data.schema.metadata or {}).get(_KEYS)

@@ -34,10 +34,13 @@ from features.logs import (
     resolve_log,
     save_tables,
     told_losses,
+    with_counters,
 )
 from features.logs.action_counts import ActionCounts, told
-from features.logs.files import name_of, size_of
-from features.logs.kafka_reader import check_slice
+from features.logs.bigquery_reader import check_rows, count_rows, open_table
+from features.logs.counters import count_entries, remove_counters
+from features.logs.files import name_of, resolve_earlier, size_of
+from features.logs.kafka_slice import check_slice, window_of
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
@@ -46,6 +49,7 @@ from features.logs.sources import check_columns
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
+from pipeline.components.counters import CountDays, plan_counts
 from pipeline.components.counting import WriteCounts
 from pipeline.components.joining import COUNTS as COUNTS_OF_ACTIONS
 from pipeline.components.joining import QUARANTINED as QUARANTINED_ACTIONS
@@ -123,14 +127,17 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         The manifest. ``rows_read == sum(rows_out) + quarantined.rows + sampled_out``.
 
     Raises:
+        ConfigError: if a library or credentials are missing that the source needs.
         DataError: if a file or column is missing, more rows are malformed or files damaged than the budget allows, or a part of the split
             gets no row. Dead letters and manifest are then kept in ``folders.stopped``.
     """
     started = time.monotonic()
-    files = resolve_log(dataset, data.path)
+    opened = None if dataset.source.bigquery is None else open_table(dataset)
+    files = resolve_log(dataset, data.path) if opened is None else opened.files
+    earlier = resolve_earlier(dataset, data.path)
     kafka = dataset.source.kafka
-    topic = None if kafka is None else {"topic": kafka.topic, **check_slice(kafka)._asdict()}
-    for file in files:
+    topic = None if kafka is None else {"topic": kafka.topic, **check_slice(kafka)._asdict(), **_told_window(dataset)}
+    for file in (*files, *earlier.files):
         check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
     table_counts = _prepare_tables(dataset, data, folders)
     vectors = prepare_vectors(
@@ -141,16 +148,24 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     os.makedirs(folders.manifest, exist_ok=True)
     with _work_folder(folders) as work:
         is_noted = dataset.actions is not None or dataset.duplicates != "keep"
-        plan = plan_join(dataset, data, files, work, folders.quarantine) if is_noted else None
+        read_twice = [*files, *earlier.files]
+        plan = plan_join(dataset, data, read_twice, work, folders.quarantine) if is_noted else None
         with _user_errors_unwrapped(), pipeline:
             pieces = pipeline | "Log" >> ReadPieces(
-                plan.files if plan else files, dataset.source, list(dataset.columns)
+                plan.files if plan else read_twice, dataset.source, list(dataset.columns)
             )
             if plan is not None:
                 pieces = {"pieces": pieces, **_notes(dataset, plan, folders, pieces)} | "TakeNotes" >> TakeNotes(plan)
-            read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables)
+            counted = None
+            if dataset.counters:
+                counts = plan_counts(dataset, data, read_twice, folders.tables, work)
+                counted = pieces | "CountDays" >> CountDays(counts)
+                pieces |= "OfTheSplit" >> beam.Filter(_is_read, frozenset(earlier.files))
+            read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables, counted)
             _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(dataset, folders)
-    manifest = _manifest(folders, files if kafka is None else [], data.path)
+    manifest = _manifest(folders, files if dataset.source.elsewhere is None else [], data.path)
+    if opened is not None:
+        manifest["bigquery"] = count_rows(opened.sessions, manifest["files"])
     if kafka is not None:
         offsets = dict(zip(kafka.names, (kafka.offsets[number] for number in sorted(kafka.offsets)), strict=True))
         manifest["kafka"] = topic
@@ -160,6 +175,12 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         manifest["duplicates"] = repeated
     if dataset.actions is not None and plan is not None:
         manifest["actions"] = _action_manifest(folders, plan, of_rows_out)
+    if dataset.counters:
+        manifest["counters"] = {
+            "entries": count_entries(dataset, folders.tables),
+            "earlier_files": [name_of(file, data.path) for file in earlier.files],
+            "absent_days": list(map(str, earlier.absent)),
+        }
     manifest |= {"tables": table_counts, "vectors": vectors, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1)
@@ -170,6 +191,17 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         _keep(folders)
         raise
     return manifest
+
+
+def _told_window(dataset: Dataset) -> dict[str, Any]:
+    """Which stretch of time a topic's slice is, if it is one."""
+    span = window_of(dataset)
+    return {} if span is None else {"window": [time.isoformat() for time in span]}
+
+
+def _is_read(piece: Piece | Noted, earlier: frozenset[str]) -> bool:
+    """Whether a piece is of the split's days, and not for counters alone."""
+    return (piece.piece if isinstance(piece, Noted) else piece).file not in earlier
 
 
 def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> dict[str, Any]:
@@ -194,6 +226,7 @@ def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dic
     """Side tables into their folder, their bad rows among the dead letters; returns their counts."""
     tables = load_tables(dataset, data.path, pseudonyms_of(dataset, data.hash_key))
     save_tables(tables, folders.tables)
+    remove_counters(folders.tables)
     os.makedirs(folders.quarantine, exist_ok=True)
     if tables.rejects:
         refused = pa.Table.from_batches([to_batch(tables.rejects)])
@@ -253,6 +286,7 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
     what = f"log of {dataset.name}"
     check_budget(manifest["rows_read"], manifest["quarantined"], budget, what, stopped)
     check_found(manifest["rows_read"], manifest["without"], dataset.source, what)
+    check_rows(manifest.get("bigquery", ()))
     if dataset.actions is not None:
         actions, what_acted = manifest["actions"], f"actions of {dataset.name}"
         check_budget(actions["rows_read"], actions["quarantined"], budget, what_acted, stopped)
@@ -290,17 +324,28 @@ def _user_errors_unwrapped() -> Iterator[None]:
 
 
 class ReadLog(beam.PTransform):
-    """Pieces of files in, with notes of their rows or without; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``."""
+    """Pieces of files in, with notes of their rows or without; out: a tagged output of list-typed tables for each part of the split, ``quarantined`` and ``counts``.
 
-    def __init__(self, dataset: Dataset, data: DataConfig, tables: str) -> None:
+    Args:
+        dataset: the spec.
+        data: folder of the log, key of hashes.
+        tables: folder of the side tables.
+        counted: what :class:`~pipeline.components.counters.CountDays` gave: nothing is read before all is counted. None: there are no counters.
+    """
+
+    def __init__(
+        self, dataset: Dataset, data: DataConfig, tables: str, counted: beam.PCollection[str] | None = None
+    ) -> None:
         super().__init__()
         self._read = _ReadFiles(dataset.model_dump_json(), data.path, data.hash_key, tables)
+        self._counted = counted
 
     def expand(self, files: beam.PCollection[Piece | Noted]) -> Any:
         """Composes; rows stream from the reader to the writers in one stage."""
         beam.coders.registry.register_coder(pa.Table, TableCoder)
         tables = dict.fromkeys((*SPLITS, QUARANTINED), pa.Table)
-        read = beam.ParDo(self._read).with_output_types(Any, **tables, **{COUNTS: Any})
+        after = [] if self._counted is None else [beam.pvalue.AsList(self._counted)]
+        read = beam.ParDo(self._read, *after).with_output_types(Any, **tables, **{COUNTS: Any})
         return files | read.with_outputs(*SPLITS, QUARANTINED, COUNTS)
 
 
@@ -312,11 +357,16 @@ class _ReadFiles(beam.DoFn):
     def setup(self) -> None:
         self._dataset = Dataset.model_validate_json(self._json)
         self._tables = load_saved_tables(self._folder, pseudonyms_of(self._dataset, self._hash_key))
+        self._lacks_counters = bool(self._dataset.counters)
 
     def start_bundle(self) -> None:
         self._groups = {split: RowGroups() for split in SPLITS}
 
-    def process(self, file: Piece | Noted) -> Iterator[Any]:
+    def process(self, file: Piece | Noted, counted: list[str] | None = None) -> Iterator[Any]:
+        del counted  # that it is there says that all counters are
+        if self._lacks_counters:
+            self._tables = with_counters(self._tables, self._dataset, self._folder)
+            self._lacks_counters = False
         for batch in read_log(self._dataset, self._path, self._tables, [file]):
             self._rows += batch.rows_read
             progress.report("ingest", rows=self._rows)

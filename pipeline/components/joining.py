@@ -15,6 +15,7 @@ from features.logs import Counts, duplicates, pseudonyms_of
 from features.logs.action_counts import ActionCounts
 from features.logs.action_log import KeyedRows, action_schema, impression_schema, read_actions, read_impressions
 from features.logs.attribution import attribute
+from features.logs.bigquery_reader import bytes_of
 from features.logs.duplicates import read_hashes, repeated_rows
 from features.logs.files import ActionFiles, name_of, resolve_actions, size_of
 from features.logs.notes import Home, Note, Noted, write_notes
@@ -79,9 +80,7 @@ def plan_join(dataset: Dataset, data: DataConfig, files: Sequence[str], work: st
         found = resolve_actions(dataset, data.path)
         for file in found.actions:
             check_columns(file, name_of(file, data.path), dataset.actions.source, list(dataset.actions.columns))
-    kafka = dataset.source.kafka
-    size = sum(map(size_of, found.actions))
-    size += sum(map(size_of, (*files, *found.later))) if kafka is None else MESSAGE_BYTES * kafka.messages
+    size = sum(map(size_of, found.actions)) + _size_of_log(dataset.source, [*files, *found.later])
     return JoinPlan(
         dataset.model_dump_json(),
         data,
@@ -93,6 +92,13 @@ def plan_join(dataset: Dataset, data: DataConfig, files: Sequence[str], work: st
         work,
         os.path.join(quarantine, OTHERS),
     )
+
+
+def _size_of_log(source: Source, files: Sequence[str]) -> int:
+    """Bytes, or an estimate of them."""
+    if source.kafka is not None:
+        return MESSAGE_BYTES * source.kafka.messages
+    return sum(map(size_of if source.bigquery is None else bytes_of, files))
 
 
 class ReadPieces(beam.PTransform):

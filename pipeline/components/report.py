@@ -193,10 +193,19 @@ def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, versi
             rows=out.get(SPLITS[0]),
             note=f"{len(epochs)} epochs, best {best}",
         ),
-        Stage(name="evaluate", seconds=evaluation.get("seconds"), rows=evaluation.get("rows")),
+        Stage(
+            name="evaluate",
+            seconds=evaluation.get("seconds"),
+            rows=evaluation.get("rows"),
+            note=_told_asking(evaluation.get("predict_seconds")),
+        ),
         Stage(name="check_serving", seconds=check.get("seconds"), rows=check.get("rows")),
         Stage(name="push", note=f"version {version}" if version else "nothing pushed"),
     )
+
+
+def _told_asking(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s of it asking the model"
 
 
 def _versions() -> dict[str, str]:

@@ -25,7 +25,8 @@ from tfx_bsl.tfxio import tensor_adapter
 
 from features.columns import list_schema
 from features.errors import DataError
-from features.preprocessing import make_preprocessing_fn, transformed_layout
+from features.logs.token_counts import CountBound
+from features.preprocessing import bound_file, make_preprocessing_fn, transformed_layout
 from features.progress import report
 from features.schema import answer_columns, build_schema
 from features.spec import POSITION, ROW_ID, SPLITS, Dataset
@@ -40,7 +41,10 @@ VECTORS_DIRECTORY = os.path.join("feedrank", "vectors")
 """Pretrained vectors, for Transform and the training."""
 COVERAGE_FILE = os.path.join("feedrank", "coverage.json")
 """How many rows of each split have an id without a pretrained vector."""
-_ROWS_A_BATCH = 65_536
+_ROWS_A_GROUP = 65_536
+"""Of the transformed files."""
+_BATCH_BYTES = 64 * 2**20
+"""Of columns as lists; the graph's tensors take some ten times as much."""
 Coverage = dict[str, dict[str, dict[str, int]]]
 """Feature -> split -> ``rows``, ``missing`` (no id) and ``unknown`` (an id without a vector)."""
 
@@ -120,8 +124,21 @@ def transform(
         if fileio.exists(temporary := _temporary(graph_directory)):
             fileio.rmtree(temporary)
     _write_description(dataset, graph_directory)
-    if told := told_coverage(read_coverage(graph_directory)):
-        report(STAGE, said=told)
+    bounds = [bound.told(name) for name, bound in read_bounds(graph_directory).items()]
+    for told in (told_coverage(read_coverage(graph_directory)), *bounds):
+        if told:
+            report(STAGE, said=told)
+
+
+def read_bounds(graph_directory: str) -> dict[str, CountBound]:
+    """By feature, how far its vocabulary can be trusted; of those counted in bounded memory alone."""
+    files = _glob(os.path.join(graph_directory, tft.TFTransformOutput.TRANSFORM_FN_DIR, "assets", bound_file("*")))
+    return {
+        os.path.basename(file).removesuffix(bound_file("")): CountBound.model_validate_json(
+            io_utils.read_string_file(file)
+        )
+        for file in files
+    }
 
 
 def read_coverage(graph_directory: str) -> Coverage:
@@ -226,7 +243,9 @@ def _copy_files(pattern: str, directory: str) -> None:
 
 
 def read_batches(path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """One record batch a row group, with the columns of `schema`, unsliced as TFX's tensor adapter needs them.
+    """Record batches with the columns of `schema`, none of two row groups, unsliced as TFX's tensor adapter needs them.
+
+    A batch has at most `_BATCH_BYTES`: of a thousand columns or long lists, tensors of a whole row group would take gigabytes.
 
     Raises:
         DataError: if the file lacks a column.
@@ -237,7 +256,18 @@ def read_batches(path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             raise DataError(f"{path} lacks column {', '.join(absent)}; it has: {', '.join(reader.schema_arrow.names)}")
         for group in range(reader.num_row_groups):
             table = reader.read_row_group(group, columns=schema.names).select(schema.names).cast(schema)
-            yield from table.combine_chunks().to_batches()
+            for whole in table.combine_chunks().to_batches():
+                yield from _of_at_most(_BATCH_BYTES, whole)
+
+
+def _of_at_most(size: int, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    rows = max(1, batch.num_rows * size // max(1, batch.nbytes))
+    if rows >= batch.num_rows:
+        yield batch
+        return
+    for start in range(0, batch.num_rows, rows):
+        # Copied: a slice has an offset.
+        yield batch.take(pa.array(np.arange(start, min(start + rows, batch.num_rows))))
 
 
 class _ReadRaw(beam.DoFn):
@@ -275,12 +305,18 @@ class TransformFile(beam.DoFn):
             FileSystems.create(temporary, compression_type="uncompressed") as stream,
             pq.ParquetWriter(stream, schema) as writer,
         ):
+            waiting: list[pa.RecordBatch] = []
             for batch in read_batches(source, self._transformer.input_schema):
                 made = self._transformer(batch)
-                writer.write_table(pa.Table.from_batches([made], schema), row_group_size=_ROWS_A_BATCH)
+                waiting.append(made)
+                if sum(part.num_rows for part in waiting) >= _ROWS_A_GROUP:
+                    writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_ROWS_A_GROUP)
+                    waiting = []
                 coverage = add_coverage([coverage, self._transformer.coverage(made, split)])
                 self._rows += batch.num_rows
                 report(STAGE, rows=self._rows)
+            if waiting:
+                writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_ROWS_A_GROUP)
         fileio.rename(temporary, target, overwrite=True)
         return [coverage]
 

@@ -6,6 +6,7 @@ Here a batch's tokens are counted by Arrow, all columns together.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,9 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 
+from features.logs.token_counts import COUNT, TOKEN, CountBound, TokenCounts
 from features.logs.vectors import read_ids, vectors_file
+from features.preprocessing import bound_file, vocabulary_files
 from features.raw_inputs import MISSING_INT
 from features.spec import Vocabulary
 
@@ -40,7 +43,8 @@ class WriteVocabularies(tft_beam.experimental.PTransformAnalyzer):
         rules: name of the file to what is kept; aligned with the arrays of a batch. None: the ids of pretrained vectors, in their order.
         vectors: folder of these (`features.logs.vectors`).
 
-    Input: a tuple of arrays a batch, int64 or bytes ``(n,)``, of any n. Output: for each column a collection of one path.
+    Input: a tuple of arrays a batch, int64 or bytes ``(n,)``, of any n. Output: collections of one path each, those of
+    `features.preprocessing.vocabulary_files`: behind the vocabularies, the bounds of those counted in bounded memory.
     """
 
     def __init__(self, rules: Mapping[str, Vocabulary | None], vectors: str = "") -> None:
@@ -50,51 +54,64 @@ class WriteVocabularies(tft_beam.experimental.PTransformAnalyzer):
 
     def expand(self, batches: beam.PCollection[Batch]) -> tuple[beam.PCollection[str], ...]:
         """One collection a file, with its path."""
+        files = vocabulary_files(self._rules)
+        counters = [rule.counters if rule is not None else None for rule in self._rules.values()]
         written = (
             batches
-            | "Count" >> beam.FlatMap(_count)
+            | "Count" >> beam.ParDo(_Count(counters))
             | "Merge" >> beam.CombinePerKey(MergeCounts())
-            | "Write" >> beam.ParDo(_Write(self._rules, self.base_temp_dir, self._vectors)).with_outputs(*self._rules)
+            | "Write" >> beam.ParDo(_Write(self._rules, self.base_temp_dir, self._vectors)).with_outputs(*files)
         )
-        return tuple(written[name] for name in self._rules)
+        return tuple(written[file] for file in files)
 
 
-def _count(batch: Batch) -> Iterator[tuple[int, pa.Table]]:
-    for number, tokens in enumerate(batch):
-        kind = pa.binary() if tokens.dtype == np.object_ else pa.int64()
-        counted = pa.array(tokens, kind).value_counts()
-        yield number, pa.table({"token": counted.field("values"), "count": counted.field("counts")})
+class _Count(beam.DoFn):
+    """Batches to counts, one a column."""
+
+    def __init__(self, counters: Sequence[int | None]) -> None:
+        self._counters = counters
+
+    def process(self, batch: Batch) -> Iterator[tuple[int, TokenCounts]]:
+        for number, (tokens, counters) in enumerate(zip(batch, self._counters, strict=True)):
+            kind = pa.binary() if tokens.dtype == np.object_ else pa.int64()
+            yield number, TokenCounts.of(pa.array(tokens, kind), counters)
 
 
 class MergeCounts(beam.CombineFn):
-    """Adds tables of ``token`` and ``count``."""
+    """Adds up the counts of a column."""
 
-    def create_accumulator(self) -> list[pa.Table]:
-        """Tables, of which none but the first is long."""
-        return []
+    def create_accumulator(self) -> TokenCounts | None:
+        """None: nothing was counted yet, not even whether tokens are numbers."""
+        return None
 
-    def add_input(self, accumulator: list[pa.Table], element: pa.Table) -> list[pa.Table]:
-        """Adds, and merges where what was added has grown as long as what was merged before."""
-        accumulator.append(element)
-        added = sum(table.num_rows for table in accumulator[1:])
-        return self.compact(accumulator) if added > accumulator[0].num_rows else accumulator
+    def add_input(self, accumulator: TokenCounts | None, element: TokenCounts) -> TokenCounts:
+        """Adds a batch's."""
+        return self._sum(accumulator, element)
 
-    def merge_accumulators(self, accumulators: Iterable[list[pa.Table]]) -> list[pa.Table]:
-        """All tables together."""
-        return self.compact([table for accumulator in accumulators for table in accumulator])
+    def merge_accumulators(self, accumulators: Iterable[TokenCounts | None]) -> TokenCounts | None:
+        """Adds up, one after the other: bounded counts stay bounded."""
+        total: TokenCounts | None = None
+        for counts in accumulators:
+            total = total if counts is None else self._sum(total, counts)
+        return total
 
-    def compact(self, accumulator: list[pa.Table]) -> list[pa.Table]:
-        """One table; a token is in one row of it."""
-        # Of no rows pyarrow's group_by makes buffers of any size: gigabytes at times.
-        accumulator = [table for table in accumulator if table.num_rows] or accumulator[:1]
-        if len(accumulator) < 2:
-            return accumulator
-        summed = pa.concat_tables(accumulator).group_by("token").aggregate([("count", "sum")])
-        return [pa.table({"token": summed["token"], "count": summed["count_sum"]}).combine_chunks()]
+    def compact(self, accumulator: TokenCounts | None) -> TokenCounts | None:
+        """Before it is sent: a token is in one row."""
+        if accumulator is not None:
+            accumulator.table()
+        return accumulator
 
-    def extract_output(self, accumulator: list[pa.Table]) -> pa.Table:
-        """The sums."""
-        return self.compact(accumulator)[0]
+    def extract_output(self, accumulator: TokenCounts | None) -> TokenCounts:
+        """The sums; there is no key without counts."""
+        assert accumulator is not None
+        return accumulator
+
+    @staticmethod
+    def _sum(total: TokenCounts | None, more: TokenCounts) -> TokenCounts:
+        if total is None:
+            return dataclasses.replace(more, tables=list(more.tables))  # an element stays what it is
+        total.add(more)
+        return total
 
 
 class _Write(beam.DoFn):
@@ -103,38 +120,90 @@ class _Write(beam.DoFn):
         self._directory = directory
         self._vectors = vectors
 
-    def process(self, counted: tuple[int, pa.Table]) -> Iterator[beam.pvalue.TaggedOutput]:
+    def process(self, counted: tuple[int, TokenCounts]) -> Iterator[beam.pvalue.TaggedOutput]:
         number, counts = counted
         name, rule = self._rules[number]
         # TFT keeps the file's own name; the folder is this attempt's alone.
         directory = os.path.join(self._directory, uuid.uuid4().hex)
         tf.io.gfile.makedirs(directory)
         path = os.path.join(directory, name)
-        tokens = vocabulary(counts, rule) if rule is not None else read_ids(vectors_file(self._vectors, name))
-        with tf.io.gfile.GFile(path, "wb") as file:
-            for start in range(0, len(tokens), _LINES):
-                file.write(b"".join(token + b"\n" for token in tokens.slice(start, _LINES).to_pylist()))
+        if rule is None:
+            write_lines(path, read_ids(vectors_file(self._vectors, name)))
+        else:
+            kept = vocabulary(counts.table(), rule)
+            write_lines(path, kept[TOKEN].combine_chunks())
+            if rule.counters is not None:
+                with tf.io.gfile.GFile(bound_file(path), "w") as file:
+                    file.write(count_bound(counts, kept).model_dump_json())
+                yield beam.pvalue.TaggedOutput(bound_file(name), bound_file(path))
         yield beam.pvalue.TaggedOutput(name, path)
 
 
-def vocabulary(counts: pa.Table, rule: Vocabulary) -> pa.Array:
-    """The tokens that `rule` keeps, in order.
+def write_lines(path: str, tokens: pa.Array) -> None:
+    """Writes a vocabulary file.
+
+    Args:
+        path: of the file.
+        tokens: binary or string ``(n,)``, one a line.
+    """
+    with tf.io.gfile.GFile(path, "wb") as file:
+        for start in range(0, len(tokens), _LINES):
+            part = tokens.slice(start, _LINES)
+            offsets = pa.array([0, len(part)], pa.int32())
+            # One join by Arrow, and no Python object a token.
+            lines = pc.binary_join(
+                pa.ListArray.from_arrays(offsets, part.cast(pa.binary())), pa.scalar(b"\n", pa.binary())
+            )
+            file.write(lines[0].as_buffer().to_pybytes() + b"\n")
+
+
+def vocabulary(counts: pa.Table, rule: Vocabulary) -> pa.Table:
+    """The tokens that `rule` keeps, most frequent first; equally frequent ones in falling order of their bytes.
 
     Args:
         counts: ``token`` (int64 or binary) and ``count``.
         rule: smallest count and largest size.
 
     Returns:
-        Binary, at least one: a stand-in where no token is kept, which no row can hold.
+        ``token`` (binary) and ``count``, at least one: where no token is kept a stand-in of count 0, which no row can hold.
     """
-    kept = counts.filter(pc.greater_equal(counts["count"], rule.min_count))
-    numbers = pa.types.is_integer(counts.schema.field("token").type)
-    text = kept["token"].cast(pa.string()).cast(pa.binary()) if numbers else kept["token"]
-    kept = kept.set_column(0, "token", text)
-    if not numbers:
-        kept = kept.filter(pc.invert(pc.match_substring_regex(kept["token"], _NO_LINE)))
-    order: Sequence[tuple[str, str]] = [("count", "descending"), ("token", "descending")]
-    tokens = kept.take(pc.sort_indices(kept, sort_keys=order)[: rule.top_k])["token"].combine_chunks()
-    if len(tokens):
-        return tokens
-    return pa.array([str(MISSING_INT).encode() if numbers else _NO_STRING], pa.binary())
+    kept = _lines_only(counts.filter(pc.greater_equal(counts[COUNT], rule.min_count)))
+    # Of all that are as frequent as the last that may be kept: sorting takes longer than all else.
+    kept = kept.filter(pc.greater_equal(kept[COUNT], _nth_largest(kept, rule.top_k) or 0))
+    numbers = pa.types.is_integer(counts.schema.field(TOKEN).type)
+    if not kept.num_rows:
+        stand_in = str(MISSING_INT).encode() if numbers else _NO_STRING
+        return pa.table({TOKEN: pa.array([stand_in], pa.binary()), COUNT: pa.array([0])})
+    text = kept[TOKEN].cast(pa.string()).cast(pa.binary()) if numbers else kept[TOKEN]
+    kept = pa.table({TOKEN: text, COUNT: kept[COUNT]})
+    order: Sequence[tuple[str, str]] = [(COUNT, "descending"), (TOKEN, "descending")]
+    return kept.take(pc.sort_indices(kept, sort_keys=order)[: rule.top_k])
+
+
+def _lines_only(counts: pa.Table) -> pa.Table:
+    """Without tokens that a line cannot hold."""
+    if pa.types.is_integer(counts.schema.field(TOKEN).type):
+        return counts
+    return counts.filter(pc.invert(pc.match_substring_regex(counts[TOKEN], _NO_LINE)))
+
+
+def _nth_largest(counts: pa.Table, place: int | None) -> int | None:
+    """Count of the token at a place, from 1 on, in falling order of counts; None if there is none."""
+    if place is None or place > counts.num_rows:
+        return None
+    numbers = counts[COUNT].to_numpy()
+    return int(np.partition(numbers, len(numbers) - place)[len(numbers) - place])
+
+
+def count_bound(counts: TokenCounts, kept: pa.Table) -> CountBound:
+    """How far a vocabulary can be trusted.
+
+    Args:
+        counts: what it was made of.
+        kept: of :func:`vocabulary`.
+    """
+    ranked = kept[COUNT].to_numpy()
+    size = int((ranked > 0).sum())
+    left_out = (_nth_largest(_lines_only(counts.table()), size + 1) or 0) + counts.error
+    certain = int((ranked[:size] >= left_out).sum())
+    return CountBound(tokens=counts.tokens, error=counts.error, kept=size, certain=certain)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ MAX_SLICE_VALUES = 30
 """Of a column, by rows; the others are counted in a note."""
 
 
+class _Part(NamedTuple):
+    """Columns of one task, (rows,) each."""
+
+    labels: Column
+    predictions: Column
+    groups: Column | None
+
+
 def measure(rows: EvaluatedRows, dataset: Dataset, up_interactions: Sequence[str] | None = None) -> Numbers:
     """All metrics of all tasks, whole and by slice.
 
@@ -37,36 +45,39 @@ def measure(rows: EvaluatedRows, dataset: Dataset, up_interactions: Sequence[str
         "notes": [text]}``. A metric that the rows cannot define is None and a note says why.
     """
     notes: list[str] = []
-    everything = np.ones(rows.count, bool)
     return {
         "rows": rows.count,
-        "tasks": _tasks(rows, dataset, everything, notes),
+        "tasks": _tasks(rows, dataset, None, notes),
         "up": _up(rows, dataset, up_interactions, notes),
         "slices": {name: _slices(rows, dataset, name, notes) for name in rows.slices},
         "notes": notes,
     }
 
 
-def _tasks(rows: EvaluatedRows, dataset: Dataset, where: Column, notes: list[str] | None) -> Numbers:
-    """Metrics of every task on the rows where `where` is true; `notes` is None inside a slice."""
+def _tasks(rows: EvaluatedRows, dataset: Dataset, where: Column | None, notes: list[str] | None) -> Numbers:
+    """Metrics of every task on the rows `where` (their places in rising order, or None: all); `notes` is None inside a slice."""
     measured: Numbers = {}
     for name, task in dataset.tasks.items():
         if name not in rows.predictions:
             measured[name] = {"kind": task.kind, "rows": 0}
-            _note(
-                notes, f"task '{name}': the model does not predict it; outputs: {', '.join(sorted(rows.predictions))}"
-            )
+            _note(notes, f"task '{name}': the model does not predict it; outputs: {', '.join(sorted(rows.outputs))}")
             continue
-        kept = where & rows.masks[name] if name in rows.masks else where
-        groups = None if rows.groups is None else rows.groups[kept]
-        judge = _binary if task.kind == "binary" else _regression
-        numbers, why = judge(rows.labels[name][kept], rows.predictions[name][kept], groups, task)
+        part = _part(rows, name, where)
+        numbers, why = _binary(part, task, notes is not None) if task.kind == "binary" else _regression(part, task)
         measured[name] = {"kind": task.kind, **numbers}
-        if notes is not None:
-            measured[name] |= {"calibration_bins": _bins(rows, name, kept)} if task.kind == "binary" else {}
-            for reason in why:
-                _note(notes, f"task '{name}': {reason}")
+        for reason in why:
+            _note(notes, f"task '{name}': {reason}")
     return measured
+
+
+def _part(rows: EvaluatedRows, task: str, where: Column | None) -> _Part:
+    """The columns of a task on the rows `where` that its mask does not hide; copies nothing if that is all rows."""
+    labels, predictions, groups = rows.labels[task], rows.predictions[task], rows.groups
+    if (mask := rows.masks.get(task)) is not None:
+        where = mask if where is None else where[mask[where]]
+    if where is None:
+        return _Part(labels, predictions, groups)
+    return _Part(labels[where], predictions[where], None if groups is None else groups[where])
 
 
 def auc_errors(now: EvaluatedRows, before: EvaluatedRows, dataset: Dataset) -> dict[str, float | None]:
@@ -98,41 +109,52 @@ def _unusable(predictions: Column) -> str | None:
     return f"{wrong:,} of {len(predictions):,} predictions are not finite" if wrong else None
 
 
-def _binary(labels: Column, predictions: Column, groups: Column | None, task: Task) -> tuple[Numbers, list[str]]:
-    """Metrics of a binary task and why some are None."""
-    positives = int((labels == 1).sum())
-    numbers: Numbers = {"rows": len(labels), "positives": positives}
-    numbers["rate"] = positives / len(labels) if len(labels) else None
-    numbers["mean_prediction"] = float(np.mean(predictions)) if len(labels) else None
+def _binary(part: _Part, task: Task, binned: bool) -> tuple[Numbers, list[str]]:
+    """Metrics of a binary task, `binned`: with calibration bins, and why some are None."""
+    rows, positives = len(part.labels), int(np.count_nonzero(part.labels == 1))
+    numbers: Numbers = {"rows": rows, "positives": positives, "rate": positives / rows if rows else None}
     wanted = {"auc", *(task.metrics or METRICS["binary"])}
-    if why := _unusable(predictions):
-        return numbers | {"mean_prediction": None} | {name: None for name in METRICS["binary"] if name in wanted}, [why]
-    reasons = [f"some metrics are undefined: {why}"] if (why := metrics.why_undefined(labels)) else []
-    compute: Mapping[str, Callable[[Column, Column], float | None]] = {
-        "auc": metrics.auc,
-        "log_loss": metrics.log_loss,
-        "normalized_entropy": metrics.normalized_entropy,
-        "calibration": metrics.calibration,
-    }
-    numbers |= {name: compute[name](labels, predictions) for name in compute if name in wanted}
+    if why := _unusable(part.predictions):
+        undefined: Numbers = {"mean_prediction": None} | {name: None for name in METRICS["binary"] if name in wanted}
+        return numbers | undefined | ({"calibration_bins": []} if binned else {}), [why]
+    reasons = [f"some metrics are undefined: {why}"] if (why := metrics.why_undefined(part.labels)) else []
+    numbers |= _by_class(metrics.ByClass.of(part.labels, part.predictions), wanted, binned)
     if "gauc" in wanted:
-        numbers |= _gauc(labels, predictions, groups)
+        numbers |= _gauc(part)
         if numbers["gauc"] is None and not reasons:
             reasons.append(
-                "GAUC is undefined: " + ("no group holds both classes" if groups is not None else "no `group`")
+                "GAUC is undefined: " + ("no group holds both classes" if part.groups is not None else "no `group`")
             )
     return numbers, reasons
 
 
-def _gauc(labels: Column, predictions: Column, groups: Column | None) -> Numbers:
-    if groups is None:
+def _by_class(found: metrics.ByClass, wanted: Collection[str], binned: bool) -> Numbers:
+    """The `wanted` of the metrics that need no groups."""
+    rows = len(found.positives) + len(found.negatives)
+    numbers: Numbers = {"mean_prediction": found.total() / rows if rows else None}
+    compute: Mapping[str, Callable[[], float | None]] = {
+        "auc": found.auc,
+        "log_loss": found.log_loss,
+        "normalized_entropy": lambda: found.normalized_entropy(numbers.get("log_loss")),
+        "calibration": found.calibration,
+    }
+    for name in compute:
+        if name in wanted:
+            numbers[name] = compute[name]()
+    return numbers | ({"calibration_bins": [part._asdict() for part in found.calibration_bins()]} if binned else {})
+
+
+def _gauc(part: _Part) -> Numbers:
+    if part.groups is None:
         return {"gauc": None, "gauc_groups": 0}
-    found = metrics.gauc(labels, predictions, groups, mask=groups >= 0)
+    known = part.groups >= 0
+    found = metrics.gauc(part.labels, part.predictions, part.groups, mask=None if known.all() else known)
     return {"gauc": found.value, "gauc_groups": found.groups}
 
 
-def _regression(labels: Column, predictions: Column, _: Column | None, task: Task) -> tuple[Numbers, list[str]]:
+def _regression(part: _Part, task: Task) -> tuple[Numbers, list[str]]:
     """Metrics of a regression task and why some are None."""
+    labels, predictions = part.labels, part.predictions
     numbers: Numbers = {"rows": len(labels)}
     wanted = dict.fromkeys(["mse", *(task.metrics or METRICS["regression"])])
     why = _unusable(predictions) or (None if len(labels) else "no rows")
@@ -141,13 +163,6 @@ def _regression(labels: Column, predictions: Column, _: Column | None, task: Tas
     numbers |= {"mean_label": float(np.mean(labels)), "mean_prediction": float(np.mean(predictions))}
     compute = {"mse": metrics.mse, "mae": metrics.mae}
     return numbers | {name: compute[name](labels, predictions) for name in wanted}, []
-
-
-def _bins(rows: EvaluatedRows, task: str, kept: Column) -> list[Numbers]:
-    predictions = rows.predictions[task][kept]
-    if _unusable(predictions):
-        return []
-    return [found._asdict() for found in metrics.calibration_bins(rows.labels[task][kept], predictions)]
 
 
 def any_interaction(rows: EvaluatedRows, tasks: Iterable[str]) -> npt.NDArray[np.bool_]:
@@ -184,7 +199,7 @@ def _slices(rows: EvaluatedRows, dataset: Dataset, column: str, notes: list[str]
     order = [int(code) for code in np.argsort(-sizes, kind="stable") if sizes[code]]
     found: Numbers = {}
     for code in order[:MAX_SLICE_VALUES]:
-        numbers = _tasks(rows, dataset, part.codes == code, None)
+        numbers = _tasks(rows, dataset, np.flatnonzero(part.codes == code), None)
         if sizes[code] < MIN_SLICE_ROWS:
             numbers = {task: _only_counts(values) for task, values in numbers.items()}
         found[part.values[code]] = {"rows": int(sizes[code]), "tasks": numbers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,27 @@ class Predictor:
                 f"{self.directory} cannot answer signature '{SIGNATURE}' for inputs {', '.join(sorted(inputs))}: {error}"
             ) from error
         return {name: outputs[name].numpy() for name in sorted(outputs)}
+
+
+class TimedPredictor:
+    """Asks a model, and keeps what that took.
+
+    Attributes:
+        seconds: of the clock.
+        core_seconds: of all threads of the process meanwhile.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.seconds = self.core_seconds = 0.0
+
+    def predict(self, rows: pa.RecordBatch | pa.Table) -> Predictions:
+        """See :meth:`Predictor.predict`."""
+        started, cores = time.perf_counter(), time.process_time()
+        predictions = self._predictor.predict(rows)
+        self.seconds += time.perf_counter() - started
+        self.core_seconds += time.process_time() - cores
+        return predictions
 
 
 def _parts(inputs: dict[str, npt.NDArray[Any]], rows: int) -> Iterator[dict[str, npt.NDArray[Any]]]:

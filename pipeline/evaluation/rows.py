@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,11 +17,13 @@ import pyarrow.parquet as pq
 from features import progress
 from features.columns import from_lists
 from features.errors import DataError
+from features.outputs import UP
 from features.spec import Dataset, label_column, mask_column
 
 Column = npt.NDArray[Any]
 MISSING = "(missing)"
 """How a slice of rows without a value is called."""
+_KEYS = "keys"
 
 
 class Predicts(Protocol):
@@ -34,25 +37,31 @@ class Predicts(Protocol):
 class SliceColumn:
     """One column by whose values the rows are sliced."""
 
-    codes: npt.NDArray[np.int64]
-    """(rows,): which of `values`."""
+    codes: npt.NDArray[np.unsignedinteger[Any]]
+    """(rows,): which of `values`, as narrow as their number allows."""
     values: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedRows:
-    """Rows in the order in which they were read; every array is (rows,)."""
+    """Rows in the order in which they were read; every array is (rows,).
+
+    A row takes 5 bytes a binary task (its label and prediction), 8 a regression, 4 of its group, 1 or more a slice
+    column, 1 a mask and 4 of `up`.
+    """
 
     labels: Mapping[str, Column]
-    """By task."""
+    """By task: bool if all are 0 or 1, else as they were."""
     masks: Mapping[str, Column]
     """By task, bool; only tasks with a sample mask."""
-    groups: npt.NDArray[np.int64] | None
+    groups: npt.NDArray[np.int32] | None
     """Who a row belongs to, -1 where that is missing; None if the dataset names no group."""
     slices: Mapping[str, SliceColumn]
     predictions: Mapping[str, Column]
-    """By output of the model."""
+    """By task and, if the model answers it, `up`."""
     count: int
+    outputs: tuple[str, ...] = ()
+    """All that the model answers."""
     keys: Column | None = None
     """Values of the key column, if one was asked for."""
 
@@ -90,58 +99,84 @@ def collect(
     Raises:
         DataError: if there is no row, or a column is absent.
     """
-    kept: list[dict[str, pa.Array]] = []
-    predicted: list[Mapping[str, Column]] = []
+    columns: dict[str, list[Any]] = defaultdict(list)
+    predicted: dict[str, list[Column]] = defaultdict(list)
+    outputs: tuple[str, ...] = ()
     count = 0
     for batch in batches:
         if not batch.num_rows:
             continue
-        kept.append(_needed(batch, dataset, slices, key))
-        predicted.append(model.predict(batch))
+        for name, column in _needed(batch, dataset, slices, key).items():
+            columns[name].append(column)
+        predictions = model.predict(batch)
+        outputs = tuple(predictions)
+        for name in outputs:
+            if name in dataset.tasks or name == UP:
+                predicted[name].append(predictions[name])
         count += batch.num_rows
         progress.report("evaluate", rows=count)
     if not count:
         raise DataError("there is no row to evaluate; give the test split (or the log) at least one row with labels")
-    columns = {name: pa.chunked_array([part[name] for part in kept]) for name in kept[0]}
+    encoded = {name: _codes(columns.pop(name)) for name in {*slices, *([dataset.group] if dataset.group else ())}}
     masked = [task for task, spec in dataset.tasks.items() if spec.mask]
     return EvaluatedRows(
-        labels={task: columns[label_column(task)].to_numpy() for task in dataset.tasks},
-        masks={task: columns[mask_column(task)].to_numpy() > 0 for task in masked},
-        groups=_codes(columns[dataset.group])[0] if dataset.group else None,
-        slices={name: _slice(columns[name]) for name in slices},
-        predictions={name: np.concatenate([part[name] for part in predicted]) for name in predicted[0]},
+        labels={task: _joined(columns, label_column(task)) for task in dataset.tasks},
+        masks={task: _joined(columns, mask_column(task)) for task in masked},
+        groups=encoded[dataset.group][0] if dataset.group else None,
+        slices={name: _slice(*encoded[name]) for name in slices},
+        predictions={name: _joined(predicted, name) for name in list(predicted)},
         count=count,
-        keys=columns[key].to_numpy() if key else None,
+        outputs=outputs,
+        keys=_joined(columns, _KEYS) if key else None,
     )
 
 
-def _needed(batch: pa.RecordBatch, dataset: Dataset, slices: Sequence[str], key: str | None) -> dict[str, pa.Array]:
-    """The label, mask, group, slice and key columns of `batch`."""
-    names = [label_column(task) for task in dataset.tasks]
-    names += [mask_column(task) for task, spec in dataset.tasks.items() if spec.mask]
-    names += [*slices, *(name for name in (dataset.group, key) if name)]
+def _joined(columns: dict[str, list[Column]], name: str) -> Column:
+    """One column of the batches' parts, which are let go."""
+    return np.concatenate(columns.pop(name))
+
+
+def _needed(batch: pa.RecordBatch, dataset: Dataset, slices: Sequence[str], key: str | None) -> dict[str, Any]:
+    """Labels, masks and keys of `batch` as narrow arrays; its group and slices as dictionaries."""
+    labels = {label_column(task): spec for task, spec in dataset.tasks.items()}
+    masks = [mask_column(task) for task, spec in dataset.tasks.items() if spec.mask]
+    encoded = [*slices, *([dataset.group] if dataset.group else ())]
     known = batch.schema.names
-    if absent := [name for name in names if name not in known]:
+    if absent := [name for name in (*labels, *masks, *encoded, *([key] if key else ())) if name not in known]:
         raise DataError(f"the rows lack column {', '.join(absent)}; they have: {', '.join(known)}")
-    columns = {name: batch.column(known.index(name)) for name in names}
     for name in slices:
-        if pa.types.is_list(columns[name].type):
+        if pa.types.is_list(batch.column(known.index(name)).type):
             raise DataError(f"evaluate.slices names '{name}', a list; allowed: columns with one value a row")
-    return columns
+
+    def numbers(name: str) -> Column:
+        values: Column = batch.column(known.index(name)).to_numpy(zero_copy_only=False)
+        return values
+
+    found: dict[str, Any] = {
+        name: _narrow(numbers(name)) if task.kind == "binary" else numbers(name) for name, task in labels.items()
+    }
+    found |= {name: numbers(name) > 0 for name in masks}
+    found |= {name: batch.column(known.index(name)).dictionary_encode() for name in encoded}
+    return found | ({_KEYS: numbers(key)} if key else {})
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+def _narrow(labels: Column) -> Column:
+    """Labels of 0 and 1 as bool; others, which the metrics refuse, as they are."""
+    positive = labels == 1
+    return positive if (positive | (labels == 0)).all() else labels
+
+
+def _codes(parts: list[pa.DictionaryArray]) -> tuple[npt.NDArray[np.int32], pa.Array]:
     """(rows,) index into the distinct values, -1 for null, and those values."""
-    encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    codes: npt.NDArray[np.int64] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes, encoded.dictionary
+    chunks = pa.chunked_array(parts).unify_dictionaries().chunks
+    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
+    return np.concatenate(codes), chunks[0].dictionary
 
 
-def _slice(column: pa.ChunkedArray) -> SliceColumn:
-    codes, distinct = _codes(column)
+def _slice(codes: npt.NDArray[np.int32], distinct: pa.Array) -> SliceColumn:
     if pa.types.is_binary(distinct.type):
         distinct = pc.cast(distinct, pa.string())
     names = tuple(str(value) for value in distinct.to_pylist())
-    return SliceColumn(np.where(codes < 0, len(names), codes), (*names, MISSING) if (codes < 0).any() else names)
+    missing = codes < 0
+    values = (*names, MISSING) if missing.any() else names
+    return SliceColumn(np.where(missing, len(names), codes).astype(np.min_scalar_type(len(names))), values)

@@ -29,6 +29,7 @@ from pipeline.components.report import refresh
 from pipeline.config import RunConfig, dump
 from pipeline.lineage import lineage
 from pipeline.lookups import Lookups
+from pipeline.pinning import pinned
 from pipeline.runners import stopped
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
 
@@ -150,6 +151,8 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
     compiled = None
     try:
         check_devices(config.train.strategy)  # before an hour of other stages
+        config = pinned(config)
+        folder.config.write_text(dump(config))
         compiled = compile_local(config, folder.run_id)
         _launch_all(compiled, counter, listener, stages)
     except BaseException as error:

@@ -18,7 +18,8 @@ MAY_IMPORT = {
 AT_HOME = {
     "tfx": ("pipeline.",),
     "apache_beam": ("pipeline.components",),
-    "google.cloud": ("pipeline.runners",),
+    # BigQuery's client is a log's reader, as Kafka's is: it loads Google's libraries when a log lies there, and no other module does.
+    "google.cloud": ("pipeline.runners", "features.logs.bigquery_client"),
     "kfp": ("pipeline.runners",),
     "boto3": ("pipeline.runners",),
     "azure": ("pipeline.runners",),

@@ -1,5 +1,5 @@
 """Whole pipelines on small logs written as public ones are: one of joined CSV files, official test rows and a chain of tasks, one of
-JSON Lines with a regression. The other configurations: tests/pipeline/test_catalog_ingest.py.
+JSON Lines with a regression. Other configurations: test_catalog_runs.py.
 """
 
 from __future__ import annotations

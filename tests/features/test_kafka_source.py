@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 from collections import namedtuple
 from collections.abc import Sequence
@@ -17,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import ConfigError, DataError
-from features.kafka import KafkaSource
-from features.logs import fingerprint, kafka_reader, resolve, resolve_log
-from features.logs.kafka_reader import check_slice, cut_kafka
+from features.kafka import KafkaAvro, KafkaSource, KafkaWindow
+from features.logs import fingerprint, kafka_client, kafka_reader, kafka_slice, resolve, resolve_log
+from features.logs.days import days_beside
+from features.logs.kafka_reader import cut_kafka
+from features.logs.kafka_slice import check_slice
 from features.logs.pieces import Piece
-from features.spec import SideTable, Source
+from features.spec import SideTable, Source, TimeColumn
 from tests.features.logs.small_log import dataset
 
 MEGABYTE = b"x" * 1_000_000
@@ -40,12 +43,72 @@ SLICE: dict[str, Any] = {"servers": "broker:9092", "topic": "feed", "offsets": {
         ({"kafka": SLICE | {"settings": {"isolation.level": "x"}}}, "'isolation.level' is set by the reader"),
         ({"kafka": SLICE | {"settings": {"sasl.password": "x"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
         ({"kafka": SLICE | {"settings": {"ssl.key.passphrase": "x"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
-        ({"kafka": SLICE | {"format": "avro"}}, "jsonl"),
+            ({"kafka": SLICE | {"settings": {"basic.auth.user.info": "x"}}}, "would be saved with the run"),
+        ({"kafka": SLICE | {"format": "avro"}}, "allowed: avro together with `avro`, where its schemas are"),
+        ({"kafka": SLICE | {"format": "jsonl", "avro": "a.avsc"}}, "allowed: avro together with `avro`, where its"),
+        ({"kafka": SLICE | {"format": "csv"}}, "jsonl"),
+        ({"kafka": SLICE | {"avro": {}}}, "allowed: `file` for datums alone, or `files` by id, `registry` or both"),
+        ({"kafka": SLICE | {"avro": {"file": "a", "registry": "http://b:1"}}}, "allowed: `file` for datums alone"),
+        ({"kafka": SLICE | {"avro": {"registry": "b:8081"}}}, "'b:8081' is no address; allowed: http://HOST:PORT"),
+        ({"kafka": SLICE | {"avro": {"registry": "http://ann:x@b:1"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
+        ({"kafka": SLICE | {"avro": {"files": {1: "a"}, "schemas": {0: "{}"}}}}, "allowed: one of each file"),
+        ({"kafka": SLICE | {"window": {}}}, "allowed: since and until, or the word days"),
+        ({"kafka": SLICE | {"window": {"since": "2026-11-20T00:00:00Z"}}}, "allowed: since and until, or the word days"),
+        ({"kafka": SLICE | {"window": {"since": "2026-11-20T00:00:00", "until": "2026-11-21T00:00:00Z"}}}, "should have timezone"),
+        ({"kafka": SLICE | {"window": {"since": "2026-11-20T01:00:00+01:00", "until": "2026-11-20T00:00:00Z"}}}, "allowed: since < until"),
+        ({"kafka": SLICE | {"window": {"by": "days", "until": "2026-11-20T00:00:00Z"}}}, "allowed: no since, no until"),
+        ({"kafka": SLICE | {"window": {"by": "days", "late": "soon"}}}, "'soon' is no span of time"),
     ],
 )  # fmt: skip
 def test_a_slice_that_is_none_is_refused(source: dict[str, Any], said: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=said):
         Source.model_validate(source)
+
+
+def test_what_goes_without_saying() -> None:
+    said = KafkaSource.model_validate({"servers": "b", "topic": "feed", "window": "days", "avro": "feed.avsc"})
+    assert (said.format, said.offsets) == ("avro", {})
+    assert said.window == KafkaWindow(by="days", late=3600, deleted="refuse")
+    assert said.avro == KafkaAvro(file="feed.avsc")
+    assert KafkaSource.model_validate_json(said.model_dump_json()) == said
+    with pytest.raises(
+        pydantic.ValidationError, match=r"kafka.window is by days, and a random split has no days; allowed"
+    ):
+        dataset(source=Source(kafka=said), split="random")
+
+
+@pytest.mark.parametrize(
+    ("hours", "since", "until"),
+    [
+        (0, "2024-01-01T00:00:00Z", "2024-01-05T00:00:00Z"),
+        (8, "2023-12-31T16:00:00Z", "2024-01-04T16:00:00Z"),
+        (-3.5, "2024-01-01T03:30:00Z", "2024-01-05T03:30:00Z"),
+    ],
+)
+def test_days_begin_where_the_log_says(hours: float, since: str, until: str) -> None:
+    source = Source.model_validate({"kafka": {"servers": "b", "topic": "feed", "window": "days"}})
+    spec = dataset(source=source, time=TimeColumn(column="day", unit="yyyymmdd", utc_offset_hours=hours))
+    wanted = [datetime.datetime.fromisoformat(time.replace("Z", "+00:00")) for time in (since, until)]
+    assert list(kafka_slice.window_of(spec) or ()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("late", "reached"),
+    [(0, (20240101, 20240104)), (1, (20231231, 20240105)), ("1d", (20231231, 20240105)), ("25h", (20231230, 20240106))],
+)
+def test_days_of_which_late_rows_are(late: float | str, reached: tuple[int, int]) -> None:
+    window = {"by": "days", "late": late}
+    source = Source.model_validate({"kafka": {"servers": "b", "topic": "feed", "window": window}})
+    assert days_beside(dataset(source=source)) == reached
+    assert days_beside(dataset()) is None
+    assert days_beside(dataset(source=Source.model_validate({"kafka": SLICE}))) is None
+
+
+@given(st.datetimes(datetime.datetime(1, 1, 2), datetime.datetime(9999, 12, 30)))
+def test_milliseconds_begin_no_sooner_than_the_time(time: datetime.datetime) -> None:
+    found = kafka_slice.milliseconds(time.replace(tzinfo=datetime.timezone.utc))
+    ago = time - datetime.datetime(1970, 1, 1)
+    assert (found - 1) * 1000 < (ago.days * 86_400 + ago.seconds) * 1_000_000 + ago.microseconds <= found * 1000
 
 
 def test_a_topic_has_no_files() -> None:
@@ -56,7 +119,7 @@ def test_a_topic_has_no_files() -> None:
         resolve(spec.source, "nowhere")
     table = SideTable(on="user", source=spec.source, columns={"user": {"type": "int64"}, "age": {"type": "int64"}})
     with pytest.raises(
-        pydantic.ValidationError, match="table 'users' is a slice of Kafka's; allowed for the log alone"
+        pydantic.ValidationError, match="table 'users' is a slice of Kafka's topic 'feed'; allowed for the log alone"
     ):
         dataset(tables={"users": table})
 
@@ -73,17 +136,17 @@ def test_pieces_of_a_slice_are_the_slice(begin: int, length: int) -> None:
 
 def test_settings_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "kafka.properties").write_text("# ours\n\nsasl.password = a=b \nsecurity.protocol=SASL_SSL")
-    found = kafka_reader._settings(str(tmp_path / "kafka.properties"))
+    found = kafka_client.settings(str(tmp_path / "kafka.properties"))
     assert found == {"sasl.password": "a=b", "security.protocol": "SASL_SSL"}
     with pytest.raises(ConfigError, match=r"cannot read kafka.settings_file .*absent: No such file"):
-        kafka_reader._settings(str(tmp_path / "absent"))
+        kafka_client.settings(str(tmp_path / "absent"))
     (tmp_path / "kafka.properties").write_bytes(b"client.id=feedrank\nhunter2\n")
     with pytest.raises(ConfigError, match=r"kafka.properties, line 2: allowed: name=value") as refused:
-        kafka_reader._settings(str(tmp_path / "kafka.properties"))
+        kafka_client.settings(str(tmp_path / "kafka.properties"))
     assert "hunter2" not in str(refused.value)
     (tmp_path / "kafka.properties").write_bytes(b"sasl.password=\xff")
     with pytest.raises(ConfigError, match=r"kafka.properties: allowed: text in UTF-8"):
-        kafka_reader._settings(str(tmp_path / "kafka.properties"))
+        kafka_client.settings(str(tmp_path / "kafka.properties"))
 
 
 class _Log:
@@ -100,7 +163,12 @@ class _Log:
         del timeout
         offsets = range(self._next, self._next + number)
         self._next += number
-        return [SimpleNamespace(error=lambda: None, offset=partial(int, at), value=lambda: MEGABYTE) for at in offsets]
+        return [
+            SimpleNamespace(
+                error=lambda: None, offset=partial(int, at), value=lambda: MEGABYTE, timestamp=lambda: (1, 0)
+            )
+            for at in offsets
+        ]
 
     def close(self) -> None:
         pass
@@ -109,12 +177,13 @@ class _Log:
 def test_large_messages_are_handed_on_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     place = namedtuple("place", ("topic", "partition", "offset"))
     library = SimpleNamespace(Consumer=_Log, TopicPartition=place, KafkaException=RuntimeError)
-    monkeypatch.setattr(kafka_reader, "_library", lambda: (library, None))
+    monkeypatch.setattr(kafka_reader, "library", lambda: (library, None))
+    monkeypatch.setattr(kafka_client, "library", lambda: (library, None))
     slice_ = KafkaSource.model_validate(SLICE | {"offsets": {0: (0, 2_000)}})
     offsets = []
     for messages in kafka_reader._messages(slice_, Piece("kafka://feed/0", 0, 2_000, 0)):
         assert len(messages) <= 500
-        offsets += [offset for offset, _ in messages]
+        offsets += [message.offset for message in messages]
     assert offsets == list(range(2_000))
 
 
@@ -127,8 +196,9 @@ def test_a_cluster_that_lists_topics_and_then_falls_silent(monkeypatch: pytest.M
     client = SimpleNamespace(list_topics=lambda timeout: listed, describe_topics=described)
     library = SimpleNamespace(KafkaException=RuntimeError, TopicCollection=list)
     admin = SimpleNamespace(AdminClient=lambda settings: client)
-    monkeypatch.setattr(kafka_reader, "_library", lambda: (library, admin))
-    monkeypatch.setattr(kafka_reader, "_ANSWER_S", 0.01)
+    monkeypatch.setattr(kafka_client, "library", lambda: (library, admin))
+    monkeypatch.setattr(kafka_slice, "library", lambda: (library, admin))
+    monkeypatch.setattr(kafka_slice, "ANSWER_S", 0.01)
     with pytest.raises(DataError, match=r"about topic 'feed': none within 0\.01 s"):
         check_slice(KafkaSource.model_validate(SLICE))
 

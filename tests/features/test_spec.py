@@ -152,6 +152,18 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
             ["`top_k` and `oov_buckets` beside `hash_buckets: 9` would go unused", "allowed: either"],
         ),
         (
+            {"features": {"user": {"kind": "id", "vocabulary": {"counters": 9}}}},
+            ["`counters: 9` finds the most frequent tokens", "got top_k None", "allowed: a `top_k` of at most 9"],
+        ),
+        (
+            {"features": {"user": {"kind": "id", "vocabulary": {"counters": 9, "top_k": 10}}}},
+            ["got top_k 10", "allowed: a `top_k` of at most 9"],
+        ),
+        (
+            {"features": {"user": {"kind": "id", "vocabulary": {"counters": 9, "hash_buckets": 9}}}},
+            ["`counters` beside `hash_buckets: 9` would go unused"],
+        ),
+        (
             {"features": {"user": {"kind": "id", "vocabulary": {"hash_buckets": 9}, "frequency_rank": True}}},
             ["`frequency_rank` needs counted tokens"],
         ),
@@ -596,6 +608,11 @@ def test_actions_that_cannot_be_joined(changes: dict[str, Any], said: str) -> No
 def test_actions_need_the_time_of_the_impression() -> None:
     assert "actions need the log's `time`" in problem(actions=ACTIONS, time=None, split="random")
     by_day = ACTIONS | {"source": "actions/{day}.csv"}
+    of_table = ACTIONS | {"source": {"bigquery": "p.d.actions"}}
+    assert "actions are rows of BigQuery's p.d.actions; allowed for the log alone" in problem(actions=of_table)
+    assert "actions reach into days behind the split's" in problem(
+        actions=ACTIONS, source={"bigquery": "p.d.log_{day:%Y%m%d}"}
+    )
     assert "the actions' files are named by day, and a random split has no days" in problem(
         actions=by_day, split="random"
     )

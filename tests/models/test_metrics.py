@@ -276,6 +276,34 @@ def test_calibration_bins_lose_no_row(rows, bins):
     assert len(found) <= bins
 
 
+@given(ROWS, st.integers(1, 12))
+def test_calibration_bins_equal_the_naive_loop(rows, bins):
+    labels, predictions, _ = columns(rows)
+    parts = defaultdict(list)
+    for value in predictions:  # equal predictions go together where the middle of them lies
+        middle = 2 * int((predictions < value).sum()) + int((predictions == value).sum())
+        parts[bins * middle // (2 * len(rows))].append(value)
+    expected = [np.isin(predictions, parts[number]) for number in sorted(parts)]
+    found = metrics.calibration_bins(labels, predictions, bins=bins)
+    assert [b.rows for b in found] == [part.sum() for part in expected]
+    assert [b.prediction for b in found] == pytest.approx([predictions[part].mean() for part in expected])
+    assert [b.label for b in found] == pytest.approx([labels[part].mean() for part in expected])
+
+
+@pytest.mark.parametrize("kind", [bool, np.float32, np.int64])
+def test_labels_of_any_type(kind):
+    labels, predictions = np.array([1, 0, 1, 0], kind), np.array([0.8, 0.4, 0.4, 0.1])
+    assert metrics.auc(labels, predictions) == 3.5 / 4
+    assert metrics.calibration(labels, predictions) == pytest.approx(1.7 / 2)
+
+
+@pytest.mark.parametrize("names", [["b", "a"], [-5, 2**40], [1.5, -0.5], [0, 2**32 - 1]])
+def test_groups_of_any_type(names):
+    groups = np.array(names)[[0, 0, 0, 1, 1, 1]]
+    labels, predictions = np.array([1, 0, 0, 0, 1, 0]), np.array([0.9, 0.5, 0.1, 0.3, 0.2, 0.1], np.float32)
+    assert metrics.gauc(labels, predictions, groups) == metrics.GroupedAuc((1 + 0.5) / 2, 2, 6)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_leaves_ranking_metrics_undefined(label):
     labels, predictions = np.full(3, label), np.array([0.1, 0.2, 0.3])

@@ -68,6 +68,8 @@ def test_a_first_model_is_measured_and_blessed(models, split, tmp_path):
     assert found["up"]["positives"] == 60
     assert found["slices"]["tab"]["x"]["tasks"]["click"]["auc"] == pytest.approx(0.5)
     assert (found["baseline"], found["verdict"]["blessed"]) == (None, True)
+    assert 0 < found["predict_seconds"] < found["seconds"]
+    assert found["predict_core_seconds"] > 0
     assert (Path(blessing.uri) / "BLESSED").exists()
     assert model_utils.is_model_blessed(blessing)
     assert blessing.get_string_custom_property("current_model") == str(models / "good")

@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -17,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from features.columns import from_lists
 from features.errors import ConfigError, DataError
 from features.logs import Tables, kafka_reader, read_log
-from features.logs.kafka_reader import Identity
+from features.logs.kafka_slice import Identity
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.spec import ROW_ID, SPLITS, Dataset
@@ -26,6 +27,7 @@ from pipeline.components import joining
 from pipeline.components.ingest import Folders, ingest
 from pipeline.components.joining import OTHERS
 from pipeline.config import Budget, DataConfig
+from tests.bigquery_server import bigquery_server
 
 HOUR = 3_600_000
 FIRST = 1_704_067_200_000
@@ -413,7 +415,11 @@ def test_duplicates_and_actions_of_a_topic_read_in_pieces(tmp_path: Path, monkey
         partition = int(piece.file[-1])
         found = [*zip(offsets[partition], sent[partition], strict=True)]
         yield [
-            (offset, json.dumps({n: int(row[n]) if n in ("item", "time") else row[n] for n in SHOWN}).encode())
+            kafka_reader.Message(
+                offset,
+                json.dumps({n: int(row[n]) if n in ("item", "time") else row[n] for n in SHOWN}).encode(),
+                time_ms=0,
+            )
             for offset, row in found
             if piece.begin <= offset < (piece.end or 0)
         ]
@@ -433,3 +439,23 @@ def test_duplicates_and_actions_of_a_topic_read_in_pieces(tmp_path: Path, monkey
     labels = {of_rows[row[ROW_ID]]: (row["label_like"], row["label_watch"]) for row in examples(spec(), folders)}
     assert labels == {0: (1, 0), 1: (0, 750), 2: (0, 0), 3: (1, 0), 4: (0, 0), 5: (1, 9)}
     assert manifest["actions"]["of_rows_out"] == manifest["actions"]["attributed"] == 6
+
+
+def test_actions_of_a_log_in_bigquery(tmp_path: Path) -> None:
+    """Of rows in any order, over streams: those of a day behind the split's take what is theirs."""
+    path = by_hand(tmp_path)
+    of_files, folders = run(spec(), path)
+    expected = [{**row, ROW_ID: 0} for row in examples(spec(), folders)]
+    rows = pa.Table.from_pylist([{name: row[name] or None for name in SHOWN} for row in read_rows(path, "log")])
+    with bigquery_server() as server:
+        server.put("p.d.shown", rows)
+        asked = spec(source={"bigquery": {"table": "p.d.shown", "emulator": server.emulator}})
+        manifest, folders = run(asked, path, "bigquery", shards=3)
+        assert len(server.sessions) == 1
+    found = [{**row, ROW_ID: 0} for row in examples(asked, folders)]
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert len(found) == 5
+    assert (
+        manifest["actions"]["attributed"] == of_files["actions"]["attributed"] == 6
+    )  # two of rows that are quarantined
+    assert manifest["actions"]["of_rows_out"] == of_files["actions"]["of_rows_out"] == 4

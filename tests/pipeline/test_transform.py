@@ -19,8 +19,16 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from features.errors import DataError
 from features.layout import Layout
+from features.logs.token_counts import CountBound
 from features.spec import SPLITS
-from pipeline.components.transform import SpecTransform, Transformer, TransformFile, read_batches, transform
+from pipeline.components.transform import (
+    SpecTransform,
+    Transformer,
+    TransformFile,
+    read_batches,
+    read_bounds,
+    transform,
+)
 from pipeline.components.validate import SpecSchema
 from tests.pipeline.examples import DATASET, ROWS, make, make_examples, make_tables, plain_rows
 
@@ -126,6 +134,20 @@ def test_a_transformer_applies_the_graph_to_any_batch(run: Run) -> None:
     assert pa.Table.from_batches(batches).equals(run.table("test").slice(0, ROWS // 2).combine_chunks())
 
 
+def test_large_row_groups_are_cut_into_batches_of_the_same_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformer = Transformer(DATASET, run.graph.uri)
+    path = str(sorted((run.directory / "examples" / "Split-test").glob("*"))[0])
+    whole = list(read_batches(path, transformer.input_schema))
+    monkeypatch.setattr("pipeline.components.transform._BATCH_BYTES", whole[0].nbytes // 3)
+    parts = list(read_batches(path, transformer.input_schema))
+    assert len(parts) > 3 * len(whole) - 3
+    assert max(part.num_rows for part in parts) <= 30
+    assert all(column.offset == 0 for part in parts for column in part.columns)
+    assert pa.Table.from_batches(parts).equals(pa.Table.from_batches(whole))
+    made = pa.Table.from_batches([transformer(part) for part in parts])
+    assert made.equals(run.table("test").slice(0, ROWS // 2).combine_chunks())
+
+
 def test_attempts_at_one_file_do_not_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(next((run.directory / "examples" / "Split-test").glob("*.parquet")))
     target = tmp_path / "Split-test" / "data.parquet"
@@ -172,3 +194,17 @@ def test_an_empty_split_is_named(tmp_path: Path) -> None:
             str(tmp_path),
             beam.Pipeline(argv=["--runner=FnApiRunner"]),
         )
+
+
+def test_bounds_are_told_by_feature(run: Run, tmp_path: Path) -> None:
+    assert read_bounds(run.graph.uri) == {}
+    assets = tmp_path / "transform_fn" / "assets"
+    assets.mkdir(parents=True)
+    for name, error in (("user", 0), ("item", 2)):
+        bound = CountBound(tokens=5000, error=error, kept=40, certain=30)
+        (assets / name).write_text("1\n")
+        (assets / f"{name}.bound.json").write_text(bound.model_dump_json())
+    assert {name: bound.told(name) for name, bound in read_bounds(str(tmp_path)).items()} == {
+        "user": "user: 5,000 values counted exactly, 40 tokens kept",
+        "item": "item: counts of 5,000 values are at most 2 too low; 30 of 40 kept tokens are certainly among the most frequent",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import errno
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import DataError
+from features.logs.casting import cast_column
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.pieces import Piece
+from features.logs.quarantine import Faults, RawBatch
 from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
 from tests.features.logs.small_log import COLUMNS, dataset, read
 
@@ -49,6 +52,18 @@ def test_other_types_of_the_same_family(tmp_path: Path) -> None:
     assert rows["name"].to_pylist() == ["a"] * 4
     assert rows["tags"].to_pylist() == [[1, 2]] * 4
     assert rows["label_click"].to_pylist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(38, 9), pa.decimal256(76, 38)])
+def test_decimals_are_whole_numbers_exactly(tmp_path: Path, kind: pa.DataType) -> None:
+    """Through a float64, 2**53 + 1 would be another number, and what lies beyond it refused."""
+    values = [2**53 + 1, -(2**63) + 1, 2**63 - 1, None, 2**63, -(2**63), decimal.Decimal("1.5"), 10**28, -(10**28)]
+    numbers = pa.array([None if value is None else decimal.Decimal(value) for value in values], kind)
+    faults = Faults(RawBatch("log", {}, np.arange(9), np.arange(9), str))
+    typed = cast_column("user", Column(type="int64"), numbers, PARQUET, faults)
+    assert typed.to_pylist() == [2**53 + 1, -(2**63) + 1, 2**63 - 1, *([None] * 6)]
+    assert np.flatnonzero(faults.bad).tolist() == [4, 5, 6, 7, 8]
+    assert {reject.reason for reject in faults.rejects} == {"bad_number"}
 
 
 def test_bad_values_are_refused_row_by_row(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""What a source in BigQuery may say; its rows: tests/pipeline/test_ingest_bigquery.py."""
+
+from __future__ import annotations
+
+import datetime
+import string
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.bigquery import BigQueryPart, BigQuerySource
+from features.errors import DataError
+from features.logs import bigquery_reader, fingerprint, resolve, resolve_log
+from features.logs.columnar import BATCH_ROWS
+from features.logs.files import name_of
+from features.logs.row_hashes import value_ids
+from features.spec import Dataset, RandomSplit, SideTable, Source
+from pipeline.model_log import _located
+from tests.features.logs.small_log import dataset
+
+TABLE = "feed-project.log.impressions"
+DAY = datetime.date(2026, 11, 29)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"bigquery": TABLE, "files": "a.csv"}, "a source has `files`, or `kafka`"),
+        ({"bigquery": TABLE, "format": "csv"}, "a source has `files`, or `kafka`"),
+        ({"format": "bigquery"}, "a source has `files`, or `kafka`"),
+        ({"bigquery": TABLE + "_{day:%Y%m%d}", "success": "{day}/_SUCCESS"}, "allowed with {day} in it and in `files`"),
+        ({"bigquery": "log.impressions"}, "'log.impressions' is no table; allowed: PROJECT.DATASET.TABLE"),
+        ({"bigquery": {"table": "a.b.c.d"}}, "'a.b.c.d' is no table; allowed: PROJECT.DATASET.TABLE"),
+        ({"bigquery": {}}, "bigquery has `table` or `query`; allowed: one of them"),
+        ({"bigquery": {"table": TABLE, "query": "SELECT 1"}}, "bigquery has `table` or `query`; allowed: one of them"),
+        ({"bigquery": {"query": "SELECT 1"}}, "bigquery.query needs `project`"),
+        ({"bigquery": {"query": "SELECT 1", "project": "p", "where": "a"}}, "allowed in a query: WHERE, in its text"),
+        ({"bigquery": {"table": TABLE, "location": "EU"}}, "bigquery.location .* are a query's"),
+        ({"bigquery": {"table": TABLE, "snapshot": "2026-11-29T00:00:00"}}, "should have timezone info"),
+        ({"bigquery": {"table": TABLE, "emulator": {"storage": "http://a:1"}}}, "is no gRPC server; allowed: HOST:PORT"),
+        ({"bigquery": {"table": TABLE, "emulator": {"storage": "a:1", "jobs": "a:2"}}}, "allowed: http://HOST:PORT"),
+        ({"bigquery": {"query": "SELECT 1", "project": "p", "emulator": {"storage": "a:1"}}}, "needs `emulator.jobs`"),
+    ],
+)  # fmt: skip
+def test_a_source_that_is_none_is_refused(source: dict[str, Any], said: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=said):
+        Source.model_validate(source)
+
+
+def test_the_moment_is_fixed_when_the_spec_is_read() -> None:
+    before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    spec = dataset(source=Source.model_validate({"bigquery": TABLE}))
+    assert spec.source.format == "bigquery"
+    assert spec.source.bigquery is not None
+    assert spec.source.bigquery.snapshot is not None
+    assert before <= spec.source.bigquery.snapshot <= datetime.datetime.now(datetime.timezone.utc)
+    assert Dataset.model_validate_json(spec.model_dump_json()) == spec
+    assert "snapshot" in spec.source.model_dump(mode="json", exclude_defaults=True, exclude_unset=True)["bigquery"]
+
+
+def test_what_a_day_reads() -> None:
+    source = BigQuerySource(table="p.d.events_{day:%Y%m%d}", where="REGEXP_CONTAINS(x, '{2}') AND dt = '{day}'")
+    assert source.by_day
+    assert source.parts([DAY, DAY + datetime.timedelta(days=2)])[1] == BigQueryPart(
+        "bigquery://p.d.events_DAY/2026-12-01",
+        "p.d.events_20261201",
+        "REGEXP_CONTAINS(x, '{2}') AND dt = '2026-12-01'",
+        "",
+    )
+    whole = BigQuerySource(table="example.com:p.d.t")
+    assert (whole.by_day, whole.payer, whole.parts([DAY])) == (
+        False,
+        "example.com:p",
+        [BigQueryPart("bigquery://example.com:p.d.t", "example.com:p.d.t", "", "")],
+    )
+
+
+def test_a_table_has_no_files(tmp_path: Path) -> None:
+    spec = dataset(source=Source.model_validate({"bigquery": TABLE}))
+    assert fingerprint(spec, "nowhere") == fingerprint(spec, "elsewhere")
+    for asked in (lambda: resolve_log(spec, "nowhere"), lambda: resolve(spec.source, "nowhere")):
+        with pytest.raises(DataError, match=f"the log is rows of BigQuery's {TABLE}; allowed here: files"):
+            asked()
+    table = SideTable(on="user", source=spec.source, columns={"user": {"type": "int64"}, "age": {"type": "int64"}})
+    with pytest.raises(pydantic.ValidationError, match=f"'users' is rows of BigQuery's {TABLE}; allowed for the log"):
+        dataset(tables={"users": table})
+    with pytest.raises(pydantic.ValidationError, match="the log is read by day, and a random split has no days"):
+        dataset(source=Source.model_validate({"bigquery": TABLE + "_{day}"}), split=RandomSplit(by="random"))
+    pq.write_table(pa.table({"user": [1]}), tmp_path / "other.parquet")
+    located, files, _ = _located(spec, str(tmp_path / "*.parquet"))
+    assert (located.source.format, located.source.bigquery, len(files)) == ("parquet", None, 1)
+
+
+def test_a_stream_is_known_by_its_place() -> None:
+    file = f"bigquery://{TABLE}/2024-01-01/00003?stream=projects%2Fp%2Fstreams%2Ft&bytes=17"
+    assert name_of(file, "data") == f"bigquery://{TABLE}/2024-01-01/00003"
+    assert bigquery_reader._option(file, "stream") == "projects%2Fp%2Fstreams%2Ft"
+    assert bigquery_reader.bytes_of(file) == 17
+    with pytest.raises(
+        DataError, match=r"'log.csv' is no stream of a read session; allowed: those that a run's ingest"
+    ):
+        bigquery_reader.bytes_of("log.csv")
+
+
+@given(sizes=st.lists(st.sampled_from([0, 1, 7, BATCH_ROWS // 2, BATCH_ROWS, 2 * BATCH_ROWS + 1]), max_size=8))
+def test_messages_of_any_size_make_batches_of_bounded_size(sizes: list[int]) -> None:
+    ends = np.cumsum([0, *sizes])
+    rows = pa.array(np.arange(ends[-1]))
+    messages = [
+        pa.RecordBatch.from_arrays([rows.slice(begin, size)], ["n"])
+        for begin, size in zip(ends[:-1], sizes, strict=True)
+    ]
+    batches = list(bigquery_reader._gathered(messages))
+    assert all(0 < batch.num_rows <= BATCH_ROWS for batch in batches)
+    found = np.concatenate([np.zeros(0, dtype=np.int64), *(batch.column(0).to_numpy() for batch in batches)])
+    assert (found == np.arange(ends[-1])).all()
+
+
+VALUES = st.tuples(st.integers(-(2**63), 2**63 - 1), st.one_of(st.none(), st.text(string.printable, max_size=4)))
+
+
+@given(rows=st.lists(VALUES, min_size=1, max_size=20), seed=st.integers(0, 100))
+def test_what_rows_are_drawn_by_depends_on_their_values_alone(rows: list[tuple[int, str | None]], seed: int) -> None:
+    def ids(values: list[tuple[int, str | None]]) -> list[int]:
+        numbers, texts = zip(*values, strict=True)
+        return value_ids([pa.array(numbers, pa.int64()), pa.array(texts, pa.string())]).tolist()
+
+    order = np.random.default_rng(seed).permutation(len(rows))
+    together = ids(rows)
+    assert [together[at] for at in order] == ids([rows[at] for at in order]) == [ids([rows[at]])[0] for at in order]
+    assert len(set(together)) == len(set(rows))
+    assert all(0 <= one < 2**63 for one in together)
