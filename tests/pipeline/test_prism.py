@@ -1,4 +1,4 @@
-"""Ingest and transform on Prism, in this process and in workers of their own: the same as on the local engine.
+"""Ingest and transform on Prism, in this process and in workers of their own, and in several local processes: the same as on the local engine.
 
 Files may be cut otherwise; rows, counts and vocabularies may not differ.
 """
@@ -145,6 +145,16 @@ def test_transform_gives_the_same(prism: PrismEngine, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "there" / "graph" / "feedrank" / "layout.json").read_text()) == json.loads(
         (tmp_path / "here" / "graph" / "feedrank" / "layout.json").read_text()
     )
+
+
+def test_several_processes_of_the_local_engine_give_the_same(tmp_path: Path) -> None:
+    options = {"direct_running_mode": "multi_processing", "direct_num_workers": 2}
+    path = tmp_path / "log"
+    path.mkdir()
+    test_ingest._log(path)
+    there = ingested(test_ingest.SPEC, path, tmp_path / "there", LocalEngine(options=options))
+    assert there == ingested(test_ingest.SPEC, path, tmp_path / "here", LocalEngine())
+    assert there["rows"]
 
 
 def test_a_killed_worker_fails_the_stage_and_a_rerun_is_whole(endpoint: str, pool: WorkerPool, tmp_path: Path) -> None:
