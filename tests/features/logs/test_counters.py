@@ -201,3 +201,14 @@ def test_too_many_entries_are_told_before_they_are_read(tmp_path: Path) -> None:
         with_counters(Tables(), spec, folder)
     remove_counters(folder)
     assert count_entries(spec, folder) == {"items": 0}
+
+
+def test_batches_without_a_row_take_no_memory() -> None:
+    spec = counter()
+    schema = daily_schema(spec, COLUMNS)
+    before = pa.total_allocated_bytes()
+    empty = [daily_counts(spec, schema, batch([])) for _ in range(20)]
+    assert (
+        pa.total_allocated_bytes() - before < 1 << 20
+    )  # of no rows pyarrow's group_by makes buffers of gigabytes at times
+    assert sorted_counts(schema, empty).num_rows == 0
