@@ -1,7 +1,7 @@
 """Vocabularies of millions of tokens: ``python -m benchmarks.vocabularies --tokens 1000000 12000000``.
 
 A log with one id column, in which each of so many tokens occurs once, and half as many rows more are of frequent ones. A process each
-for integers and texts, counted exactly and in bounded memory (`counters`: a quarter of the tokens, `top_k`: a sixteenth), runs
+for integers and texts, counted exactly and in bounded memory (`counted_tokens`: a quarter of the tokens, `top_k`: a sixteenth), runs
 
 - ``count``: `features.logs.token_counts` over the batches, and nothing else;
 - ``write``: the vocabulary ranked and its file written;
@@ -85,7 +85,7 @@ def _step(arguments: argparse.Namespace) -> dict[str, Any]:
             write(folder / split / "rows.parquet", tokens if split == SPLITS[0] else 1, kind, number)
         return {}
     rule = {"min_count": 1, "oov_buckets": 1}
-    rule |= {"top_k": tokens // 16, "counters": tokens // 4} if arguments.step == "bounded" else {}
+    rule |= {"top_k": tokens // 16, "counted_tokens": tokens // 4} if arguments.step == "bounded" else {}
     return _measure(dataset(kind, rule), folder)
 
 
@@ -107,7 +107,7 @@ def _measure(spec: Dataset, folder: Path) -> dict[str, Any]:
     with measured() as used["count"]:
         counts = merge.create_accumulator()
         for batch in _batches(train):
-            counts = merge.add_input(counts, TokenCounts.of(batch, feature.vocabulary.counters))
+            counts = merge.add_input(counts, TokenCounts.of(batch, feature.vocabulary.counted_tokens))
         total = merge.extract_output(merge.compact(counts))
     with measured() as used["write"]:
         kept = vocabulary(total.table(), feature.vocabulary)
@@ -115,7 +115,7 @@ def _measure(spec: Dataset, folder: Path) -> dict[str, Any]:
     bound, size = count_bound(total, kept), kept.num_rows
     del counts, total, kept
     files = {split: [str(folder / split / "rows.parquet")] for split in SPLITS}
-    made = folder / ("bounded" if feature.vocabulary.counters else "exact")
+    made = folder / ("bounded" if feature.vocabulary.counted_tokens else "exact")
     outputs = {split: str(made / "transformed" / f"Split-{split}") for split in SPLITS}
     with measured() as used["stage"]:
         pipeline = beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))

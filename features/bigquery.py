@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import pydantic
 
+from features.errors import ConfigError
 from features.frozen import Frozen, SpecError
 
 _DAY = re.compile(r"\{day(?::([^{}]*))?\}")
@@ -79,14 +80,6 @@ class BigQuerySource(Frozen):
     emulator: BigQueryEmulator | None = None
     """Another server in Google's place."""
 
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _snapshot_now(cls, value: Any) -> Any:
-        given = {"table": value} if isinstance(value, str) else value
-        if not isinstance(given, Mapping) or given.get("snapshot") is not None:
-            return given
-        return {**given, "snapshot": datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)}
-
     @pydantic.model_validator(mode="after")
     def _check(self) -> BigQuerySource:
         if bool(self.table) == bool(self.query):
@@ -120,6 +113,20 @@ class BigQuerySource(Frozen):
         """The project in which sessions are opened."""
         return self.project or (self.table or "").rsplit(".", 2)[0]
 
+    @property
+    def moment(self) -> datetime.datetime:
+        """When it is read as of.
+
+        Raises:
+            ConfigError: if no run has fixed it yet.
+        """
+        if self.snapshot is None:
+            raise ConfigError(
+                f"BigQuery's {self.table or 'query'} has no `snapshot` yet, the moment as of which it is read; allowed here: what `feedrank run` "
+                "saved, or `snapshot`"
+            )
+        return self.snapshot
+
     def parts(self, days: Sequence[datetime.date]) -> list[BigQueryPart]:
         """What is read: of a source by day a part for each day, else one."""
         shown = "query" if self.table is None else _DAY.sub("DAY", self.table)
@@ -136,5 +143,5 @@ class BigQuerySource(Frozen):
         text = text or ""
         if day is not None:
             text = _DAY.sub(lambda found: format(day, found[1] or ""), text)
-        assert self.snapshot is not None
-        return text.replace(_SNAPSHOT, self.snapshot.isoformat()) if self.query else text
+        # When the spec is checked, nobody may know the moment yet; who reads it asks for `moment` first.
+        return text if self.snapshot is None or not self.query else text.replace(_SNAPSHOT, self.snapshot.isoformat())

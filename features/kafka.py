@@ -84,8 +84,8 @@ class KafkaAvro(Frozen):
     files: dict[pydantic.NonNegativeInt, str] = {}
     """Such files by id, of messages as Confluent's serializers write them: a byte 0, four of the schema's id, the datum."""
     registry: str | None = None
-    """Of such messages, the address of a Schema Registry (``http://HOST:8081``), which workers ask for each id once. It stands beside
-    `files` if both are named: then those know some of the ids. A name and password belong into ``kafka.settings_file``, as
+    """Of such messages, the address of a Schema Registry (``http://HOST:8081``), which is asked once for each id in every piece of a slice. It
+    stands beside `files` if both are named: then those know some of the ids. A name and password belong into ``kafka.settings_file``, as
     ``schema.registry.basic.auth.user.info=NAME:PASSWORD``."""
     schemas: dict[pydantic.NonNegativeInt, str] = {}
     """What the files said when the run began, by id, 0 for `file`; where it stands, no file is read."""

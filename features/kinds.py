@@ -21,9 +21,9 @@ class Vocabulary(Frozen):
     """Tokens that occur less often in the training split are left to the buckets: a row of their own would learn noise."""
     top_k: int | None = pydantic.Field(default=None, ge=1)
     """At most so many tokens are kept, the most frequent."""
-    counters: int | None = pydantic.Field(default=None, ge=1)
+    counted_tokens: int | None = pydantic.Field(default=None, ge=1)
     """Counts in bounded memory: where more than twice as many tokens were seen, the most frequent so many go on being counted. Up to
-    there counts are exact; beyond, a count is at most ``n / counters`` too low, of n values of the column, and Transform tells how
+    there counts are exact; beyond, a count is at most ``n / counted_tokens`` too low, of n values of the column, and Transform tells how
     much it was. At least `top_k`, which it needs; several times as many keep the order right. null: every count is exact."""
     oov_buckets: int = pydantic.Field(default=1, ge=1)
     """Rows that rare and unknown tokens share, each by its hash."""
@@ -33,17 +33,21 @@ class Vocabulary(Frozen):
     2009). Of V tokens in N rows, a share of ``1 - exp(-V / N)`` meets another."""
 
     @pydantic.model_validator(mode="after")
-    def _check_counters(self) -> Vocabulary:
-        if self.counters is not None and (self.top_k is None or self.counters < self.top_k) and not self.hash_buckets:
+    def _check_counted_tokens(self) -> Vocabulary:
+        if (
+            self.counted_tokens is not None
+            and (self.top_k is None or self.counted_tokens < self.top_k)
+            and not self.hash_buckets
+        ):
             raise SpecError(
-                f"`counters: {self.counters}` finds the most frequent tokens; got top_k {self.top_k}; allowed: a `top_k` of at most "
-                f"{self.counters}"
+                f"`counted_tokens: {self.counted_tokens}` finds the most frequent tokens; got top_k {self.top_k}; allowed: a `top_k` of at most "
+                f"{self.counted_tokens}"
             )
         return self
 
     @pydantic.model_validator(mode="after")
     def _check_hashed(self) -> Vocabulary:
-        counted = ("min_count", "top_k", "counters", "oov_buckets")
+        counted = ("min_count", "top_k", "counted_tokens", "oov_buckets")
         # By value: a spec that was saved as JSON gives every key, defaults included.
         given = [key for key in counted if getattr(self, key) != type(self).model_fields[key].default]
         if self.hash_buckets is not None and given:

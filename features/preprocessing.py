@@ -160,7 +160,7 @@ def _token_rows(dataset: Dataset, columns: Mapping[str, _Values], write: Vocabul
 
 def vocabulary_files(rules: Mapping[str, Vocabulary | None]) -> list[str]:
     """Files that a `VocabularyWriter` makes: the vocabularies, then the bounds of those counted in bounded memory, as JSON."""
-    return [*rules, *(bound_file(name) for name, rule in rules.items() if rule is not None and rule.counters)]
+    return [*rules, *(bound_file(name) for name, rule in rules.items() if rule is not None and rule.counted_tokens)]
 
 
 def bound_file(vocabulary: str) -> str:

@@ -75,7 +75,7 @@ def open_session(source: BigQuerySource, part: BigQueryPart, table: str, columns
         trace_id=_OURS,
     )
     if not part.query:  # what a query wrote is newer than the moment that it was asked about
-        wanted.table_modifiers = storage.types.ReadSession.TableModifiers(snapshot_time=source.snapshot)
+        wanted.table_modifiers = storage.types.ReadSession.TableModifiers(snapshot_time=source.moment)
     with _told(f"{part.name}: BigQuery opens no read session of {table}"), _reader(source) as client:
         made = client.create_read_session(
             parent=f"projects/{source.payer}",
@@ -89,7 +89,7 @@ def open_session(source: BigQuerySource, part: BigQueryPart, table: str, columns
         made.name,
         table,
         tuple(stream.name for stream in made.streams),
-        "" if part.query or source.snapshot is None else source.snapshot.isoformat(),
+        "" if part.query else source.moment.isoformat(),
         tuple(schema.names),
         made.estimated_total_bytes_scanned,
         made.expire_time.isoformat() if made.expire_time else "",

@@ -38,11 +38,12 @@ def open_table(dataset: Dataset) -> OpenedTable:
     """Runs the query, if there is one, and opens the read sessions: of a source by day one a day.
 
     Raises:
-        ConfigError: if the extra is not installed, or there are no credentials.
+        ConfigError: if no moment is fixed, the extra is not installed, or there are no credentials.
         DataError: if BigQuery refuses or does not answer, the table lacks a column, or a part has no row.
     """
     source = dataset.source.bigquery
     assert source is not None
+    assert source.moment  # one that is not fixed yet says so, before a query costs anything
     columns = [name for name in dataset.columns if name not in dataset.source.from_name]
     files, sessions = [], []
     days = dataset.split.days() if isinstance(dataset.split, TimeSplit) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import glob
 import os
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from features.spec import DAY, Dataset
 
 PREFIX = "feedrank_counter-"
 """Of the names of files that hold daily counts, beside the side tables."""
+_EPOCH = datetime.date(1970, 1, 1)
 Numbers = NDArray[Any]
 
 
@@ -31,19 +33,21 @@ class CounterTable:
     Args:
         spec: the counter.
         daily: `features.logs.counting.daily_schema`; each key and day once, in any order.
+        last: the last day that was counted, though no row of it may have the key; by default the last in `daily`.
 
     Raises:
         DataError: if the key's columns have too many distinct values to be indexed.
     """
 
-    def __init__(self, spec: Counter, daily: pa.Table) -> None:
+    def __init__(self, spec: Counter, daily: pa.Table, last: datetime.date | None = None) -> None:
         self._spec = spec
         keys = list(spec.keys)
         distinct = daily.group_by(keys).aggregate([(DAY, "max")])
         self._index = KeyIndex([distinct[key] for key in keys])
         days = day_numbers(daily[DAY].to_numpy())
         self._first = int(days.min(initial=2**31))
-        self._last = int(days.max(initial=-(2**31)))
+        until = -(2**31) if last is None else (last - _EPOCH).days
+        self._last = int(days.max(initial=until))
         self._span = max(self._last - self._first + 2, 1)
         places = self._index.find([daily[key] for key in keys]) * self._span + (days - self._first)
         order = np.argsort(places)
@@ -134,6 +138,7 @@ def load_counters(dataset: Dataset, folder: str) -> dict[str, CounterTable]:
         DataError: if one is not there, or has more entries than it may have.
     """
     loaded = {}
+    span = dataset.counted_days()
     for name, entries in count_entries(dataset, folder).items():
         spec = dataset.counters[name]
         if not entries:
@@ -147,7 +152,7 @@ def load_counters(dataset: Dataset, folder: str) -> dict[str, CounterTable]:
                 f"(dataset.counters.{name}.max_entries), which take {entries * ENTRY_BYTES >> 20:,} MB or more in every process that looks them up"
             )
         parts = [pq.read_table(file).replace_schema_metadata() for file in _files(name, folder)]
-        loaded[name] = CounterTable(spec, pa.concat_tables(parts))
+        loaded[name] = CounterTable(spec, pa.concat_tables(parts), None if span is None else span[1])
     return loaded
 
 

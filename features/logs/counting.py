@@ -70,7 +70,10 @@ def added_up(schema: pa.Schema, tables: Sequence[pa.Table]) -> pa.Table:
     """
     numbers = [name for name in schema.names if name == SHOWN or name.startswith(counted_name(0)[:-1])]
     by = schema.names[: len(schema.names) - len(numbers)]
-    grouped = pa.concat_tables(tables).group_by(by).aggregate([(name, "sum") for name in numbers])
+    together = pa.concat_tables(tables)
+    if not together.num_rows:  # pyarrow's group_by would make buffers of any size: gigabytes at times
+        return schema.empty_table()
+    grouped = together.group_by(by).aggregate([(name, "sum") for name in numbers])
     arrays = {name: grouped[f"{name}_sum" if name in numbers else name] for name in schema.names}
     return pa.table(arrays).cast(schema)
 

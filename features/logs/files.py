@@ -108,7 +108,8 @@ def resolve_earlier(dataset: Dataset, path: str) -> EarlierFiles:
         DataError: if a day that must be there has no file or is not complete. If a store does not answer.
         ConfigError: if a path is of a file system that is not read.
     """
-    if dataset.source.elsewhere is not None or not dataset.source.by_day or not isinstance(dataset.split, TimeSplit):
+    is_by_day = dataset.source.elsewhere is None and dataset.source.by_day
+    if not dataset.counters or not is_by_day or not isinstance(dataset.split, TimeSplit):
         return EarlierFiles([], [])
     split = dataset.split.days()
 
@@ -318,7 +319,7 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
 
 def fingerprint(dataset: Dataset, path: str) -> str:
     """A hash of names, sizes and modification times of all input files: it changes when the data changes. What a slice of a topic
-    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets; so has it the moment at which a table is read.
+    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets; so has it the moment as of which a table is read.
 
     Raises:
         DataError: if a pattern finds no file.

@@ -124,5 +124,5 @@ def _check_bytes(table: pa.Table) -> None:
     if not pa.types.is_integer(table.schema.field(TOKEN).type) and table[TOKEN].nbytes > _MOST_BYTES:
         raise DataError(
             f"{table.num_rows:,} tokens of a vocabulary take {table[TOKEN].nbytes:,} bytes as they are counted; allowed: {_MOST_BYTES:,}; "
-            "count in bounded memory (`vocabulary: {top_k: .., counters: ..}`), or not at all (`hash_buckets`)"
+            "count in bounded memory (`vocabulary: {top_k: .., counted_tokens: ..}`), or not at all (`hash_buckets`)"
         )

@@ -14,13 +14,12 @@ from apache_beam.utils.windowed_value import WindowedValue
 from features.logs import load_saved_tables, pseudonyms_of
 from features.logs.counters import save_counts
 from features.logs.counting import DailyCounts, Hashed, daily_schema, sorted_counts
-from features.logs.files import size_of
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.reader import read_rows
 from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.spec import DAY, Dataset
-from pipeline.components.joining import MESSAGE_BYTES
+from pipeline.components.joining import size_of_log
 from pipeline.config import DataConfig
 
 
@@ -48,12 +47,11 @@ def plan_counts(dataset: Dataset, data: DataConfig, files: Sequence[str], tables
     Args:
         dataset: the spec.
         data: folder of the log.
-        files: the log's files, those of earlier days, too.
+        files: the log's files, those of earlier days, too, or its streams.
         tables: folder of the side tables.
         work: a folder for files that are not kept.
     """
-    kafka = dataset.source.kafka
-    size = sum(map(size_of, files)) if kafka is None else MESSAGE_BYTES * kafka.messages
+    size = size_of_log(dataset.source, files)
     return CountPlan(dataset.model_dump_json(), data, tables, work, data.shards or shards_for(size))
 
 

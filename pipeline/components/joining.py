@@ -80,7 +80,7 @@ def plan_join(dataset: Dataset, data: DataConfig, files: Sequence[str], work: st
         found = resolve_actions(dataset, data.path)
         for file in found.actions:
             check_columns(file, name_of(file, data.path), dataset.actions.source, list(dataset.actions.columns))
-    size = sum(map(size_of, found.actions)) + _size_of_log(dataset.source, [*files, *found.later])
+    size = sum(map(size_of, found.actions)) + size_of_log(dataset.source, [*files, *found.later])
     return JoinPlan(
         dataset.model_dump_json(),
         data,
@@ -94,8 +94,13 @@ def plan_join(dataset: Dataset, data: DataConfig, files: Sequence[str], work: st
     )
 
 
-def _size_of_log(source: Source, files: Sequence[str]) -> int:
-    """Bytes, or an estimate of them."""
+def size_of_log(source: Source, files: Sequence[str]) -> int:
+    """Bytes of what is read of a log, or an estimate of them.
+
+    Args:
+        source: the log's.
+        files: of it; streams of BigQuery's sessions. Nobody asks for those of a topic.
+    """
     if source.kafka is not None:
         return MESSAGE_BYTES * source.kafka.messages
     return sum(map(size_of if source.bigquery is None else bytes_of, files))

@@ -12,7 +12,8 @@ class TableCoder(beam.coders.Coder):
         stream = pa.BufferOutputStream()
         with pa.ipc.new_stream(stream, value.schema) as writer:
             writer.write_table(value)
-        return bytes(stream.getvalue().to_pybytes())
+        encoded: bytes = stream.getvalue().to_pybytes()
+        return encoded
 
     def decode(self, encoded: bytes) -> pa.Table:
         """The table that was encoded."""

@@ -55,7 +55,7 @@ class WriteVocabularies(tft_beam.experimental.PTransformAnalyzer):
     def expand(self, batches: beam.PCollection[Batch]) -> tuple[beam.PCollection[str], ...]:
         """One collection a file, with its path."""
         files = vocabulary_files(self._rules)
-        counters = [rule.counters if rule is not None else None for rule in self._rules.values()]
+        counters = [rule.counted_tokens if rule is not None else None for rule in self._rules.values()]
         written = (
             batches
             | "Count" >> beam.ParDo(_Count(counters))
@@ -132,7 +132,7 @@ class _Write(beam.DoFn):
         else:
             kept = vocabulary(counts.table(), rule)
             write_lines(path, kept[TOKEN].combine_chunks())
-            if rule.counters is not None:
+            if rule.counted_tokens is not None:
                 with tf.io.gfile.GFile(bound_file(path), "w") as file:
                     file.write(count_bound(counts, kept).model_dump_json())
                 yield beam.pvalue.TaggedOutput(bound_file(name), bound_file(path))

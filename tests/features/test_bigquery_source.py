@@ -16,13 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.bigquery import BigQueryPart, BigQuerySource
-from features.errors import DataError
+from features.errors import ConfigError, DataError
 from features.logs import bigquery_reader, fingerprint, resolve, resolve_log
 from features.logs.columnar import BATCH_ROWS
 from features.logs.files import name_of
 from features.logs.row_hashes import value_ids
 from features.spec import Dataset, RandomSplit, SideTable, Source
+from pipeline import loading
+from pipeline.config import DataConfig, RunConfig, dump
 from pipeline.model_log import _located
+from pipeline.pinning import pinned
 from tests.features.logs.small_log import dataset
 
 TABLE = "feed-project.log.impressions"
@@ -54,15 +57,29 @@ def test_a_source_that_is_none_is_refused(source: dict[str, Any], said: str) -> 
         Source.model_validate(source)
 
 
-def test_the_moment_is_fixed_when_the_spec_is_read() -> None:
+def test_a_spec_is_the_same_whenever_it_is_read() -> None:
+    said: dict[str, Any] = {"bigquery": {"query": "SELECT {snapshot}", "project": "p"}}
+    spec = dataset(source=Source.model_validate(said))
+    assert spec.source.format == "bigquery"
+    assert spec.source.bigquery == BigQuerySource(query="SELECT {snapshot}", project="p", snapshot=None)
+    assert Dataset.model_validate_json(spec.model_dump_json()) == spec
+    with pytest.raises(ConfigError, match=r"no `snapshot` yet.*allowed here: what `feedrank run` saved, or `snapshot`"):
+        bigquery_reader.open_table(spec)
+
+
+def test_a_run_fixes_the_moment(tmp_path: Path) -> None:
     before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     spec = dataset(source=Source.model_validate({"bigquery": TABLE}))
-    assert spec.source.format == "bigquery"
-    assert spec.source.bigquery is not None
-    assert spec.source.bigquery.snapshot is not None
-    assert before <= spec.source.bigquery.snapshot <= datetime.datetime.now(datetime.timezone.utc)
-    assert Dataset.model_validate_json(spec.model_dump_json()) == spec
-    assert "snapshot" in spec.source.model_dump(mode="json", exclude_defaults=True, exclude_unset=True)["bigquery"]
+    config = RunConfig(name="feed", dataset=spec, data=DataConfig(path="."))
+    fixed = pinned(config)
+    source = fixed.dataset.source.bigquery
+    assert source is not None
+    assert before <= source.moment <= datetime.datetime.now(datetime.timezone.utc)
+    (tmp_path / "config.yaml").write_text(dump(fixed))
+    saved = loading.load(tmp_path / "config.yaml")
+    assert saved.dataset == fixed.dataset
+    assert pinned(saved) == saved
+    assert config.dataset.source.bigquery == BigQuerySource(table=TABLE)
 
 
 def test_what_a_day_reads() -> None:

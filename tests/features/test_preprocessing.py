@@ -43,7 +43,7 @@ SPEC: dict[str, Any] = {
     "time": {"column": "when", "unit": "ms", "utc_offset_hours": 5.5},
     "features": {
         "user": {"kind": "id", "vocabulary": {"min_count": 3, "oov_buckets": 4}, "frequency_rank": True},
-        "city": {"kind": "categorical", "vocabulary": {"top_k": 3, "counters": 50, "oov_buckets": 2}},
+        "city": {"kind": "categorical", "vocabulary": {"top_k": 3, "counted_tokens": 50, "oov_buckets": 2}},
         "price": {"kind": "numeric", "missing_indicator": True},
         "price_log": {"kind": "numeric", "column": "price", "scaling": "log_zscore"},
         "price_rank": {"kind": "numeric", "column": "price", "scaling": "quantile"},

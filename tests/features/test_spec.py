@@ -152,16 +152,16 @@ USERS = {"source": "users.csv", "on": "user", "columns": {"user": "int64", "city
             ["`top_k` and `oov_buckets` beside `hash_buckets: 9` would go unused", "allowed: either"],
         ),
         (
-            {"features": {"user": {"kind": "id", "vocabulary": {"counters": 9}}}},
-            ["`counters: 9` finds the most frequent tokens", "got top_k None", "allowed: a `top_k` of at most 9"],
+            {"features": {"user": {"kind": "id", "vocabulary": {"counted_tokens": 9}}}},
+            ["`counted_tokens: 9` finds the most frequent tokens", "got top_k None", "allowed: a `top_k` of at most 9"],
         ),
         (
-            {"features": {"user": {"kind": "id", "vocabulary": {"counters": 9, "top_k": 10}}}},
+            {"features": {"user": {"kind": "id", "vocabulary": {"counted_tokens": 9, "top_k": 10}}}},
             ["got top_k 10", "allowed: a `top_k` of at most 9"],
         ),
         (
-            {"features": {"user": {"kind": "id", "vocabulary": {"counters": 9, "hash_buckets": 9}}}},
-            ["`counters` beside `hash_buckets: 9` would go unused"],
+            {"features": {"user": {"kind": "id", "vocabulary": {"counted_tokens": 9, "hash_buckets": 9}}}},
+            ["`counted_tokens` beside `hash_buckets: 9` would go unused"],
         ),
         (
             {"features": {"user": {"kind": "id", "vocabulary": {"hash_buckets": 9}, "frequency_rank": True}}},

@@ -59,7 +59,12 @@ def log(begin: int, end: int) -> pa.Table:
 
 
 def spec(server: BigQueryServer, _changes: dict[str, Any] | None = None, **bigquery: Any) -> Dataset:
-    said = {"emulator": server.emulator} | ({"table": TABLE} if "query" not in bigquery else {}) | bigquery
+    now = datetime.datetime.now(UTC).replace(microsecond=0)
+    said = (
+        {"emulator": server.emulator, "snapshot": now}
+        | ({"table": TABLE} if "query" not in bigquery else {})
+        | bigquery
+    )
     return dataset(**({"source": Source.model_validate({"bigquery": said})} | (_changes or {})))
 
 
@@ -208,6 +213,28 @@ def test_equal_rows_are_found_over_streams(server: BigQueryServer, tmp_path: Pat
     assert len(server.sessions) == 1
 
 
+def test_counters_are_those_of_a_file_with_the_same_rows(server: BigQueryServer, tmp_path: Path) -> None:
+    counted = {
+        "counters": {"items": {"by": "item", "days": 2, "columns": {"shown": "count", "clicks": {"of": "click"}}}},
+        "features": {"item": "id", "shown": "numeric", "clicks": "numeric"},
+        "duplicates": "drop",
+    }
+    twice = pa.concat_tables([log(0, 200), log(0, 50)])
+    server.put(TABLE, twice)
+    asked = Dataset.model_validate(spec(server, streams=3).model_dump(mode="json") | counted)
+    manifest, rows, _ = _ingested(asked, tmp_path / "bigquery")
+    (tmp_path / "parquet").mkdir()
+    pq.write_table(twice, tmp_path / "parquet" / "log.parquet")
+    source = {"source": "log.parquet"}
+    of_file, expected, _ = _ingested(
+        Dataset.model_validate(asked.model_dump(mode="json") | source), tmp_path / "parquet"
+    )
+    assert rows == expected
+    assert manifest["counters"] == of_file["counters"]
+    before = [user for user in range(200) if user % 9 == 4 and user % 4 in (1, 2) and user % 50 != 49]
+    assert {row["shown"][0] for row in rows["test"] if row["item"] == [4]} == {len(before)}
+
+
 @pytest.mark.parametrize(
     ("changes", "bigquery", "said"),
     [
@@ -321,10 +348,10 @@ def test_a_moment_is_read_by_a_time_column(server: BigQueryServer) -> None:
 def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("google.cloud.bigquery_storage_v1")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "absent.json"))
-    source = Source.model_validate({"bigquery": TABLE})
+    source = Source.model_validate({"bigquery": {"table": TABLE, "snapshot": MAY}})
     with pytest.raises(ConfigError, match="no credentials of Google; allowed: those that its own tools find"):
         open_table(dataset(source=source))
-    asked = Source(bigquery=BigQuerySource(query="SELECT 1", project="payer"))
+    asked = Source(bigquery=BigQuerySource(query="SELECT 1", project="payer", snapshot=MAY))
     with pytest.raises(ConfigError, match="bigquery://query: BigQuery gives no result of the query: no credentials"):
         open_table(dataset(source=asked))
 
@@ -340,4 +367,4 @@ def test_without_the_libraries(monkeypatch: pytest.MonkeyPatch, library: str, so
     monkeypatch.setitem(sys.modules, f"google.cloud.{library}", None)
     monkeypatch.delattr(f"google.cloud.{library}", raising=False)
     with pytest.raises(ConfigError, match=r"needs google-cloud-bigquery.*: install feedrank\[bigquery\]"):
-        open_table(dataset(source=Source.model_validate({"bigquery": source})))
+        open_table(dataset(source=Source.model_validate({"bigquery": {**source, "snapshot": MAY}})))

@@ -151,7 +151,7 @@ def test_certain_tokens_are_among_the_most_frequent(
         return not {10, 13} & set(token)
 
     exact = {token: n for token, n in Counter(itertools.chain(*batches)).items() if one_line(token)}
-    rule = Vocabulary(top_k=min(top_k, counters), counters=counters, min_count=min_count)
+    rule = Vocabulary(top_k=min(top_k, counters), counted_tokens=counters, min_count=min_count)
     counts = summarised(batches, [], counters)
     kept = vocabulary(counts.table(), rule)
     bound = count_bound(counts, kept)
@@ -167,7 +167,7 @@ def test_texts_beyond_what_arrow_counts_are_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("features.logs.token_counts._MOST_BYTES", 20)
     counts = TokenCounts.of(pa.array([b"a" * 8]), None)
     counts.add(TokenCounts.of(pa.array([b"b" * 8]), None))
-    with pytest.raises(DataError, match=r"of a vocabulary take .* bytes .* counters"):
+    with pytest.raises(DataError, match=r"of a vocabulary take .* bytes .* counted_tokens"):
         counts.table()
 
 
@@ -175,8 +175,8 @@ RULES = {
     "word": Vocabulary(),
     "frequent_word": Vocabulary(min_count=4),
     "number": Vocabulary(top_k=7),
-    "bounded_number": Vocabulary(top_k=7, counters=1000),
-    "short_number": Vocabulary(top_k=3, counters=3),
+    "bounded_number": Vocabulary(top_k=7, counted_tokens=1000),
+    "short_number": Vocabulary(top_k=3, counted_tokens=3),
     "rare_number": Vocabulary(min_count=1000),
 }
 
