@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from features.errors import DataError
 from features.logs.quarantine import REASONS, SOUND, Reject
-from features.logs.reader import LogBatch
+from features.logs.reader import GoodRows, LogBatch
 from features.logs.sampling import SAMPLED_OUT
 from features.logs.tables import Tables
 from features.spec import DAY, SPLITS, Dataset, label_column, mask_column
@@ -86,6 +86,14 @@ class Counts:
         """Counts of a side table's files."""
         counts = cls(rows_read=rows_read)
         counts._add_rejects(rejects)
+        return counts
+
+    @classmethod
+    def of_good(cls, found: GoodRows) -> Counts:
+        """Counts of rows that are read for counters alone."""
+        counts = cls.of_rejects(found.rejects, found.rows_read)
+        counts.files = {found.file: found.rows_read}
+        counts.rows_out = {"all": found.rows.num_rows}
         return counts
 
     def _add_rejects(self, rejects: Iterable[Reject]) -> None:

@@ -105,9 +105,25 @@ def read_log(
         yield stages.run(raw, known)
 
 
+class GoodRows(NamedTuple):
+    """A stretch of one file, as counters see it.
+
+    Attributes:
+        file: the file's name.
+        rows: the good rows.
+        rejects: dead letters of the others.
+        rows_read: good and bad rows.
+    """
+
+    file: str
+    rows: pa.RecordBatch
+    rejects: Sequence[Reject]
+    rows_read: int
+
+
 def read_rows(
     dataset: Dataset, path: str, tables: Tables, files: Sequence[Piece | Noted], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[GoodRows]:
     """The rows that :func:`read_log` finds good, with any of their columns, those of every day; for counters, which are not there yet.
 
     Args:
@@ -118,7 +134,7 @@ def read_rows(
         columns: names of columns of the log, its tables and derivations, outcomes too.
 
     Yields:
-        batches of these columns and `DAY`; rows that lie in no part of the split are among them.
+        batches of these columns and `DAY`; rows that lie in no part of the split are among the good ones.
     """
     stages = _Stages(dataset.model_copy(update={"counters": {}}), tables, True, True)
     for raw, known in _raw(dataset, path, files, stages):
@@ -252,7 +268,7 @@ class _Stages:
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
-        rejects = without_personal([*raw.rejects, *made.typing.rejects, *second.rejects], self._dataset.columns)
+        rejects = self._refused(raw, made)
         _check_sum(raw, rows, rejects)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
         return LogBatch(
@@ -268,11 +284,18 @@ class _Stages:
             duplicates=made.duplicates,
         )
 
-    def good(self, raw: RawBatch, known: _Known, names: Sequence[str]) -> pa.RecordBatch:
+    def good(self, raw: RawBatch, known: _Known, names: Sequence[str]) -> GoodRows:
         """The named columns, and the day, of the rows of one batch that have no fault."""
         made = self._made(raw, known)
         rows = pa.RecordBatch.from_pydict({name: made.columns[name] for name in (*names, DAY)})
-        return rows.filter(pa.array(~made.faults.bad)) if made.faults.bad.any() else rows
+        rows = rows.filter(pa.array(~made.faults.bad)) if made.faults.bad.any() else rows
+        rejects = self._refused(raw, made)
+        _check_sum(raw, rows, rejects)
+        return GoodRows(raw.file, rows, rejects, raw.rows_read)
+
+    def _refused(self, raw: RawBatch, made: _Made) -> Sequence[Reject]:
+        rejects = [*raw.rejects, *made.typing.rejects, *made.faults.rejects]
+        return without_personal(rejects, self._dataset.columns)
 
     def _made(self, raw: RawBatch, known: _Known) -> _Made:
         """Types, joins, derivations, labels and time of one batch."""

@@ -11,15 +11,16 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from features.logs import load_saved_tables, pseudonyms_of
+from features.logs import Counts, load_saved_tables, pseudonyms_of
 from features.logs.counters import save_counts
 from features.logs.counting import DailyCounts, Hashed, daily_schema, sorted_counts
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
+from features.logs.quarantine import to_batch
 from features.logs.reader import read_rows
 from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.spec import DAY, Dataset
-from pipeline.components.joining import size_of_log
+from pipeline.components.joining import COUNTS, QUARANTINED, size_of_log
 from pipeline.config import DataConfig
 
 
@@ -32,6 +33,7 @@ class CountPlan(NamedTuple):
         tables: folder of the side tables, which gets the counters, too.
         work: a folder that every worker reaches, for files that are not kept.
         shards: how many.
+        earlier: files that are read for counters alone: what is refused of them is told here, of the others where they are read for good.
     """
 
     dataset: str
@@ -39,24 +41,29 @@ class CountPlan(NamedTuple):
     tables: str
     work: str
     shards: int
+    earlier: tuple[str, ...]
 
 
-def plan_counts(dataset: Dataset, data: DataConfig, files: Sequence[str], tables: str, work: str) -> CountPlan:
+def plan_counts(
+    dataset: Dataset, data: DataConfig, files: Sequence[str], earlier: Sequence[str], tables: str, work: str
+) -> CountPlan:
     """Decides on the shards.
 
     Args:
         dataset: the spec.
         data: folder of the log.
-        files: the log's files, those of earlier days, too, or its streams.
+        files: the log's files, or its streams.
+        earlier: its files of earlier days.
         tables: folder of the side tables.
         work: a folder for files that are not kept.
     """
-    size = size_of_log(dataset.source, files)
-    return CountPlan(dataset.model_dump_json(), data, tables, work, data.shards or shards_for(size))
+    size = size_of_log(dataset.source, [*files, *earlier])
+    return CountPlan(dataset.model_dump_json(), data, tables, work, data.shards or shards_for(size), tuple(earlier))
 
 
 class CountDays(beam.PTransform):
-    """Pieces of the log in, with notes of their rows or without; out: the counter of each file of daily counts that was written.
+    """Pieces of the log in, with notes of their rows or without; out: ``counted``, the counter of each file of daily counts that was
+    written, and of files of earlier days ``QUARANTINED`` and ``COUNTS``.
 
     Every worker adds up its rows by key and day before it writes them, by shard of the key; then each shard is added up in memory.
 
@@ -68,18 +75,15 @@ class CountDays(beam.PTransform):
         super().__init__()
         self._plan = plan
 
-    def expand(self, pieces: beam.PCollection[Piece | Noted]) -> beam.PCollection[str]:
+    def expand(self, pieces: beam.PCollection[Piece | Noted]) -> dict[str, Any]:
         """Composes."""
-        return (
-            pieces
-            | "Count" >> beam.ParDo(_CountPieces(self._plan))
-            | "ByShard" >> beam.GroupByKey()
-            | "AddUp" >> beam.ParDo(_AddUpShard(self._plan))
-        )
+        found = pieces | "Count" >> beam.ParDo(_CountPieces(self._plan)).with_outputs(QUARANTINED, COUNTS, main="files")
+        counted = found["files"] | "ByShard" >> beam.GroupByKey() | "AddUp" >> beam.ParDo(_AddUpShard(self._plan))
+        return {"counted": counted, QUARANTINED: found[QUARANTINED], COUNTS: found[COUNTS]}
 
 
 class _CountPieces(beam.DoFn):
-    """Pieces in, ((counter, shard), its part of a file) out."""
+    """Pieces in, ((counter, shard), its part of a file) out, and what became of the rows of earlier days."""
 
     def __init__(self, plan: CountPlan) -> None:
         self._plan = plan
@@ -95,9 +99,14 @@ class _CountPieces(beam.DoFn):
         self._counts = {name: DailyCounts(counter, columns) for name, counter in self._dataset.counters.items()}
         self._writers = {name: ShardWriter(self._plan.work, self._plan.shards) for name in self._counts}
 
-    def process(self, piece: Piece | Noted) -> None:
-        for rows in read_rows(self._dataset, self._plan.data.path, self._tables, [piece], self._names):
-            needed = _of_days(self._dataset, rows)
+    def process(self, piece: Piece | Noted) -> Iterator[Any]:
+        is_earlier = file_of(piece) in self._plan.earlier
+        for found in read_rows(self._dataset, self._plan.data.path, self._tables, [piece], self._names):
+            if is_earlier:
+                yield beam.pvalue.TaggedOutput(COUNTS, Counts.of_good(found))
+            if is_earlier and found.rejects:
+                yield beam.pvalue.TaggedOutput(QUARANTINED, pa.Table.from_batches([to_batch(found.rejects)]))
+            needed = _of_days(self._dataset, found.rows)
             for name, counts in self._counts.items():
                 self._write(name, counts.add(needed))
 
@@ -111,6 +120,11 @@ class _CountPieces(beam.DoFn):
     def _write(self, name: str, found: Iterable[Hashed]) -> None:
         for counts in found:
             self._writers[name].add(counts.rows, counts.hashed)
+
+
+def file_of(piece: Piece | Noted) -> str:
+    """The file that a piece is of."""
+    return (piece.piece if isinstance(piece, Noted) else piece).file
 
 
 def _of_days(dataset: Dataset, rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -39,7 +39,7 @@ from features.logs import (
 from features.logs.action_counts import ActionCounts, told
 from features.logs.bigquery_reader import check_rows, count_rows, open_table
 from features.logs.counters import count_entries, remove_counters
-from features.logs.files import name_of, resolve_earlier, size_of
+from features.logs.files import EarlierFiles, name_of, resolve_earlier, size_of
 from features.logs.kafka_slice import check_slice, window_of
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
@@ -49,11 +49,18 @@ from features.logs.sources import check_columns
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
-from pipeline.components.counters import CountDays, plan_counts
-from pipeline.components.counting import WriteCounts
-from pipeline.components.joining import COUNTS as COUNTS_OF_ACTIONS
-from pipeline.components.joining import QUARANTINED as QUARANTINED_ACTIONS
-from pipeline.components.joining import FindDuplicates, JoinActions, JoinPlan, ReadPieces, TakeNotes, plan_join
+from pipeline.components.counters import CountDays, CountPlan, file_of, plan_counts
+from pipeline.components.counting import Mergeable, WriteCounts
+from pipeline.components.joining import (
+    COUNTS,
+    QUARANTINED,
+    FindDuplicates,
+    JoinActions,
+    JoinPlan,
+    ReadPieces,
+    TakeNotes,
+    plan_join,
+)
 from pipeline.components.parquet_sink import WriteTables
 from pipeline.components.table_coder import TableCoder
 from pipeline.config import DataConfig
@@ -66,12 +73,10 @@ ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 64 << 20
 """Bytes of Arrow data at which a row group is written before it is full."""
 MANIFEST = "manifest.json"
-LOG_COUNTS, ACTION_COUNTS = "counts.json", "action_counts.json"
-"""Files that the manifest takes over."""
+LOG, ACTIONS, EARLIER = "log", "actions", "earlier_days"
+"""What is read: names of files of dead letters, and of counts that the manifest takes over. Earlier days are read for counters alone."""
 VECTORS = "vectors"
 """Folder of pretrained vectors, in that of the side tables."""
-QUARANTINED, COUNTS = "quarantined", "counts"
-"""Outputs of reading besides the parts of the split."""
 
 
 @component(use_beam=True)
@@ -158,8 +163,8 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
                 pieces = {"pieces": pieces, **_notes(dataset, plan, folders, pieces)} | "TakeNotes" >> TakeNotes(plan)
             counted = None
             if dataset.counters:
-                counts = plan_counts(dataset, data, read_twice, folders.tables, work)
-                counted = pieces | "CountDays" >> CountDays(counts)
+                counts = plan_counts(dataset, data, files, earlier.files, folders.tables, work)
+                counted = _count_days(counts, folders, pieces)
                 pieces |= "OfTheSplit" >> beam.Filter(_is_read, frozenset(earlier.files))
             read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables, counted)
             _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(dataset, folders)
@@ -176,11 +181,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     if dataset.actions is not None and plan is not None:
         manifest["actions"] = _action_manifest(folders, plan, of_rows_out)
     if dataset.counters:
-        manifest["counters"] = {
-            "entries": count_entries(dataset, folders.tables),
-            "earlier_files": [name_of(file, data.path) for file in earlier.files],
-            "absent_days": list(map(str, earlier.absent)),
-        }
+        manifest["counters"] = _counter_manifest(folders, dataset, data, earlier)
     manifest |= {"tables": table_counts, "vectors": vectors, "seconds": round(time.monotonic() - started, 3)}
     with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1)
@@ -201,7 +202,14 @@ def _told_window(dataset: Dataset) -> dict[str, Any]:
 
 def _is_read(piece: Piece | Noted, earlier: frozenset[str]) -> bool:
     """Whether a piece is of the split's days, and not for counters alone."""
-    return (piece.piece if isinstance(piece, Noted) else piece).file not in earlier
+    return file_of(piece) not in earlier
+
+
+def _count_days(plan: CountPlan, folders: Folders, pieces: Any) -> Any:
+    """The counters that are there, once they are."""
+    found = pieces | "CountDays" >> CountDays(plan)
+    _ = {tag: found[tag] for tag in (QUARANTINED, COUNTS)} | "WriteEarlier" >> WriteBeside(folders, EARLIER, Counts)
+    return found["counted"]
 
 
 def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> dict[str, Any]:
@@ -209,7 +217,8 @@ def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> d
     notes = {}
     if dataset.actions is not None:
         joined = pieces | "JoinActions" >> JoinActions(plan)
-        _ = joined | "WriteActions" >> WriteActions(folders)
+        refused = {tag: joined[tag] for tag in (QUARANTINED, COUNTS)}
+        _ = refused | "WriteActions" >> WriteBeside(folders, ACTIONS, ActionCounts)
         notes["actions"] = joined["notes"]
     if dataset.duplicates != "keep":
         notes["duplicates"] = pieces | "FindDuplicates" >> FindDuplicates(plan)
@@ -247,9 +256,13 @@ def _work_folder(folders: Folders) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def _counted(folders: Folders, name: str) -> dict[str, Any]:
+def _counts_file(folders: Folders, what: str) -> str:
+    return os.path.join(folders.manifest, f"{what}_counts.json")
+
+
+def _counted(folders: Folders, what: str) -> dict[str, Any]:
     """What the workers wrote, which the manifest takes over."""
-    file = os.path.join(folders.manifest, name)
+    file = _counts_file(folders, what)
     with open(file, encoding="utf-8") as stream:
         counts: dict[str, Any] = json.load(stream)
     os.remove(file)
@@ -258,7 +271,7 @@ def _counted(folders: Folders, name: str) -> dict[str, Any]:
 
 def _manifest(folders: Folders, files: Iterable[str], path: str) -> dict[str, Any]:
     """The counts that the workers wrote, with the files' sizes."""
-    manifest = _counted(folders, LOG_COUNTS)
+    manifest = _counted(folders, LOG)
     manifest["rows_out"] = {split: manifest["rows_out"].get(split, 0) for split in SPLITS}
     sizes = {name_of(file, path): size_of(file) for file in files}
     manifest["files"] = [{**file, "bytes": sizes.get(file["path"])} for file in manifest["files"]]
@@ -267,7 +280,7 @@ def _manifest(folders: Folders, files: Iterable[str], path: str) -> dict[str, An
 
 def _action_manifest(folders: Folders, plan: JoinPlan, of_rows_out: int) -> dict[str, Any]:
     """What became of the actions."""
-    counts = _counted(folders, ACTION_COUNTS)
+    counts = _counted(folders, ACTIONS)
     sizes = {name_of(file, plan.data.path): size_of(file) for file in plan.action_files}
     files = [{**file, "bytes": sizes[file["path"]]} for file in counts["files"]]
     later = [name_of(file, plan.data.path) for file in plan.later]
@@ -277,6 +290,18 @@ def _action_manifest(folders: Folders, plan: JoinPlan, of_rows_out: int) -> dict
         "later_files": later,
         "absent_days": list(plan.absent_days),
         "shards": plan.shards,
+    }
+
+
+def _counter_manifest(folders: Folders, dataset: Dataset, data: DataConfig, earlier: EarlierFiles) -> dict[str, Any]:
+    """What was counted, and what became of the rows of earlier days, which no other part of the manifest knows."""
+    of_earlier = _counted(folders, EARLIER)
+    return {
+        "entries": count_entries(dataset, folders.tables),
+        "earlier_files": [name_of(file, data.path) for file in earlier.files],
+        "absent_days": list(map(str, earlier.absent)),
+        "rows_read": of_earlier["rows_read"],
+        "quarantined": of_earlier["quarantined"],
     }
 
 
@@ -291,6 +316,15 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
         actions, what_acted = manifest["actions"], f"actions of {dataset.name}"
         check_budget(actions["rows_read"], actions["quarantined"], budget, what_acted, stopped)
         check_found(actions["rows_read"], actions["without"], dataset.actions.source, what_acted)
+    if dataset.counters:
+        earlier = manifest["counters"]
+        check_budget(
+            earlier["rows_read"],
+            earlier["quarantined"],
+            budget,
+            f"earlier days of {dataset.name}, for counters",
+            stopped,
+        )
     for name, table in manifest["tables"].items():
         check_budget(table["rows_read"], table["quarantined"], budget, f"table '{name}'", stopped)
     if empty := [split for split in SPLITS if not manifest["rows_out"][split]]:
@@ -425,23 +459,29 @@ class WriteOutputs(beam.PTransform):
         for split in SPLITS:
             folder = artifact_split_folder(self._folders.examples, split)
             _ = read[split] | f"Write_{split}" >> WriteTables(os.path.join(folder, "data"), self._schema)
-        _ = read[QUARANTINED] | "WriteDeadLetters" >> WriteTables(os.path.join(self._folders.quarantine, "log"), SCHEMA)
-        _ = read[COUNTS] | "WriteCounts" >> WriteCounts(Counts, os.path.join(self._folders.manifest, LOG_COUNTS))
+        _ = {tag: read[tag] for tag in (QUARANTINED, COUNTS)} | "WriteRefused" >> WriteBeside(
+            self._folders, LOG, Counts
+        )
 
 
-class WriteActions(beam.PTransform):
-    """Writes the outputs of :class:`~pipeline.components.joining.JoinActions`, but the notes."""
+class WriteBeside(beam.PTransform):
+    """Writes dead letters and counts, ``quarantined`` and ``counts`` of what comes in.
 
-    def __init__(self, folders: Folders) -> None:
+    Args:
+        folders: where to.
+        what: of what they are.
+        empty: makes counts of nothing.
+    """
+
+    def __init__(self, folders: Folders, what: str, empty: Callable[[], Mergeable]) -> None:
         super().__init__()
-        self._folders = folders
+        self._letters = os.path.join(folders.quarantine, what)
+        self._counts = WriteCounts(empty, _counts_file(folders, what))
 
-    def expand(self, joined: Any) -> None:
+    def expand(self, found: Any) -> None:
         """Composes."""
-        letters = os.path.join(self._folders.quarantine, "actions")
-        _ = joined[QUARANTINED_ACTIONS] | "WriteDeadLetters" >> WriteTables(letters, SCHEMA)
-        counts = os.path.join(self._folders.manifest, ACTION_COUNTS)
-        _ = joined[COUNTS_OF_ACTIONS] | "WriteCounts" >> WriteCounts(ActionCounts, counts)
+        _ = found[QUARANTINED] | "WriteDeadLetters" >> WriteTables(self._letters, SCHEMA)
+        _ = found[COUNTS] | "WriteCounts" >> self._counts
 
 
 def artifact_split_folder(uri: str, split: str) -> str:

@@ -32,8 +32,8 @@ MESSAGE_BYTES = 1 << 10
 """Of a topic, taken for the size of each message."""
 OTHERS = "_unattributed"
 """Folder of Parquet files beside the dead letters; for its name, who reads all these reads it not."""
-QUARANTINED, COUNTS = "quarantined_actions", "action_counts"
-"""Outputs of the join besides the pieces."""
+QUARANTINED, COUNTS = "quarantined", "counts"
+"""Outputs besides what is read: dead letters, and what became of the rows."""
 
 
 class JoinPlan(NamedTuple):

@@ -38,6 +38,7 @@ def log(data: ReportData) -> Markup:
         ),
         _actions(data.manifest),
         _side_tables(data.manifest),
+        _earlier_days(data.manifest),
         el("div", cards, class_="grid2"),
         _verdict(data),
         _columns(data),
@@ -139,6 +140,16 @@ def _side_tables(manifest: Json) -> Markup | None:
         for name, part in tables.items()
     ]
     return el("div", el("h3", "Side tables’ quarantine"), parts, class_="card")
+
+
+def _earlier_days(manifest: Json) -> Markup | None:
+    """The quarantine of days that are read for counters alone."""
+    counters = manifest.get("counters") or {}
+    refused = (counters.get("quarantined") or {}).get("rows")
+    if not refused:
+        return None
+    told = f"{count(refused)} of {count(counters['rows_read'])} rows of days before the split's, which counters alone look at"
+    return el("div", el("h3", "Earlier days’ quarantine"), el("p", told), _quarantine(counters), class_="card")
 
 
 def _labels(data: ReportData) -> Markup:

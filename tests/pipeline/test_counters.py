@@ -117,8 +117,19 @@ def test_counters_by_hand_with_files_of_earlier_days(tmp_path: Path) -> None:
     assert manifest["counters"]["earlier_files"] == ["log/2024-01-01.csv", "log/2024-01-02.csv"]
     assert manifest["counters"]["absent_days"] == []
     assert manifest["counters"]["entries"] == {"items": 8, "pairs": 9}
-    # Rows of the days before the split are counted by counters alone, and the bad one is nobody's dead letter.
+    # Rows of the days before the split are counted by counters alone; of them, too, the bad one is told.
     assert (manifest["rows_read"], manifest["quarantined"]["rows"]) == (8, 0)
+    assert (manifest["counters"]["rows_read"], manifest["counters"]["quarantined"]["rows"]) == (5, 1)
+    (letter,) = pq.read_table(folders.quarantine).to_pylist()
+    assert (letter["file"], letter["row"], letter["reason"]) == ("log/2024-01-02.csv", 3, "bad_label")
+
+
+def test_earlier_days_that_cannot_be_read_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"earlier days of feed, for counters: 1 of 5 rows \(20.00%\) are malformed"
+    ) as stop:
+        run(spec(), write(tmp_path), max_share=0.1)
+    assert "log/2024-01-02.csv, row 3, value '5'" in str(stop.value)
 
 
 def test_shards_and_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

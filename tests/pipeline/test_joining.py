@@ -449,7 +449,8 @@ def test_actions_of_a_log_in_bigquery(tmp_path: Path) -> None:
     rows = pa.Table.from_pylist([{name: row[name] or None for name in SHOWN} for row in read_rows(path, "log")])
     with bigquery_server() as server:
         server.put("p.d.shown", rows)
-        asked = spec(source={"bigquery": {"table": "p.d.shown", "emulator": server.emulator}})
+        moment = "2026-05-01T00:00:00Z"
+        asked = spec(source={"bigquery": {"table": "p.d.shown", "emulator": server.emulator, "snapshot": moment}})
         manifest, folders = run(asked, path, "bigquery", shards=3)
         assert len(server.sessions) == 1
     found = [{**row, ROW_ID: 0} for row in examples(asked, folders)]

@@ -297,6 +297,15 @@ def test_rows_of_side_tables_in_quarantine_are_told():
     assert "rows of table videos" not in text
 
 
+def test_rows_of_earlier_days_in_quarantine_are_told():
+    bad = {"rows": 2, "reasons": [{"reason": "bad_label", "column": "click", "rows": 2, "example": None}]}
+    data = sample()
+    manifest = data.manifest | {"counters": {"rows_read": 10, "quarantined": bad}}
+    text = read(render(data.model_copy(update={"manifest": manifest}))).text["data"]
+    assert "2 of 10 rows of days before the split's, which counters alone look at" in text
+    assert "bad_label" in text
+
+
 def test_a_run_of_which_little_is_known_has_a_page_too():
     reader = read(render(ReportData(name="bare", dataset={}, config={}, created="2022-04-25")))
     assert "provenance" in reader.text
