@@ -369,12 +369,19 @@ def test_a_source_is_closed_where_no_socket_can_be_made(
     assert list(batches) == []
 
 
+@pytest.fixture
+def short_folder() -> Iterator[pathlib.Path]:
+    """Whatever the path is below which pytest makes folders."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield pathlib.Path(folder)
+
+
 def test_a_socket_of_too_long_a_path_is_refused_in_words(
-    files: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    files: list[str], short_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = len("/feedrank-12345678/arrow.sock")
     for length in (107, 108):
-        folder = tmp_path / ("x" * (length - name - len(str(tmp_path)) - 1))
+        folder = short_folder / ("x" * (length - name - len(str(short_folder)) - 1))
         folder.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(folder))
         stream = stream_tensors(TransformedRows(files, SCHEMA).batches(100), SCHEMA)
