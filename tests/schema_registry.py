@@ -28,7 +28,7 @@ def schema_registry(answers: Mapping[str, Any], user: str | None = None) -> Iter
     """Serves on a free port of the loopback address.
 
     Args:
-        answers: objects by path; a number is a status without more. Other paths are answered as the registry answers unknown ids.
+        answers: objects by path; a number is a status without more, a list its items one after the other, the last from then on. Other paths are answered as the registry answers unknown ids.
         user: ``NAME:PASSWORD`` that must be named.
     """
     asked: list[str] = []
@@ -38,6 +38,8 @@ def schema_registry(answers: Mapping[str, Any], user: str | None = None) -> Iter
         def do_GET(self) -> None:
             asked.append(self.path)
             answer = answers.get(self.path, {"error_code": 40403, "message": "Schema not found"})
+            if isinstance(answer, list):
+                answer = answer[min(asked.count(self.path), len(answer)) - 1]
             status = answer if isinstance(answer, int) else 200 if self.path in answers else 404
             if expected is not None and self.headers.get("Authorization") != expected:
                 answer, status = {"error_code": 401, "message": "Unauthorized"}, 401

@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from features.errors import ConfigError, DataError
 
 _ANSWER_S = 20.0
 _ACCEPTED = "application/vnd.schemaregistry.v1+json, application/json"
 _UNKNOWN_SCHEMA = 40403
+_PASSING = Retry(total=3, status_forcelist=(502, 503, 504), backoff_factor=0.2, raise_on_status=False)
+"""A registry that begins anew is asked again, over some two seconds."""
 
 
 class Registered(NamedTuple):
@@ -42,6 +46,8 @@ class SchemaRegistry:
         self._address = address.rstrip("/")
         self._session = requests.Session()
         self._session.headers["Accept"] = _ACCEPTED
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=_PASSING))
         if user is not None:
             name, _, password = user.partition(":")
             self._session.auth = (name, password)

@@ -224,6 +224,14 @@ def test_a_registry_that_answers_otherwise_stops(answer: Any, said: str) -> None
         read(source(KafkaAvro(registry=registry.address)), [framed(1, datum(a_row(1)))])
 
 
+def test_a_registry_that_is_away_for_a_moment_is_asked_again() -> None:
+    with schema_registry({"/schemas/ids/1": [503, 502, {"schema": json.dumps(FIRST)}]}) as registry:
+        rows, letters = read(source(KafkaAvro(registry=registry.address)), [framed(1, datum(a_row(1)))])
+        assert registry.asked == ["/schemas/ids/1"] * 3
+    assert rows == {0: as_read(a_row(1))}
+    assert not letters
+
+
 def test_no_registry() -> None:
     with pytest.raises(DataError, match=r"no answer of Schema Registry http://127.0.0.1:1: "):
         read(source(KafkaAvro(registry="http://127.0.0.1:1")), [framed(1, b"")])
