@@ -52,6 +52,26 @@ def _aliexpress(folder: Path) -> int:
     )
 
 
+def _tenrec_ctr(folder: Path) -> int:
+    samples.write_videos(folder / "ctr_data_1M.csv", 1200, history=True)
+    return 1200
+
+
+def _tenrec_video(folder: Path) -> int:
+    samples.write_videos(folder / "QB-video.csv", 1200, history=False)
+    return 1200
+
+
+def _tenrec_article(folder: Path) -> int:
+    samples.write_articles(folder / "QK-article.csv", 1200)
+    return 1200
+
+
+def _criteo(folder: Path) -> int:
+    samples.write_banners(folder / "criteo_attribution_dataset.tsv.gz", 1500)
+    return 1500
+
+
 def _read(record: RunRecord, stage: str, output: str, file: str) -> dict[str, Any]:
     return json.loads((record.output(stage, output) / file).read_text())
 
@@ -65,6 +85,10 @@ def _read(record: RunRecord, stage: str, output: str, file: str) -> dict[str, An
         ("movielens_100k", _movielens_100k),
         ("amazon_reviews", _amazon),
         ("aliexpress", _aliexpress),
+        ("tenrec_ctr", _tenrec_ctr),
+        ("tenrec_video", _tenrec_video),
+        ("tenrec_article", _tenrec_article),
+        ("criteo_attribution", _criteo),
     ],
 )
 def test_from_the_files_to_a_pushed_model(config: str, write: Callable[[Path], int], tmp_path: Path) -> None:
