@@ -39,9 +39,7 @@ def check_counters(dataset: Dataset, columns: Columns, tainted: Mapping[str, str
             "day; allowed: labels that stand in the log, or a side table that another job counts"
         )
     kafka, bigquery = dataset.source.kafka, dataset.source.bigquery
-    if (kafka is not None and kafka.window is not None and kafka.window.by == "days") or (
-        bigquery is not None and bigquery.by_day
-    ):
+    if (kafka is not None and kafka.by_day) or (bigquery is not None and bigquery.by_day):
         raise SpecError(
             "counters look at days before the split's, which a log of Kafka by `window: days` or of BigQuery by {day} lacks; allowed: "
             "offsets or a stretch of time, a table without {day}"

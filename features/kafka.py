@@ -174,6 +174,11 @@ class KafkaSource(Frozen):
                 )
 
     @property
+    def by_day(self) -> bool:
+        """Whether the slice is that of the split's days."""
+        return self.window is not None and self.window.by == "days"
+
+    @property
     def names(self) -> list[str]:
         """Of the slices, a partition each, as row ids, manifests and dead letters have them.
 

@@ -24,8 +24,7 @@ def check_split(dataset: Dataset) -> None:
     if not isinstance(split, TimeSplit) and dataset.source.by_day:
         raise SpecError(f"the log is read by day, and a {split.by} split has no days; allowed: a split by time")
     kafka = dataset.source.kafka
-    by_days = kafka is not None and kafka.window is not None and kafka.window.by == "days"
-    if by_days and not isinstance(split, TimeSplit):
+    if kafka is not None and kafka.by_day and not isinstance(split, TimeSplit):
         raise SpecError(
             f"kafka.window is by days, and a {split.by} split has no days; allowed: a split by time or by window, or since and until"
         )

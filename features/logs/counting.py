@@ -68,8 +68,8 @@ def added_up(schema: pa.Schema, tables: Sequence[pa.Table]) -> pa.Table:
         schema: of all of them.
         tables: any.
     """
-    numbers = [name for name in schema.names if name == SHOWN or name.startswith(counted_name(0)[:-1])]
-    by = schema.names[: len(schema.names) - len(numbers)]
+    place = schema.names.index(SHOWN)
+    by, numbers = schema.names[:place], schema.names[place:]
     together = pa.concat_tables(tables)
     if not together.num_rows:  # pyarrow's group_by would make buffers of any size: gigabytes at times
         return schema.empty_table()

@@ -145,7 +145,7 @@ def parts(split: TimeSplit | RandomSplit, day: pa.Array | None, ids: NDArray[Any
 def days_beside(dataset: Dataset) -> tuple[int, int] | None:
     """The first and the last day, as yyyymmdd, of which rows are found beside those of a topic's window of days; None of another log."""
     kafka = dataset.source.kafka
-    if kafka is None or kafka.window is None or kafka.window.by != "days" or not isinstance(dataset.split, TimeSplit):
+    if kafka is None or kafka.window is None or not kafka.by_day or not isinstance(dataset.split, TimeSplit):
         return None
     first, last = kafka.window.reach(dataset.split.days())
     return _number(first), _number(last)
