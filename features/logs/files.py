@@ -319,7 +319,7 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
 
 def fingerprint(dataset: Dataset, path: str) -> str:
     """A hash of names, sizes and modification times of all input files: it changes when the data changes. What a slice of a topic
-    holds never does (`features.logs.kafka_reader.check_slice`), and the spec has its offsets; so has it the moment as of which a table is read.
+    holds never does (`features.logs.kafka_slice.check_slice`), and the spec has its offsets; so has it the moment as of which a table is read.
 
     Raises:
         DataError: if a pattern finds no file.
