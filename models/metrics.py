@@ -7,21 +7,17 @@ say when, and :func:`why_undefined` says it in words. A NaN among the prediction
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from models.binary_metrics import BinaryMetrics, ByClass, CalibrationBin, wins
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-
-EPSILON = 1e-7
-"""Probabilities are clipped to [EPSILON, 1 - EPSILON] inside logarithms: where a float32 sigmoid saturates."""
-_BLOCK = 65_536
-"""Numbers that are worked on in float64 at once: they stay in the cache, and no column is copied whole."""
 
 
 class GroupedAuc(NamedTuple):
@@ -35,79 +31,10 @@ class GroupedAuc(NamedTuple):
     """Rows of those groups."""
 
 
-class CalibrationBin(NamedTuple):
-    """Rows with similar predictions: what was predicted for them and what happened."""
-
-    prediction: float
-    label: float
-    rows: int
-
-
-@dataclasses.dataclass(frozen=True)
-class ByClass:
-    """The predictions of a binary task's rows, each class in rising order: sorted once for all metrics but GAUC."""
-
-    positives: Array
-    negatives: Array
-
-    @classmethod
-    def of(cls, labels: Array, predictions: Array, mask: Array | None = None) -> ByClass:
-        """Checks and sorts; arguments and errors are those of :func:`auc`."""
-        positive, predictions = _binary(labels, predictions, mask)
-        return cls(np.sort(predictions[positive]), np.sort(predictions[~positive]))
-
-    def auc(self) -> float | None:
-        """See :func:`auc`."""
-        pairs = len(self.positives) * len(self.negatives)
-        blocks = (self.positives[start : start + _BLOCK] for start in range(0, len(self.positives), _BLOCK))
-        return sum(int(_wins(block, self.negatives).sum()) for block in blocks) / (2 * pairs) if pairs else None
-
-    def log_loss(self) -> float | None:
-        """See :func:`log_loss`."""
-        self._refuse_all_but_probabilities()
-        rows = len(self.positives) + len(self.negatives)
-        if not rows:
-            return None
-        of_positives = _sum(self.positives, lambda p: np.log(np.clip(p, EPSILON, 1 - EPSILON)))
-        of_negatives = _sum(self.negatives, lambda p: np.log1p(-np.clip(p, EPSILON, 1 - EPSILON)))
-        return -(of_positives + of_negatives) / rows
-
-    def normalized_entropy(self, loss: float | None = None) -> float | None:
-        """See :func:`normalized_entropy`; `loss` is the log loss where it is known already."""
-        loss = self.log_loss() if loss is None else loss
-        if loss is None or not len(self.positives) or not len(self.negatives):
-            return None
-        mean = len(self.positives) / (len(self.positives) + len(self.negatives))
-        return loss / (-mean * math.log(mean) - (1 - mean) * math.log1p(-mean))
-
-    def calibration(self) -> float | None:
-        """See :func:`calibration`."""
-        self._refuse_all_but_probabilities()
-        return self.total() / len(self.positives) if len(self.positives) else None
-
-    def total(self) -> float:
-        """Sum of all predictions."""
-        return _sum(self.positives) + _sum(self.negatives)
-
-    def calibration_bins(self, bins: int = 10) -> list[CalibrationBin]:
-        """See :func:`calibration_bins`."""
-        if bins < 1:
-            raise ValueError(f"bins must be at least 1; got {bins}")
-        self._refuse_all_but_probabilities()
-        together = np.sort(np.concatenate((self.positives, self.negatives)))
-        starts = _bin_starts(together, bins)
-        before = np.append(np.searchsorted(self.positives, together[starts]), len(self.positives))
-        ends = [*starts, len(together)][1:]
-        return [
-            CalibrationBin(_sum(together[start:end]) / (end - start), int(observed) / (end - start), end - start)
-            for start, end, observed in zip(starts, ends, np.diff(before), strict=True)
-        ]
-
-    def _refuse_all_but_probabilities(self) -> None:
-        for predictions in (self.positives, self.negatives):
-            if len(predictions) and (predictions[0] < 0 or predictions[-1] > 1):
-                wrong = predictions[0] if predictions[0] < 0 else predictions[-1]
-                raise ValueError(f"a prediction is {wrong:g}; allowed: a probability, 0 to 1")
+def by_class(labels: Array, predictions: Array, mask: Array | None = None) -> ByClass:
+    """Checks and sorts; arguments and errors are those of :func:`auc`."""
+    positive, predictions = _binary(labels, predictions, mask)
+    return ByClass(np.sort(predictions[positive]), np.sort(predictions[~positive]))
 
 
 def auc(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
@@ -124,7 +51,7 @@ def auc(labels: Array, predictions: Array, mask: Array | None = None) -> float |
     Raises:
         ValueError: lengths differ, a label is neither 0 nor 1, a prediction is NaN.
     """
-    return ByClass.of(labels, predictions, mask).auc()
+    return BinaryMetrics([by_class(labels, predictions, mask)], ["auc"]).metric("auc")
 
 
 def mean_auc(
@@ -185,11 +112,11 @@ def gauc(labels: Array, predictions: Array, groups: Array, mask: Array | None = 
     firsts = names[begins] << np.uint64(32)
     before = np.searchsorted(negatives, firsts)
     both = np.searchsorted(negatives, firsts | np.uint64(0xFFFFFFFF), "right") - before
-    wins = np.add.reduceat(_wins(positives, negatives), begins) - 2 * (ends - begins) * before
+    won = np.add.reduceat(wins(positives, negatives), begins) - 2 * (ends - begins) * before
     defined = both > 0
     counts, pairs = (ends - begins + both)[defined], ((ends - begins) * both)[defined]
     rows = int(counts.sum())
-    value = float((counts * (wins[defined] / (2 * pairs))).sum() / rows) if rows else None
+    value = float((counts * (won[defined] / (2 * pairs))).sum() / rows) if rows else None
     return GroupedAuc(value, int(defined.sum()), rows)
 
 
@@ -254,12 +181,12 @@ def auc_difference_error(labels: Array, first: Array, second: Array, mask: Array
 
 
 def log_loss(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
-    """Mean of ``-y log p - (1 - y) log(1 - p)`` in nats, p clipped by :data:`EPSILON`; None without rows.
+    """Mean of ``-y log p - (1 - y) log(1 - p)`` in nats, p clipped to [1e-7, 1 - 1e-7]; None without rows.
 
     Raises:
         ValueError: as :func:`auc`, or a prediction outside [0, 1].
     """
-    return ByClass.of(labels, predictions, mask).log_loss()
+    return BinaryMetrics([by_class(labels, predictions, mask)], ["log_loss"]).metric("log_loss")
 
 
 def normalized_entropy(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
@@ -271,7 +198,7 @@ def normalized_entropy(labels: Array, predictions: Array, mask: Array | None = N
     Raises:
         ValueError: as :func:`log_loss`.
     """
-    return ByClass.of(labels, predictions, mask).normalized_entropy()
+    return BinaryMetrics([by_class(labels, predictions, mask)], ["normalized_entropy"]).metric("normalized_entropy")
 
 
 def calibration(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
@@ -280,7 +207,7 @@ def calibration(labels: Array, predictions: Array, mask: Array | None = None) ->
     Raises:
         ValueError: as :func:`log_loss`.
     """
-    return ByClass.of(labels, predictions, mask).calibration()
+    return BinaryMetrics([by_class(labels, predictions, mask)], ["calibration"]).metric("calibration")
 
 
 def calibration_bins(
@@ -293,7 +220,11 @@ def calibration_bins(
     Raises:
         ValueError: as :func:`log_loss`, or `bins` < 1.
     """
-    return ByClass.of(labels, predictions, mask).calibration_bins(bins)
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1; got {bins}")
+    part = by_class(labels, predictions, mask)
+    rows = len(part.positives) + len(part.negatives)
+    return BinaryMetrics([part], (), bins, rows).calibration_bins()
 
 
 def mse(labels: Array, predictions: Array, mask: Array | None = None) -> float | None:
@@ -322,11 +253,15 @@ def why_undefined(labels: Array, mask: Array | None = None) -> str | None:
     GAUC needs more (a group with both classes): ask :attr:`GroupedAuc.groups`.
     """
     kept = np.asarray(labels) if mask is None else np.asarray(labels)[_kept(mask, len(labels))]
-    if not len(kept):
+    return undefined(int((kept == 1).sum()), len(kept))
+
+
+def undefined(positives: int, rows: int) -> str | None:
+    """See :func:`why_undefined`."""
+    if not rows:
         return "no rows"
-    positives = int((kept == 1).sum())
-    if positives in (0, len(kept)):
-        return f"no {'negative' if positives else 'positive'} among {len(kept):,} rows"
+    if positives in (0, rows):
+        return f"no {'negative' if positives else 'positive'} among {rows:,} rows"
     return None
 
 
@@ -378,30 +313,6 @@ def _binary(labels: Array, predictions: Array, mask: Array | None) -> tuple[npt.
     return positive, predictions
 
 
-def _sum(values: Array, function: Callable[[Floats], Floats] | None = None) -> float:
-    """Sum of `function` of the values, in float64."""
-    parts = (values[start : start + _BLOCK].astype(np.float64) for start in range(0, len(values), _BLOCK))
-    return math.fsum(float((part if function is None else function(part)).sum()) for part in parts)
-
-
-def _wins(positives: Array, negatives: Array) -> npt.NDArray[np.int64]:
-    """Of each positive, twice the number of negatives below it and once that of its equals; `negatives` rise."""
-    wins: npt.NDArray[np.int64] = np.searchsorted(negatives, positives)
-    wins += np.searchsorted(negatives, positives, "right")
-    return wins
-
-
-def _bin_starts(values: Array, bins: int) -> list[int]:
-    """Where bins of about equal size begin among rising values: equal ones go where the middle of them lies."""
-    starts: set[int] = set()
-    rows = len(values)
-    for place in range(bins if rows else 0):
-        middle = values[rows * place // bins]
-        begin, end = int(np.searchsorted(values, middle)), int(np.searchsorted(values, middle, "right"))
-        starts.add(begin if bins * (begin + end) >= 2 * rows * place else end)
-    return sorted(starts - {rows})
-
-
 def _codes(groups: Array) -> npt.NDArray[np.uint64]:
     """(rows,): numbers below 2^32, equal where the groups are."""
     if not np.issubdtype(groups.dtype, np.integer) or (len(groups) and (groups.min() < 0 or groups.max() >= 2**32)):
@@ -415,11 +326,16 @@ def _keys(groups: npt.NDArray[np.uint64], predictions: Array) -> npt.NDArray[np.
     if predictions.dtype != np.float32:
         groups |= np.unique(predictions, return_inverse=True)[1].astype(np.uint64)
         return groups
+    groups |= rising_bits(predictions)
+    return groups
+
+
+def rising_bits(predictions: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
+    """(rows,): integers that rise with the predictions, and tie where they do."""
     # A float's bits rise with it once those of negative ones are turned; of -0.0 and 0.0, which are equal, they differ.
     bits = (predictions + np.float32(0.0)).view(np.uint32)
     bits ^= np.where(bits >> np.uint32(31), np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
-    groups |= bits
-    return groups
+    return bits
 
 
 def _placements(positive: npt.NDArray[np.bool_], predictions: Array) -> Floats:
@@ -427,7 +343,7 @@ def _placements(positive: npt.NDArray[np.bool_], predictions: Array) -> Floats:
     shares = np.empty(len(predictions))
     for part in (positive, ~positive):
         others = np.sort(predictions[~part])
-        shares[part] = _wins(predictions[part], others) / (2 * len(others))
+        shares[part] = wins(predictions[part], others) / (2 * len(others))
     return np.where(positive, shares, 1 - shares)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,11 @@ import numpy.typing as npt
 from features.outputs import UP
 from features.spec import METRICS, Dataset, Task
 from models import metrics
-from pipeline.evaluation.rows import Column, EvaluatedRows
+from models.binary_metrics import METRICS as BINARY_METRICS
+from models.binary_metrics import BinaryMetrics
+from pipeline.evaluation.rows import Column, EvaluatedRows, label_of, prediction_of, slice_of
+from pipeline.evaluation.spool import Columns, divided
+from pipeline.evaluation.task_rows import LABEL, LIMIT, PREDICTION, TaskRows, auc_error
 
 Numbers = dict[str, Any]
 """JSON-ready."""
@@ -21,24 +26,20 @@ MIN_SLICE_ROWS = 50
 """A smaller slice is counted, not judged: its metrics are null."""
 MAX_SLICE_VALUES = 30
 """Of a column, by rows; the others are counted in a note."""
+CALIBRATION_BINS = 10
 
 
-class _Part(NamedTuple):
-    """Columns of one task, (rows,) each."""
-
-    labels: Column
-    predictions: Column
-    groups: Column | None
-
-
-def measure(rows: EvaluatedRows, dataset: Dataset, up_interactions: Sequence[str] | None = None) -> Numbers:
-    """All metrics of all tasks, whole and by slice.
+def measure(
+    rows: EvaluatedRows, dataset: Dataset, up_interactions: Sequence[str] | None = None, limit: int = LIMIT
+) -> Numbers:
+    """All metrics of all tasks, whole and by slice, exact however many rows there are.
 
     Args:
         rows: labels and predictions.
         dataset: names the tasks and the metrics of each (by default all of its kind; a binary task's AUC and a regression's MSE always,
             for the gate compares models by them).
         up_interactions: tasks that count as an interaction when `up` is judged; by default all binary ones.
+        limit: rows in memory at once.
 
     Returns:
         ``{"rows", "tasks": {task: metrics}, "up": {...} or None, "slices": {column: {value: {"rows", "tasks"}}},
@@ -47,22 +48,22 @@ def measure(rows: EvaluatedRows, dataset: Dataset, up_interactions: Sequence[str
     notes: list[str] = []
     return {
         "rows": rows.count,
-        "tasks": _tasks(rows, dataset, None, notes),
-        "up": _up(rows, dataset, up_interactions, notes),
-        "slices": {name: _slices(rows, dataset, name, notes) for name in rows.slices},
+        "tasks": _tasks(rows, dataset, notes, limit),
+        "up": _up(rows, dataset, up_interactions, notes, limit),
+        "slices": {name: _slices(rows, dataset, name, notes, limit) for name in rows.slices},
         "notes": notes,
     }
 
 
-def _tasks(rows: EvaluatedRows, dataset: Dataset, where: Column | None, notes: list[str] | None) -> Numbers:
-    """Metrics of every task on the rows `where` (their places in rising order, or None: all); `notes` is None inside a slice."""
+def _tasks(rows: EvaluatedRows, dataset: Dataset, notes: list[str] | None, limit: int) -> Numbers:
+    """Metrics of every task; `notes` is None of a slice."""
     measured: Numbers = {}
     for name, task in dataset.tasks.items():
-        if name not in rows.predictions:
+        if name not in rows.predicted:
             measured[name] = {"kind": task.kind, "rows": 0}
             _note(notes, f"task '{name}': the model does not predict it; outputs: {', '.join(sorted(rows.outputs))}")
             continue
-        part = _part(rows, name, where)
+        part = TaskRows.of(rows, name, limit)
         numbers, why = _binary(part, task, notes is not None) if task.kind == "binary" else _regression(part, task)
         measured[name] = {"kind": task.kind, **numbers}
         for reason in why:
@@ -70,32 +71,22 @@ def _tasks(rows: EvaluatedRows, dataset: Dataset, where: Column | None, notes: l
     return measured
 
 
-def _part(rows: EvaluatedRows, task: str, where: Column | None) -> _Part:
-    """The columns of a task on the rows `where` that its mask does not hide; copies nothing if that is all rows."""
-    labels, predictions, groups = rows.labels[task], rows.predictions[task], rows.groups
-    if (mask := rows.masks.get(task)) is not None:
-        where = mask if where is None else where[mask[where]]
-    if where is None:
-        return _Part(labels, predictions, groups)
-    return _Part(labels[where], predictions[where], None if groups is None else groups[where])
-
-
-def auc_errors(now: EvaluatedRows, before: EvaluatedRows, dataset: Dataset) -> dict[str, float | None]:
+def auc_errors(
+    now: EvaluatedRows, before: EvaluatedRows, dataset: Dataset, limit: int = LIMIT
+) -> dict[str, float | None]:
     """Standard error of each binary task's change of AUC between two models, by task; None where it is undefined.
 
     Args:
         now: rows with one model's predictions.
         before: the same rows in the same order with another's.
         dataset: names the tasks; those that only one of the models predicts are left out.
+        limit: rows in memory at once.
     """
     errors: dict[str, float | None] = {}
     for name, task in dataset.tasks.items():
-        if task.kind == "binary" and name in now.predictions and name in before.predictions:
-            pair = now.predictions[name], before.predictions[name]
-            usable = not any(_unusable(predictions) for predictions in pair)
-            errors[name] = (
-                metrics.auc_difference_error(now.labels[name], *pair, now.masks.get(name)) if usable else None
-            )
+        if task.kind == "binary" and name in now.predicted and name in before.predicted:
+            usable = not any(TaskRows.of(rows, name, limit).not_finite for rows in (now, before))
+            errors[name] = auc_error(now, before, name, limit) if usable else None
     return errors
 
 
@@ -104,106 +95,105 @@ def _note(notes: list[str] | None, text: str) -> None:
         notes.append(text)
 
 
-def _unusable(predictions: Column) -> str | None:
-    wrong = int((~np.isfinite(predictions)).sum())
-    return f"{wrong:,} of {len(predictions):,} predictions are not finite" if wrong else None
+def _unusable(part: TaskRows) -> str | None:
+    return f"{part.not_finite:,} of {part.rows:,} predictions are not finite" if part.not_finite else None
 
 
-def _binary(part: _Part, task: Task, binned: bool) -> tuple[Numbers, list[str]]:
+def _binary(part: TaskRows, task: Task, binned: bool) -> tuple[Numbers, list[str]]:
     """Metrics of a binary task, `binned`: with calibration bins, and why some are None."""
-    rows, positives = len(part.labels), int(np.count_nonzero(part.labels == 1))
+    rows, positives = part.rows, part.positives
     numbers: Numbers = {"rows": rows, "positives": positives, "rate": positives / rows if rows else None}
     wanted = {"auc", *(task.metrics or METRICS["binary"])}
-    if why := _unusable(part.predictions):
+    if why := _unusable(part):
         undefined: Numbers = {"mean_prediction": None} | {name: None for name in METRICS["binary"] if name in wanted}
         return numbers | undefined | ({"calibration_bins": []} if binned else {}), [why]
-    reasons = [f"some metrics are undefined: {why}"] if (why := metrics.why_undefined(part.labels)) else []
-    numbers |= _by_class(metrics.ByClass.of(part.labels, part.predictions), wanted, binned)
+    why = metrics.undefined(positives, rows)
+    reasons = [f"some metrics are undefined: {why}"] if why else []
+    chosen = [name for name in BINARY_METRICS if name in wanted]
+    found = BinaryMetrics(part.by_class(), chosen, CALIBRATION_BINS if binned else 0, rows)
+    numbers["mean_prediction"] = found.total / rows if rows else None
+    numbers |= {name: found.metric(name) for name in chosen}
+    if binned:
+        numbers["calibration_bins"] = [each._asdict() for each in found.calibration_bins()]
     if "gauc" in wanted:
-        numbers |= _gauc(part)
+        grouped = part.gauc() if part.grouped else None
+        numbers |= {"gauc": grouped and grouped.value, "gauc_groups": grouped.groups if grouped else 0}
         if numbers["gauc"] is None and not reasons:
-            reasons.append(
-                "GAUC is undefined: " + ("no group holds both classes" if part.groups is not None else "no `group`")
-            )
+            reasons.append("GAUC is undefined: " + ("no group holds both classes" if grouped else "no `group`"))
     return numbers, reasons
 
 
-def _by_class(found: metrics.ByClass, wanted: Collection[str], binned: bool) -> Numbers:
-    """The `wanted` of the metrics that need no groups."""
-    rows = len(found.positives) + len(found.negatives)
-    numbers: Numbers = {"mean_prediction": found.total() / rows if rows else None}
-    compute: Mapping[str, Callable[[], float | None]] = {
-        "auc": found.auc,
-        "log_loss": found.log_loss,
-        "normalized_entropy": lambda: found.normalized_entropy(numbers.get("log_loss")),
-        "calibration": found.calibration,
-    }
-    for name in compute:
-        if name in wanted:
-            numbers[name] = compute[name]()
-    return numbers | ({"calibration_bins": [part._asdict() for part in found.calibration_bins()]} if binned else {})
-
-
-def _gauc(part: _Part) -> Numbers:
-    if part.groups is None:
-        return {"gauc": None, "gauc_groups": 0}
-    known = part.groups >= 0
-    found = metrics.gauc(part.labels, part.predictions, part.groups, mask=None if known.all() else known)
-    return {"gauc": found.value, "gauc_groups": found.groups}
-
-
-def _regression(part: _Part, task: Task) -> tuple[Numbers, list[str]]:
+def _regression(part: TaskRows, task: Task) -> tuple[Numbers, list[str]]:
     """Metrics of a regression task and why some are None."""
-    labels, predictions = part.labels, part.predictions
-    numbers: Numbers = {"rows": len(labels)}
+    numbers: Numbers = {"rows": part.rows}
     wanted = dict.fromkeys(["mse", *(task.metrics or METRICS["regression"])])
-    why = _unusable(predictions) or (None if len(labels) else "no rows")
-    if why:
+    if why := _unusable(part) or (None if part.rows else "no rows"):
         return numbers | dict.fromkeys(wanted), [why]
-    numbers |= {"mean_label": float(np.mean(labels)), "mean_prediction": float(np.mean(predictions))}
-    compute = {"mse": metrics.mse, "mae": metrics.mae}
-    return numbers | {name: compute[name](labels, predictions) for name in wanted}, []
+    compute: Mapping[str, Callable[[Column, Column], float | None]] = {
+        "mean_label": lambda labels, _: float(np.mean(labels, dtype=np.float64)),
+        "mean_prediction": lambda _, predictions: float(np.mean(predictions, dtype=np.float64)),
+        "mse": metrics.mse,
+        "mae": metrics.mae,
+    }
+    for name in ("mean_label", "mean_prediction", *wanted):
+        sums = ((compute[name](*block) or 0.0) * len(block.labels) for block in part.blocks() if len(block.labels))
+        numbers[name] = math.fsum(sums) / part.rows
+    return numbers, []
 
 
-def any_interaction(rows: EvaluatedRows, tasks: Iterable[str]) -> npt.NDArray[np.bool_]:
+def any_interaction(block: Columns, tasks: Iterable[str]) -> npt.NDArray[np.bool_]:
     """(rows,): whether a row is positive in any of `tasks`; a label that its mask hides is no interaction."""
-    found = np.zeros(rows.count, bool)
+    found = np.zeros(len(next(iter(block.values()))), bool)
     for task in tasks:
-        found |= (rows.labels[task] == 1) & rows.masks.get(task, np.True_)
+        found |= block[label_of(task)]
     return found
 
 
-def _up(rows: EvaluatedRows, dataset: Dataset, chosen: Sequence[str] | None, notes: list[str]) -> Numbers | None:
+def _up(
+    rows: EvaluatedRows, dataset: Dataset, chosen: Sequence[str] | None, notes: list[str], limit: int
+) -> Numbers | None:
     """AUC of `up` against any interaction, DLEN section 3.3: necessary, not sufficient, for `up` to be P(UP)."""
-    if UP not in rows.predictions or UP in dataset.tasks:
+    if UP not in rows.predicted or UP in dataset.tasks:
         return None
     binary = [name for name, task in dataset.tasks.items() if task.kind == "binary"]
     tasks = list(chosen) if chosen is not None else binary
-    labels, predictions = any_interaction(rows, tasks), rows.predictions[UP]
-    why = _unusable(predictions) or metrics.why_undefined(labels)
-    if why:
+
+    def columns() -> Iterator[Columns]:
+        for block in rows.spool.blocks([*map(label_of, tasks), prediction_of(UP)]):
+            yield {LABEL: any_interaction(block, tasks), PREDICTION: block[prediction_of(UP)]}
+
+    part = TaskRows(columns, limit=limit)
+    unusable = _unusable(part)
+    if why := unusable or metrics.undefined(part.positives, part.rows):
         notes.append(f"output 'up': {why}")
+    found = None if unusable else BinaryMetrics(part.by_class(), ["auc"])
     return {
-        "auc_any_interaction": None if _unusable(predictions) else metrics.auc(labels, predictions),
-        "rows": rows.count,
-        "positives": int(labels.sum()),
-        "mean_prediction": None if _unusable(predictions) else float(np.mean(predictions)),
+        "auc_any_interaction": found and found.metric("auc"),
+        "rows": part.rows,
+        "positives": part.positives,
+        "mean_prediction": found and found.total / part.rows,
         "interactions": tasks,
     }
 
 
-def _slices(rows: EvaluatedRows, dataset: Dataset, column: str, notes: list[str]) -> Numbers:
+def _slices(rows: EvaluatedRows, dataset: Dataset, column: str, notes: list[str], limit: int) -> Numbers:
     """Metrics of each value of a column, the largest slice first."""
-    part = rows.slices[column]
-    sizes = np.bincount(part.codes, minlength=len(part.values))
-    order = [int(code) for code in np.argsort(-sizes, kind="stable") if sizes[code]]
+    values, name = rows.slices[column], slice_of(column)
+    sizes = np.zeros(len(values), np.int64)
+    for block in rows.spool.blocks([name]):
+        sizes += np.bincount(block[name], minlength=len(values))
+    order = [int(code) for code in np.argsort(-sizes, kind="stable")]
+    listed, rest = order[:MAX_SLICE_VALUES], order[MAX_SLICE_VALUES:]
+    place = np.full(len(values), -1)
+    place[listed] = range(len(listed))
+    spools = divided(rows.spool.blocks(rows.spool.names), len(listed), lambda block: place[block[name]])
     found: Numbers = {}
-    for code in order[:MAX_SLICE_VALUES]:
-        numbers = _tasks(rows, dataset, np.flatnonzero(part.codes == code), None)
-        if sizes[code] < MIN_SLICE_ROWS:
+    for code, spool in zip(listed, spools, strict=True):
+        numbers = _tasks(dataclasses.replace(rows, spool=spool), dataset, None, limit)
+        if spool.rows < MIN_SLICE_ROWS:
             numbers = {task: _only_counts(values) for task, values in numbers.items()}
-        found[part.values[code]] = {"rows": int(sizes[code]), "tasks": numbers}
-    if rest := order[MAX_SLICE_VALUES:]:
+        found[values[code]] = {"rows": spool.rows, "tasks": numbers}
+    if rest:
         left_out = int(sum(sizes[code] for code in rest))
         notes.append(f"slices by '{column}': {len(rest):,} more values with {left_out:,} rows are not listed")
     return found

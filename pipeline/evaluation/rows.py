@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,13 +16,14 @@ import pyarrow.parquet as pq
 from features import progress
 from features.columns import from_lists
 from features.errors import DataError
+from features.logs.row_hashes import row_hashes
 from features.outputs import UP
 from features.spec import Dataset, label_column, mask_column
+from pipeline.evaluation.spool import Spool
 
 Column = npt.NDArray[Any]
 MISSING = "(missing)"
 """How a slice of rows without a value is called."""
-_KEYS = "keys"
 
 
 class Predicts(Protocol):
@@ -34,36 +34,62 @@ class Predicts(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class SliceColumn:
-    """One column by whose values the rows are sliced."""
-
-    codes: npt.NDArray[np.unsignedinteger[Any]]
-    """(rows,): which of `values`, as narrow as their number allows."""
-    values: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class EvaluatedRows:
-    """Rows in the order in which they were read; every array is (rows,).
+    """Rows in the order in which they were read, in a temporary file: memory does not grow with them, but for `keys`.
 
-    A row takes 5 bytes a binary task (its label and prediction), 8 a regression, 4 of its group, 1 or more a slice
-    column, 1 a mask and 4 of `up`.
+    A row takes 5 bytes of the file a binary task (its label and prediction), 8 a regression, 8 of its group, 4 a slice column,
+    1 a mask and 4 of `up`.
     """
 
-    labels: Mapping[str, Column]
-    """By task: bool if all are 0 or 1, else as they were."""
-    masks: Mapping[str, Column]
-    """By task, bool; only tasks with a sample mask."""
-    groups: npt.NDArray[np.int32] | None
-    """Who a row belongs to, -1 where that is missing; None if the dataset names no group."""
-    slices: Mapping[str, SliceColumn]
-    predictions: Mapping[str, Column]
-    """By task and, if the model answers it, `up`."""
-    count: int
-    outputs: tuple[str, ...] = ()
+    spool: Spool
+    """Columns of the names that the functions below give."""
+    masked: tuple[str, ...]
+    """Tasks with a sample mask."""
+    predicted: tuple[str, ...]
+    """Tasks that the model predicts and, if it answers it, `up`."""
+    grouped: bool
+    """Whether the dataset names a group."""
+    slices: Mapping[str, tuple[str, ...]]
+    """Values of each slice column, by their codes."""
+    outputs: tuple[str, ...]
     """All that the model answers."""
     keys: Column | None = None
-    """Values of the key column, if one was asked for."""
+    """Values of the key column, (rows,), if one was asked for."""
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+        return self.spool.rows
+
+    def predictions(self, output: str) -> Column:
+        """All predictions of one of `predicted`, (rows,)."""
+        name = prediction_of(output)
+        return self.spool.columns([name])[name]
+
+
+GROUP = "group"
+"""Column of a `Spool`: a hash of who a row belongs to, uint64, `NO_GROUP` where that is missing."""
+NO_GROUP = np.uint64(0)
+
+
+def label_of(task: str) -> str:
+    """Column of a `Spool`: bool of a binary task, False where its mask hides it; else a number."""
+    return f"label {task}"
+
+
+def mask_of(task: str) -> str:
+    """Column of a `Spool`: bool."""
+    return f"mask {task}"
+
+
+def prediction_of(output: str) -> str:
+    """Column of a `Spool`: a number."""
+    return f"prediction {output}"
+
+
+def slice_of(column: str) -> str:
+    """Column of a `Spool`: int32, which of `EvaluatedRows.slices`."""
+    return f"slice {column}"
 
 
 def read_split(directory: str | Path, dataset: Dataset) -> Iterator[pa.RecordBatch]:
@@ -87,7 +113,7 @@ def collect(
     slices: Sequence[str] = (),
     key: str | None = None,
 ) -> EvaluatedRows:
-    """Asks `model` about every batch and keeps what the metrics need.
+    """Asks `model` about every batch and keeps what the metrics need in a temporary file.
 
     Args:
         batches: plain typed rows with the raw columns and the label and mask columns that ingest adds.
@@ -97,86 +123,95 @@ def collect(
         key: a column to keep as it is, to join something to the rows later.
 
     Raises:
-        DataError: if there is no row, or a column is absent.
+        DataError: if there is no row, a column is absent, or a binary task's label that counts is neither 0 nor 1.
     """
-    columns: dict[str, list[Any]] = defaultdict(list)
-    predicted: dict[str, list[Column]] = defaultdict(list)
+    spool = Spool()
+    keys: list[Column] = []
+    codes: dict[str, dict[str, int]] = {name: {} for name in slices}
     outputs: tuple[str, ...] = ()
-    count = 0
     for batch in batches:
         if not batch.num_rows:
             continue
-        for name, column in _needed(batch, dataset, slices, key).items():
-            columns[name].append(column)
+        _check_columns(batch, dataset, slices, key)
         predictions = model.predict(batch)
         outputs = tuple(predictions)
-        for name in outputs:
-            if name in dataset.tasks or name == UP:
-                predicted[name].append(predictions[name])
-        count += batch.num_rows
-        progress.report("evaluate", rows=count)
-    if not count:
+        columns = {prediction_of(name): predictions[name] for name in outputs if name in dataset.tasks or name == UP}
+        columns |= _labels(batch, dataset)
+        columns |= {slice_of(name): _coded(_column(batch, name), codes[name]) for name in slices}
+        if dataset.group:
+            columns[GROUP] = _hashed(_column(batch, dataset.group))
+        if key:
+            keys.append(_numbers(batch, key))
+        spool.add(columns)
+        progress.report("evaluate", rows=spool.rows)
+    if not spool.rows:
         raise DataError("there is no row to evaluate; give the test split (or the log) at least one row with labels")
-    encoded = {name: _codes(columns.pop(name)) for name in {*slices, *([dataset.group] if dataset.group else ())}}
-    masked = [task for task, spec in dataset.tasks.items() if spec.mask]
     return EvaluatedRows(
-        labels={task: _joined(columns, label_column(task)) for task in dataset.tasks},
-        masks={task: _joined(columns, mask_column(task)) for task in masked},
-        groups=encoded[dataset.group][0] if dataset.group else None,
-        slices={name: _slice(*encoded[name]) for name in slices},
-        predictions={name: _joined(predicted, name) for name in list(predicted)},
-        count=count,
+        spool=spool,
+        masked=tuple(task for task, spec in dataset.tasks.items() if spec.mask),
+        predicted=tuple(name for name in outputs if name in dataset.tasks or name == UP),
+        grouped=dataset.group is not None,
+        slices={name: tuple(known) for name, known in codes.items()},
         outputs=outputs,
-        keys=_joined(columns, _KEYS) if key else None,
+        keys=np.concatenate(keys) if key else None,
     )
 
 
-def _joined(columns: dict[str, list[Column]], name: str) -> Column:
-    """One column of the batches' parts, which are let go."""
-    return np.concatenate(columns.pop(name))
-
-
-def _needed(batch: pa.RecordBatch, dataset: Dataset, slices: Sequence[str], key: str | None) -> dict[str, Any]:
-    """Labels, masks and keys of `batch` as narrow arrays; its group and slices as dictionaries."""
-    labels = {label_column(task): spec for task, spec in dataset.tasks.items()}
+def _check_columns(batch: pa.RecordBatch, dataset: Dataset, slices: Sequence[str], key: str | None) -> None:
+    labels = [label_column(task) for task in dataset.tasks]
     masks = [mask_column(task) for task, spec in dataset.tasks.items() if spec.mask]
-    encoded = [*slices, *([dataset.group] if dataset.group else ())]
+    needed = [*labels, *masks, *slices, *filter(None, [dataset.group, key])]
     known = batch.schema.names
-    if absent := [name for name in (*labels, *masks, *encoded, *([key] if key else ())) if name not in known]:
+    if absent := [name for name in needed if name not in known]:
         raise DataError(f"the rows lack column {', '.join(absent)}; they have: {', '.join(known)}")
     for name in slices:
-        if pa.types.is_list(batch.column(known.index(name)).type):
+        if pa.types.is_list(_column(batch, name).type):
             raise DataError(f"evaluate.slices names '{name}', a list; allowed: columns with one value a row")
 
-    def numbers(name: str) -> Column:
-        values: Column = batch.column(known.index(name)).to_numpy(zero_copy_only=False)
-        return values
 
-    found: dict[str, Any] = {
-        name: _narrow(numbers(name)) if task.kind == "binary" else numbers(name) for name, task in labels.items()
-    }
-    found |= {name: numbers(name) > 0 for name in masks}
-    found |= {name: batch.column(known.index(name)).dictionary_encode() for name in encoded}
-    return found | ({_KEYS: numbers(key)} if key else {})
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    return batch.column(batch.schema.names.index(name))
 
 
-def _narrow(labels: Column) -> Column:
-    """Labels of 0 and 1 as bool; others, which the metrics refuse, as they are."""
+def _numbers(batch: pa.RecordBatch, name: str) -> Column:
+    values: Column = _column(batch, name).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _labels(batch: pa.RecordBatch, dataset: Dataset) -> dict[str, Column]:
+    """Labels and masks of `batch`."""
+    found: dict[str, Column] = {}
+    for name, task in dataset.tasks.items():
+        values = _numbers(batch, label_column(name))
+        counts: Any = np.True_
+        if task.mask:
+            counts = found[mask_of(name)] = _numbers(batch, mask_column(name)) > 0
+        found[label_of(name)] = _binary(name, values, counts) if task.kind == "binary" else values
+    return found
+
+
+def _binary(task: str, labels: Column, counts: Any) -> npt.NDArray[np.bool_]:
     positive = labels == 1
-    return positive if (positive | (labels == 0)).all() else labels
+    wrong = counts & ~positive & (labels != 0)
+    if wrong.any():
+        raise DataError(f"task '{task}': a label is {labels[wrong][0]:g}; allowed: 0 or 1")
+    return np.asarray(counts & positive)
 
 
-def _codes(parts: list[pa.DictionaryArray]) -> tuple[npt.NDArray[np.int32], pa.Array]:
-    """(rows,) index into the distinct values, -1 for null, and those values."""
-    chunks = pa.chunked_array(parts).unify_dictionaries().chunks
-    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
-    return np.concatenate(codes), chunks[0].dictionary
+def _hashed(values: pa.Array) -> npt.NDArray[np.uint64]:
+    """See `GROUP`. Different integers have different hashes; two of n texts may share one with a probability of some n^2 / 2^65."""
+    hashes = row_hashes([values])
+    hashes[hashes == NO_GROUP] = 1
+    missing = values.is_null().to_numpy(zero_copy_only=False)
+    return np.where(missing, NO_GROUP, hashes)
 
 
-def _slice(codes: npt.NDArray[np.int32], distinct: pa.Array) -> SliceColumn:
+def _coded(values: pa.Array, known: dict[str, int]) -> npt.NDArray[np.int32]:
+    """(rows,): a number of each value; `known` holds those so far, and gets the new ones."""
+    encoded = values.dictionary_encode()
+    distinct = encoded.dictionary
     if pa.types.is_binary(distinct.type):
         distinct = pc.cast(distinct, pa.string())
-    names = tuple(str(value) for value in distinct.to_pylist())
-    missing = codes < 0
-    values = (*names, MISSING) if missing.any() else names
-    return SliceColumn(np.where(missing, len(names), codes).astype(np.min_scalar_type(len(names))), values)
+    names = [*map(str, distinct.to_pylist()), *([MISSING] if encoded.null_count else [])]
+    codes = np.array([known.setdefault(name, len(known)) for name in names], np.int32)
+    return codes[encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)]

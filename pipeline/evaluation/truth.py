@@ -71,7 +71,7 @@ def against_truth(rows: EvaluatedRows, dataset: Dataset, truth: str, key: str) -
     if rows.keys is None:
         raise ValueError("the rows were collected without their keys")
     place, up = _look_up(rows.keys, truth, key)
-    scores: dict[str, npt.NDArray[Any]] = dict(rows.predictions)
+    scores: dict[str, npt.NDArray[Any]] = {name: rows.predictions(name) for name in rows.predicted}
     binary = [name for name, task in dataset.tasks.items() if task.kind == "binary" and name in scores]
     scores["sum"] = np.sum([scores[name] for name in binary], axis=0)
     chosen = [name for name in (UP, "sum", *binary) if name in scores]

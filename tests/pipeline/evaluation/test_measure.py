@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.evaluation.measure import any_interaction, measure, without_nan
-from pipeline.evaluation.rows import EvaluatedRows, SliceColumn, collect
+from pipeline.evaluation.rows import collect
 from tests.pipeline.evaluation import toy
 
 
 class Known:
-    """Predicts the score itself."""
+    """Predicts the score itself, but for the outputs that it is given."""
+
+    def __init__(self, **given):
+        self._given = given
 
     def predict(self, rows):
         score = rows.column(rows.schema.names.index("score")).to_numpy()
-        return {"click": score, "like": score, "dwell": score, "up": score}
+        return {"click": score, "like": score, "dwell": score, "up": score} | self._given
+
+
+def changed(rows, name, column):
+    """`rows` with another column `name`."""
+    return pa.RecordBatch.from_pydict(dict(zip(rows.schema.names, rows.columns, strict=True)) | {name: column})
 
 
 def collected(copies=1, **changes):
@@ -52,7 +61,8 @@ def test_a_regression_by_hand():
 def test_up_against_any_interaction():
     rows = collected()
     # click: rows 0 4 5; like: row 0 (row 3 is masked).
-    assert any_interaction(rows, ["click", "like"]).tolist() == [True, False, False, False, True, True]
+    columns = rows.spool.columns(rows.spool.names)
+    assert any_interaction(columns, ["click", "like"]).tolist() == [True, False, False, False, True, True]
     found = measure(rows, toy.dataset(), ["like"])["up"]
     assert found["interactions"] == ["like"]
     assert (found["auc_any_interaction"], found["positives"]) == (1.0, 1)
@@ -73,27 +83,24 @@ def test_slices_with_enough_rows_equal_the_metrics_of_those_rows():
 
 
 def test_more_values_than_are_listed_are_counted_in_a_note():
-    rows = collected(copies=20)
-    codes = np.arange(rows.count) % 40
-    many = EvaluatedRows(**{**vars(rows), "slices": {"tab": SliceColumn(codes, tuple(map(str, range(40))))}})
-    found = measure(many, toy.dataset())
+    tabs = pa.array([str(row % 40) for row in range(120)])
+    rows = collect([changed(toy.rows(copies=20), "tab", tabs)], toy.dataset(), Known(), ["tab"])
+    found = measure(rows, toy.dataset())
     assert len(found["slices"]["tab"]) == 30
     assert "slices by 'tab': 10 more values with 30 rows are not listed" in found["notes"]
 
 
 def test_undefined_numbers_are_none_and_explained():
-    rows = collected()
-    none = EvaluatedRows(**{**vars(rows), "labels": {**rows.labels, "click": np.zeros(6)}})
-    found = measure(none, toy.dataset())
+    none = changed(toy.rows(), "label_click", pa.array([0] * 6, pa.float32()))
+    found = measure(collect([none], toy.dataset(), Known()), toy.dataset())
     assert found["tasks"]["click"]["auc"] is None
     assert found["tasks"]["click"]["log_loss"] is not None
     assert "task 'click': some metrics are undefined: no positive among 6 rows" in found["notes"]
 
 
 def test_predictions_that_are_no_numbers_are_named():
-    rows = collected()
-    broken = {**rows.predictions, "click": np.array([np.nan, np.inf, 0.1, 0.2, 0.3, 0.4])}
-    found = measure(EvaluatedRows(**{**vars(rows), "predictions": broken}), toy.dataset())
+    broken = Known(click=np.array([np.nan, np.inf, 0.1, 0.2, 0.3, 0.4]))
+    found = measure(collect([toy.rows()], toy.dataset(), broken), toy.dataset())
     assert found["tasks"]["click"]["auc"] is None
     assert "task 'click': 2 of 6 predictions are not finite" in found["notes"]
 
@@ -114,8 +121,8 @@ def test_a_regression_has_its_own_metrics_and_the_mse_by_which_the_gate_compares
         pytest.approx(np.abs(errors).mean()),
         pytest.approx((errors**2).mean()),
     )
-    broken = EvaluatedRows(**{**vars(rows), "predictions": {"dwell": np.full(6, np.nan)}})
-    found = measure(broken, toy.dataset(tasks=tasks))["tasks"]["dwell"]
+    rows = collect([toy.rows()], toy.dataset(tasks=tasks), Known(dwell=np.full(6, np.nan)))
+    found = measure(rows, toy.dataset(tasks=tasks))["tasks"]["dwell"]
     assert {name: found[name] for name in ("mse", "mae")} == {"mse": None, "mae": None}
 
 
