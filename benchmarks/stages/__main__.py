@@ -1,7 +1,7 @@
 """What each stage of the data costs a row: core-seconds, seconds and memory, beside stock TFX on the same rows.
 
     python -m benchmarks.stages --rows 200000 1000000 [--alone 10000000 50000000] [--form csv parquet] [--stages ingest ...]
-        [--folder FOLDER]
+        [--workers N] [--folder FOLDER]
 
 The log has 18 columns: the time, ten columns of tokens, two numbers and five labels; a third of the rows is trained on, a third
 tested on. First one model is trained on 200,000 rows, which both sides then ask about the test rows. For each number of rows a
@@ -12,8 +12,8 @@ stage needs those before it, and all of stock TFX; the model too where nothing a
 their rows. The ratio in the end is that of stock TFX's marginal cost and of feedrank's between its two largest sizes: below a
 million rows its fixed cost drowns it.
 
-Core-seconds count all threads and children; they say what a row costs wherever it is computed. Evaluation's figures are by evaluated
-row.
+Core-seconds count all threads and children; they say what a row costs wherever it is computed. Memory is that of the largest process.
+Evaluation's figures are by evaluated row.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ def main() -> None:
     parser.add_argument("--alone", type=int, nargs="*", default=[], help="feedrank alone")
     parser.add_argument("--form", nargs="*", choices=("csv", "parquet"), default=["csv", "parquet"])
     parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES), help="feedrank's alone")
+    parser.add_argument("--workers", type=int, default=1, help="processes of feedrank's stages on Beam")
     parser.add_argument("--folder", type=Path, help="where logs and artifacts go; a temporary folder by default")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
-        print(json.dumps(_step(arguments.step.split(), arguments.folder)))
+        print(json.dumps(_step(arguments.step.split(), arguments.folder, arguments.workers)))
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         _measure_all(arguments, Path(folder))
@@ -67,7 +68,7 @@ def _measure_all(arguments: argparse.Namespace, folder: Path) -> None:
         place = folder / str(rows)
         for form in arguments.form:
             log.write(place / form, rows, form)
-            ours[form][rows] = {stage: _usage(_child(f"{stage} {form}", place)) for stage in stages}
+            ours[form][rows] = {stage: _usage(_child(f"{stage} {form}", place, arguments.workers)) for stage in stages}
             shutil.rmtree(place / "ours")
             _show(f"feedrank, {form}", rows, ours[form][rows])
         if rows in arguments.rows and "csv" in arguments.form and stages == list(STAGES):
@@ -81,8 +82,9 @@ def _measure_all(arguments: argparse.Namespace, folder: Path) -> None:
         _show_ratios(_marginal(stock), _marginal({rows: ours["csv"][rows] for rows in sorted(ours["csv"])[-2:]}))
 
 
-def _child(step: str, folder: Path) -> dict[str, object]:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.stages", "--folder", str(folder), "--step", step]
+def _child(step: str, folder: Path, workers: int = 1) -> dict[str, object]:
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.stages", "--folder", str(folder)]
+    command += ["--workers", str(workers), "--step", step]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **quiet})
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -93,7 +95,7 @@ def _usage(used: object) -> Usage:
     return Usage(**used)
 
 
-def _step(words: Sequence[str], folder: Path) -> Mapping[str, object]:
+def _step(words: Sequence[str], folder: Path, workers: int) -> Mapping[str, object]:
     """What a child does; `words` are the stage and the form."""
     name, *form = words
     if name == "train":
@@ -105,7 +107,7 @@ def _step(words: Sequence[str], folder: Path) -> Mapping[str, object]:
 
         used = stock.run(folder / form[0], folder, exported)
         return {stage: dataclasses.asdict(usage) for stage, usage in used.items()}
-    usage, note = run_stage(name, form[0], folder, _serving(exported))
+    usage, note = run_stage(name, form[0], folder, _serving(exported), workers)
     if note:
         print(f"  {name}: {note}", file=sys.stderr)
     return dataclasses.asdict(usage)

@@ -17,7 +17,7 @@ class Usage:
     Attributes:
         seconds: of the clock.
         core_seconds: of all cores, children's among them.
-        peak_mb: largest memory of the process in that time.
+        peak_mb: largest memory of the process in that time, or of a child that has ended by then.
     """
 
     seconds: float = 0.0
@@ -34,7 +34,7 @@ def measured() -> Iterator[Usage]:
     yield usage
     usage.seconds, usage.core_seconds = time.perf_counter() - started, _core_seconds() - cores
     (peak,) = (line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if "VmHWM" in line)
-    usage.peak_mb = int(peak.split()[1]) / 1024
+    usage.peak_mb = max(int(peak.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
 def _core_seconds() -> float:
