@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pydantic
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
@@ -45,6 +46,15 @@ def data_gate_config(validate: ValidateConfig, head: HeadConfig) -> DataGateConf
         rarer_children=isinstance(head, EsmmHead | Escm2Head),
         highest_rate=head.prior if isinstance(head, DlenHead) else None,
     )
+
+
+class Previous(NamedTuple):
+    """What the last run that went through saw."""
+
+    statistics: Statistics
+    """Of its training split."""
+    manifest: Manifest
+    """Its ingest's."""
 
 
 class Verdict(pydantic.BaseModel):
@@ -100,6 +110,21 @@ def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, config:
                 f"{config.min_day_share:.0%} (validate.min_day_share)"
             )
         before += [rows] if rows else []
+
+
+def check_late(findings: Findings, manifest: Manifest, previous: Manifest) -> None:
+    """Warns of days that have other rows than when the run before read them: of files that came late, or were made anew."""
+    before, now = previous.get("days", {}), manifest["days"]
+    changed = [
+        f"{datetime.datetime.strptime(day, '%Y%m%d'):%Y-%m-%d} {now[day]:,} ({before[day]:,})"
+        for day in now
+        if before.get(day, now[day]) != now[day]
+    ]
+    if changed:
+        findings.add(
+            "days with other rows than when the run before read them (its rows in brackets): " + ", ".join(changed),
+            stops=False,
+        )
 
 
 def check_labels(findings: Findings, dataset: Dataset, manifest: Manifest) -> None:
@@ -264,7 +289,7 @@ def judge(
     manifest: Manifest,
     statistics: Mapping[str, Statistics],
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
-    previous: Statistics | None = None,
+    previous: Previous | None = None,
 ) -> Verdict:
     """All checks.
 
@@ -274,16 +299,17 @@ def judge(
         manifest: ingest's ``manifest.json``.
         statistics: split to its statistics.
         anomalies: split to ExampleValidator's anomalies.
-        previous: statistics of the previous run's training split.
+        previous: what the run before saw, if there was one.
     """
     findings = Findings()
     check_rows(findings, manifest)
     check_days(findings, dataset, manifest, config)
+    check_late(findings, manifest, previous.manifest if previous else {})
     check_labels(findings, dataset, manifest)
     check_parents(findings, dataset, manifest, config.max_orphans)
     check_rates(findings, dataset, manifest, config)
     check_expected(findings, dataset, manifest)
     check_anomalies(findings, anomalies)
     check_integer_categories(findings, dataset, statistics)
-    check_drift(findings, dataset, config, statistics, previous)
+    check_drift(findings, dataset, config, statistics, previous.statistics if previous else None)
     return findings.verdict()

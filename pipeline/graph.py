@@ -72,7 +72,7 @@ def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     nodes["statistics"] = CountedStatisticsGen(
         examples=ingest.outputs["examples"], schema=nodes["schema"].outputs["schema"]
     )
-    nodes["previous_statistics"] = lookups.previous(nodes["statistics"])
+    nodes["previous_statistics"] = lookups.previous(ingest, nodes["statistics"])
     nodes["anomalies"] = tfx.components.ExampleValidator(
         statistics=nodes["statistics"].outputs["statistics"], schema=nodes["schema"].outputs["schema"]
     )
@@ -81,6 +81,7 @@ def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
         validate=data_gate_config(config.validate_, config.model.head).model_dump_json(),
         statistics=nodes["statistics"].outputs["statistics"],
         previous_statistics=nodes["previous_statistics"].outputs["statistics"],
+        previous_manifest=nodes["previous_statistics"].outputs["manifest"],
         schema=nodes["schema"].outputs["schema"],
         anomalies=nodes["anomalies"].outputs["anomalies"],
         manifest=ingest.outputs["manifest"],

@@ -19,7 +19,7 @@ from tfx.dsl.components.common import resolver
 from tfx.types import standard_artifacts
 
 from features.spec import Dataset
-from pipeline.artifacts import DataVerdict
+from pipeline.artifacts import DataVerdict, IngestManifest
 from pipeline.config import DataConfig
 from pipeline.fingerprint import fingerprint
 from pipeline.lineage import maker
@@ -71,19 +71,21 @@ class LastPushedBefore(resolver.ResolverStrategy):
 
 
 class LastGoodStatistics(resolver.ResolverStrategy):
-    """Resolves ``statistics`` to the latest other than ``current`` that validation let through."""
+    """Resolves ``statistics`` to the latest other than ``current`` that validation let through, ``manifest`` to the one it saw with them."""
 
     def resolve_artifacts(self, store: Any, input_dict: Artifacts) -> Artifacts:
         """Picks the artifacts.
 
         Args:
             store: the MLMD store, which knows the statistics of each verdict. A run that was stopped has no verdict.
-            input_dict: all artifacts under ``statistics`` and ``verdict``, this run's statistics under ``current``.
+            input_dict: all artifacts under ``statistics``, ``manifest`` and ``verdict``, this run's statistics under ``current``.
 
         Returns:
-            The same keys; ``statistics`` and ``verdict`` hold one artifact each, or none in a first run.
+            The same keys; ``statistics``, ``manifest`` and ``verdict`` hold one artifact each, or none in a first run.
         """
-        return _latest_other(store, input_dict, "statistics", "verdict")
+        found = _latest_other(store, input_dict, "statistics", "verdict")
+        seen = [producer_input(store, verdict.id, "manifest") for verdict in found["verdict"]]
+        return found | {"manifest": [artifact for artifact in input_dict["manifest"] if artifact.id in seen]}
 
 
 def _latest_live(store: Any, artifacts: Artifacts, models: list[types.Artifact]) -> Artifacts:
@@ -133,11 +135,13 @@ def _among_pushed(strategy: type[resolver.ResolverStrategy], current: types.Chan
     )
 
 
-def last_good_statistics(statistics: base_node.BaseNode) -> resolver.Resolver:
-    """The node that finds the statistics to compare with."""
+def last_good_statistics(ingest: base_node.BaseNode, statistics: base_node.BaseNode) -> resolver.Resolver:
+    """The node that finds the statistics and the manifest to compare with."""
+    del ingest
     return tfx.dsl.Resolver(
         strategy_class=LastGoodStatistics,
         statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+        manifest=types.Channel(type=IngestManifest),
         verdict=types.Channel(type=DataVerdict),
         current=statistics.outputs["statistics"],
     )
@@ -150,8 +154,8 @@ class Lookups(NamedTuple):
     """From the trainer: a node with output ``model``, and ``pushed`` where it knows which version that is."""
     earlier: Callable[[base_node.BaseNode], resolver.Resolver] = last_pushed_before
     """From the transform's node: a node with output ``model``, for `train.warm_start: last_pushed`."""
-    previous: Callable[[base_node.BaseNode], resolver.Resolver] = last_good_statistics
-    """From the statistics' node: a node with output ``statistics``."""
+    previous: Callable[[base_node.BaseNode, base_node.BaseNode], resolver.Resolver] = last_good_statistics
+    """From the nodes of ingest and statistics: a node with outputs ``statistics`` and ``manifest``."""
     fingerprint: Callable[[Dataset, DataConfig], Any] = fingerprint
     """Of a dataset's files in a folder and of our code: what differs makes the cache not answer. Text, or a
     `RuntimeParameter` where the data is not at hand as the graph is composed."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.io import fileio
@@ -15,7 +16,7 @@ from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.statistics import read_statistics
-from pipeline.data_checks import DataGateConfig, judge
+from pipeline.data_checks import DataGateConfig, Previous, judge
 from pipeline.runs import stopped_folder
 
 STAGE = "validate"
@@ -45,6 +46,7 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
     manifest: InputArtifact[IngestManifest],
     verdict: OutputArtifact[DataVerdict],
     previous_statistics: OptionalInputArtifact[standard_artifacts.ExampleStatistics] = None,
+    previous_manifest: OptionalInputArtifact[IngestManifest] = None,
 ) -> None:
     """Stops the run if the data is not fit to train on.
 
@@ -58,19 +60,23 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         verdict: gets ``verdict.json``: ok, problems, warnings, measured drift. Where it stops the run, it is kept in
             :func:`pipeline.runs.stopped_folder`.
         previous_statistics: of the previous run, if there was one.
+        previous_manifest: the same run's.
 
     Raises:
         DataError: naming every problem and its column, task, day or split.
     """
     del schema  # an arrow of the graph: the anomalies below are against it
-    ingested = json.loads(io_utils.read_string_file(os.path.join(manifest.uri, "manifest.json")))
+    ingested = _read_manifest(manifest)
+    previous = None
+    if previous_statistics is not None and previous_manifest is not None:
+        previous = Previous(read_statistics(previous_statistics)[SPLITS[0]], _read_manifest(previous_manifest))
     found = judge(
         Dataset.model_validate_json(dataset),
         DataGateConfig.model_validate_json(validate),
         ingested,
         read_statistics(statistics),
         _read_anomalies(anomalies),
-        read_statistics(previous_statistics)[SPLITS[0]] if previous_statistics is not None else None,
+        previous,
     )
     for folder in [verdict.uri] if found.ok else [verdict.uri, stopped_folder(verdict.uri)]:
         io_utils.write_string_file(os.path.join(folder, VERDICT_FILE), found.model_dump_json(indent=2))
@@ -80,6 +86,10 @@ def DataGate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         count = f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}"
         lines = "\n".join(f"- {problem}" for problem in found.problems)
         raise DataError(f"the data is not fit to train on, {count}; nothing was trained:\n{lines}")
+
+
+def _read_manifest(artifact: IngestManifest) -> dict[str, Any]:
+    return dict(json.loads(io_utils.read_string_file(os.path.join(artifact.uri, "manifest.json"))))
 
 
 def _read_anomalies(artifact: standard_artifacts.ExampleAnomalies) -> dict[str, anomalies_pb2.Anomalies]:

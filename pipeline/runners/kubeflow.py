@@ -22,6 +22,7 @@ from tfx.types import standard_artifacts
 from features.errors import ConfigError
 from features.spec import Dataset
 from pipeline import graph
+from pipeline.artifacts import IngestManifest
 from pipeline.config import DataConfig, RunConfig
 from pipeline.lookups import Lookups
 
@@ -86,13 +87,15 @@ def _latest_blessed_model(after: base_node.BaseNode) -> resolver.Resolver:
     )
 
 
-def _latest_statistics(statistics: base_node.BaseNode) -> resolver.Resolver:
+def _latest_statistics(ingest: base_node.BaseNode, statistics: base_node.BaseNode) -> resolver.Resolver:
     """Before this run's own are made: afterwards the latest would be those."""
+    del statistics  # made after ingest
     found = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
         statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+        manifest=types.Channel(type=IngestManifest),
     )
-    statistics.add_upstream_node(found)
+    ingest.add_upstream_node(found)
     return found
 
 

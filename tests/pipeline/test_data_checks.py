@@ -9,7 +9,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from features.sampling import Downsample
 from features.spec import Dataset, Expected
-from pipeline.data_checks import DataGateConfig, judge
+from pipeline.data_checks import DataGateConfig, Previous, judge
 
 SPLITS = ("train", "validation", "test")
 
@@ -243,8 +243,16 @@ def test_ignored_drift_is_a_warning() -> None:
     ]
 
 
+def test_days_that_changed_since_the_run_before_are_told() -> None:
+    before = _manifest()
+    before["days"] = {"20240227": 9, "20240228": 4, "20240229": 1, "20240301": 5, "20240302": 10}
+    said = "days with other rows than when the run before read them (its rows in brackets): 2024-02-29 3 (1), 2024-03-01 3 (5)"
+    assert _judge(previous=Previous(_statistics(), before)) == ([], [said])
+
+
 def test_the_previous_run_is_compared_too() -> None:
-    problems, _ = _judge(previous=_statistics(city={"a": 10}))
+    problems, warnings = _judge(previous=Previous(_statistics(city={"a": 10}), _manifest()))
+    assert warnings == []
     assert problems == [
         "column 'city' drifts: L-infinity distance of train against the previous run's is 0.500; allowed: 0.3"
     ]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipeline.artifacts import DataVerdict
+from pipeline.artifacts import DataVerdict, IngestManifest
 from pipeline.fingerprint import code_fingerprint
 from pipeline.lookups import LastGoodStatistics, LastPushedBefore, LastPushedModel
 from tests.pipeline.evaluation import toy
@@ -131,15 +131,22 @@ def test_a_training_begins_with_the_last_model_that_is_older_than_its_rows(store
 
 def test_statistics_of_a_stopped_run_are_not_compared_with(store):
     good, stopped, current = (store.run(standard_artifacts.ExampleStatistics(), "statistics") for _ in range(3))
-    verdict = store.run(DataVerdict(), "verdict", statistics=good)
+    manifest, other = (store.run(IngestManifest(), "manifest") for _ in range(2))
+    verdict = store.run(DataVerdict(), "verdict", statistics=good, manifest=manifest)
 
     def previous(own):
-        given = {"statistics": [good, stopped, current], "verdict": [verdict], "current": [own]}
-        return [a.id for a in LastGoodStatistics().resolve_artifacts(store.store, given)["statistics"]]
+        given = {
+            "statistics": [good, stopped, current],
+            "manifest": [manifest, other],
+            "verdict": [verdict],
+            "current": [own],
+        }
+        found = LastGoodStatistics().resolve_artifacts(store.store, given)
+        return [a.id for a in found["statistics"]], [a.id for a in found["manifest"]]
 
-    assert previous(current) == [good.id]
-    assert previous(stopped) == [good.id]
-    assert previous(good) == []
+    assert previous(current) == ([good.id], [manifest.id])
+    assert previous(stopped) == ([good.id], [manifest.id])
+    assert previous(good) == ([], [])
 
 
 @pytest.mark.parametrize("of", ["dataset", "table"])

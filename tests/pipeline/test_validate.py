@@ -33,6 +33,7 @@ def _validate(directory: Path, rows: dict[str, dict[str, list[Any]]]) -> tuple[d
     context = CountingExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     CountingExecutor(context).Do({"examples": [examples], "schema": [schema]}, {"statistics": [statistics]}, {})
     example_validator.Executor().Do({"statistics": [statistics], "schema": [schema]}, {"anomalies": [anomalies]}, {})
+    manifest = make_manifest(directory / "manifest", rows)
     verdict = make(DataVerdict, directory / "validate" / "verdict" / "6")
     message = ""
     try:
@@ -42,9 +43,10 @@ def _validate(directory: Path, rows: dict[str, dict[str, list[Any]]]) -> tuple[d
             statistics=statistics,
             schema=schema,
             anomalies=anomalies,
-            manifest=make_manifest(directory / "manifest", rows),
+            manifest=manifest,
             verdict=verdict,
             previous_statistics=statistics,
+            previous_manifest=manifest,
         )
     except DataError as error:
         message = str(error)
