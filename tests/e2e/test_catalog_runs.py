@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from features.catalog.kuairand_files import prepare
 from features.spec import SPLITS
 from pipeline import loading
 from pipeline.runs import RunRecord
 from tests.e2e.conftest import CONFIGS, run_pipeline, versions
-from tests.features.catalog import samples, samples_aliexpress
+from tests.features.catalog import kuairand_sample, samples, samples_aliexpress
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -72,6 +73,15 @@ def _criteo(folder: Path) -> int:
     return 1500
 
 
+def _kuairand(version: str) -> Callable[[Path], int]:
+    def write(folder: Path) -> int:
+        kuairand_sample.write_kuairand(folder, version, 1700)
+        prepare(folder)
+        return 1700
+
+    return write
+
+
 def _read(record: RunRecord, stage: str, output: str, file: str) -> dict[str, Any]:
     return json.loads((record.output(stage, output) / file).read_text())
 
@@ -89,6 +99,8 @@ def _read(record: RunRecord, stage: str, output: str, file: str) -> dict[str, An
         ("tenrec_video", _tenrec_video),
         ("tenrec_article", _tenrec_article),
         ("criteo_attribution", _criteo),
+        ("kuairand_1k", _kuairand("1k")),
+        ("kuairand_27k", _kuairand("27k")),
     ],
 )
 def test_from_the_files_to_a_pushed_model(config: str, write: Callable[[Path], int], tmp_path: Path) -> None:
