@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from features import environment
+from tests.kafka_broker import KafkaBroker, kafka_broker
 from tests.public_logs import PublicLogs
 from tests.s3_server import ACCOUNT, S3Server, s3_server
 
@@ -60,6 +61,13 @@ def s3_account(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in ACCOUNT.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker of Kafka for the tests of one file: each takes topics of its own."""
+    with kafka_broker(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,17 +32,11 @@ from pipeline.console import RunConsole
 from pipeline.runners import local
 from pipeline.runs import RunFolder
 from tests.features.logs.small_log import dataset
-from tests.kafka_broker import CLUSTER, KafkaBroker, kafka_broker
+from tests.kafka_broker import CLUSTER, KafkaBroker
 from tests.schema_registry import schema_registry
 
 pytestmark = pytest.mark.slow
 COLUMNS = {"user": Column(type="int64")}
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    with kafka_broker(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
 
 
 def message(user: int) -> bytes:
