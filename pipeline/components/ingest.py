@@ -31,7 +31,6 @@ from features.logs import (
     prepare_vectors,
     pseudonyms_of,
     read_log,
-    resolve_log,
     save_tables,
     told_losses,
     with_counters,
@@ -39,18 +38,17 @@ from features.logs import (
 from features.logs.action_counts import ActionCounts, told
 from features.logs.bigquery_reader import check_rows, count_rows, open_table
 from features.logs.counters import count_entries, remove_counters
-from features.logs.files import EarlierFiles, name_of, resolve_earlier, size_of
-from features.logs.kafka_slice import check_slice, window_of
+from features.logs.files import EarlierFiles, name_of, size_of
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
 from features.logs.row_ids import check_disjoint
-from features.logs.sources import check_columns
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
 from pipeline.components.counters import CountDays, CountPlan, file_of, plan_counts
 from pipeline.components.counting import Mergeable, WriteCounts
+from pipeline.components.found_log import find_log
 from pipeline.components.joining import (
     COUNTS,
     QUARANTINED,
@@ -137,24 +135,22 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
             gets no row. Dead letters and manifest are then kept in ``folders.stopped``.
     """
     started = time.monotonic()
-    opened = None if dataset.source.bigquery is None else open_table(dataset)
-    files = resolve_log(dataset, data.path) if opened is None else opened.files
-    earlier = resolve_earlier(dataset, data.path)
-    kafka = dataset.source.kafka
-    topic = None if kafka is None else {"topic": kafka.topic, **check_slice(kafka)._asdict(), **_told_window(dataset)}
-    for file in (*files, *earlier.files):
-        check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
+    log = find_log(dataset, data)
+    earlier, topic = log.earlier, log.topic
     table_counts = _prepare_tables(dataset, data, folders)
     vectors = prepare_vectors(
         dataset, data.path, os.path.join(folders.tables, VECTORS), pseudonyms_of(dataset, data.hash_key)
     )
     for name, of in vectors.items():
         LOGGER.info("feature '%s': vectors %s", name, json.dumps(of))
+    # Last: a query costs, and what is missing at hand has stopped the run by now.
+    opened = None if dataset.source.bigquery is None else open_table(dataset)
+    files = log.files if opened is None else opened.files
     os.makedirs(folders.manifest, exist_ok=True)
     with _work_folder(folders) as work:
         is_noted = dataset.actions is not None or dataset.duplicates != "keep"
         read_twice = [*files, *earlier.files]
-        plan = plan_join(dataset, data, read_twice, work, folders.quarantine) if is_noted else None
+        plan = plan_join(dataset, data, read_twice, log.acted, work, folders.quarantine) if is_noted else None
         with _user_errors_unwrapped(), pipeline:
             pieces = pipeline | "Log" >> ReadPieces(
                 plan.files if plan else read_twice, dataset.source, list(dataset.columns)
@@ -171,7 +167,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     manifest = _manifest(folders, files if dataset.source.elsewhere is None else [], data.path)
     if opened is not None:
         manifest["bigquery"] = count_rows(opened.sessions, manifest["files"])
-    if kafka is not None:
+    if (kafka := dataset.source.kafka) is not None:
         offsets = dict(zip(kafka.names, (kafka.offsets[number] for number in sorted(kafka.offsets)), strict=True))
         manifest["kafka"] = topic
         manifest["files"] = [{**file, "offsets": [*offsets[file["path"]]]} for file in manifest["files"]]
@@ -192,12 +188,6 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         _keep(folders)
         raise
     return manifest
-
-
-def _told_window(dataset: Dataset) -> dict[str, Any]:
-    """Which stretch of time a topic's slice is, if it is one."""
-    span = window_of(dataset)
-    return {} if span is None else {"window": [time.isoformat() for time in span]}
 
 
 def _is_read(piece: Piece | Noted, earlier: frozenset[str]) -> bool:

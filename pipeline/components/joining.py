@@ -62,24 +62,33 @@ class JoinPlan(NamedTuple):
     others: str
 
 
-def plan_join(dataset: Dataset, data: DataConfig, files: Sequence[str], work: str, quarantine: str) -> JoinPlan:
-    """Finds the files and decides on the shards.
+def find_actions(dataset: Dataset, data: DataConfig) -> ActionFiles:
+    """The files that actions are joined from; none where there are no actions.
+
+    Raises:
+        DataError: if a file or column is missing.
+    """
+    if dataset.actions is None:
+        return ActionFiles([], [], [])
+    found = resolve_actions(dataset, data.path)
+    for file in found.actions:
+        check_columns(file, name_of(file, data.path), dataset.actions.source, list(dataset.actions.columns))
+    return found
+
+
+def plan_join(
+    dataset: Dataset, data: DataConfig, files: Sequence[str], found: ActionFiles, work: str, quarantine: str
+) -> JoinPlan:
+    """Decides on the shards.
 
     Args:
         dataset: the spec.
         data: folder of the logs.
         files: the log's own files.
+        found: those of :func:`find_actions`.
         work: an empty folder for files that are not kept.
         quarantine: folder of the dead letters.
-
-    Raises:
-        DataError: if a file or column is missing.
     """
-    found = ActionFiles([], [], [])
-    if dataset.actions is not None:
-        found = resolve_actions(dataset, data.path)
-        for file in found.actions:
-            check_columns(file, name_of(file, data.path), dataset.actions.source, list(dataset.actions.columns))
     size = sum(map(size_of, found.actions)) + size_of_log(dataset.source, [*files, *found.later])
     return JoinPlan(
         dataset.model_dump_json(),

@@ -204,6 +204,40 @@ def test_a_query_whose_result_is_not_all_there(server: BigQueryServer, tmp_path:
         _ingested(spec(server, query="SELECT 1", project="payer"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"tables": {"users": {"on": "user", "source": "users.csv", "columns": {"user": "int64", "age": "int64"}}}},
+            "no file matches 'users.csv'",
+        ),
+        (
+            {
+                "time": {"column": "ms", "unit": "ms"},
+                "columns": dataset().model_dump(mode="json")["columns"] | {"ms": "int64"},
+                "actions": {
+                    "source": "actions.csv",
+                    "columns": {"user": "int64", "at": "int64"},
+                    "on": "user",
+                    "time": "at",
+                    "window": "1h",
+                    "labels": {"acted": {}},
+                },
+            },
+            "no file matches 'actions.csv'",
+        ),
+    ],
+)
+def test_nothing_is_paid_for_while_a_file_is_missing(
+    server: BigQueryServer, tmp_path: Path, more: dict[str, Any], said: str
+) -> None:
+    server.queries["SELECT 1"] = log(0, 120)
+    asked = Dataset.model_validate(spec(server, query="SELECT 1", project="payer").model_dump(mode="json") | more)
+    with pytest.raises(DataError, match=said):
+        _ingested(asked, tmp_path)
+    assert (server.jobs, server.sessions) == ([], [])
+
+
 def test_equal_rows_are_found_over_streams(server: BigQueryServer, tmp_path: Path) -> None:
     server.put(TABLE, pa.concat_tables([log(0, 40), log(0, 30)]))
     manifest, rows, letters = _ingested(spec(server, {"duplicates": "drop"}), tmp_path)

@@ -22,8 +22,7 @@ from features.logs.kafka_slice import Identity
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.spec import ROW_ID, SPLITS, Dataset
-from pipeline.components import ingest as ingest_module
-from pipeline.components import joining
+from pipeline.components import found_log, joining
 from pipeline.components.ingest import Folders, ingest
 from pipeline.components.joining import OTHERS
 from pipeline.config import Budget, DataConfig
@@ -426,7 +425,7 @@ def test_duplicates_and_actions_of_a_topic_read_in_pieces(tmp_path: Path, monkey
 
     monkeypatch.setattr(kafka_reader, "_messages", messages)
     monkeypatch.setattr(kafka_reader, "CHUNK_OFFSETS", 4)
-    monkeypatch.setattr(ingest_module, "check_slice", lambda _: Identity("cluster", "topic"))
+    monkeypatch.setattr(found_log, "check_slice", lambda _: Identity("cluster", "topic"))
     kafka = {"servers": "nowhere:1", "topic": "shown", "offsets": {0: [90, 130], 1: [100, 110]}}
     manifest, folders = run(spec(source={"kafka": kafka}, duplicates="drop"), path, shards=3)
     letters = pq.read_table(folders.quarantine).to_pylist()
