@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import pydantic
@@ -20,6 +20,17 @@ _OURS = (
 _SECRET = ("password", "passphrase", "secret", "key.pem", "user.info")
 BARE = 0
 """Stands for an id in `KafkaAvro.schemas` where messages name none."""
+
+
+_LATER = "/later/"
+
+
+class KafkaSlice(NamedTuple):
+    """Offsets of a partition, from the first to the one behind the last."""
+
+    partition: int
+    begin: int
+    end: int
 
 
 class KafkaWindow(Frozen):
@@ -127,6 +138,9 @@ class KafkaSource(Frozen):
     """By partition the first offset and the one behind the last: ``{0: [0, 1000], 1: [0, 970]}``. A run fills in those of a `window`."""
     window: KafkaWindow | None = None
     """In the place of `offsets`: a stretch of time. ``days``: that of the split's days."""
+    later: dict[int, tuple[pydantic.NonNegativeInt, pydantic.NonNegativeInt]] = {}
+    """Behind a window's `offsets`, what the window of `actions` reaches into: its impressions take the actions that are their own, and are
+    no rows of the run, which fills this in."""
     topic_id: str | None = None
     """The topic's id, which a run fills in: a topic that was made anew under its name is refused."""
     cluster_id: str | None = None
@@ -156,11 +170,14 @@ class KafkaSource(Frozen):
             )
         if (self.format == "avro") != (self.avro is not None):
             raise SpecError(f"kafka.format is {self.format}; allowed: avro together with `avro`, where its schemas are")
-        for partition, (begin, end) in self.offsets.items():
-            if partition < 0 or begin >= end:
-                raise SpecError(
-                    f"kafka.offsets: partition {partition} from {begin} to {end} is no slice; allowed: from < to"
-                )
+        for what, slices in (("offsets", self.offsets), ("later", self.later)):
+            for partition, (begin, end) in slices.items():
+                if partition < 0 or begin >= end:
+                    raise SpecError(
+                        f"kafka.{what}: partition {partition} from {begin} to {end} is no slice; allowed: from < to"
+                    )
+        if self.later and (self.window is None or not self.offsets):
+            raise SpecError("kafka.later is of a window whose offsets a run has saved; allowed: neither, or both")
         self._check_settings()
         return self
 
@@ -192,6 +209,16 @@ class KafkaSource(Frozen):
         return [f"kafka://{self.topic}/{partition}" for partition in sorted(self.offsets)]
 
     @property
+    def later_names(self) -> list[str]:
+        """Of what `later` has, likewise."""
+        return [f"kafka://{self.topic}{_LATER}{partition}" for partition in sorted(self.later)]
+
+    def slice_of(self, name: str) -> KafkaSlice:
+        """What a name of `names` or `later_names` stands for."""
+        is_later, partition = name.startswith(f"kafka://{self.topic}{_LATER}"), int(name.rpartition("/")[2])
+        return KafkaSlice(partition, *(self.later if is_later else self.offsets)[partition])
+
+    @property
     def messages(self) -> int:
         """How many the slices have at most."""
-        return sum(end - begin for begin, end in self.offsets.values())
+        return sum(end - begin for slices in (self.offsets, self.later) for begin, end in slices.values())

@@ -78,7 +78,7 @@ def read_impressions(
     kept = {n: column for n, column in columns.items() if n in needed}
     reading = TypedSource(dataset.source, kept, dataset.time, pseudonyms)
     schema = impression_schema(dataset)
-    for raw in read_source(piece, name, dataset.source, columns):
+    for raw in read_source(piece, name, _of_any_time(dataset.source), columns):
         faults = Faults(raw)
         values = _keyed(raw, reading, faults)
         values[FILE] = pa.array(np.full(len(raw.rows), file, dtype=np.int32))
@@ -133,6 +133,13 @@ def _hashes_of(rows: pa.RecordBatch, actions: Actions) -> NDArray[Any]:
         keyed &= np.asarray(pc.is_valid(columns[key]).to_numpy(zero_copy_only=False))
     by_key = row_hashes([columns[key] for key in actions.keys])
     return by_key if keyed.all() else np.where(keyed, by_key, row_hashes([columns[TIME]]))
+
+
+def _of_any_time(source: Source) -> Source:
+    """A topic's messages of other times than its window's are no rows of the run, but have actions of their own."""
+    if source.kafka is None:
+        return source
+    return source.model_copy(update={"kafka": source.kafka.model_copy(update={"window": None})})
 
 
 def _by_place(source: Source) -> bool:

@@ -51,7 +51,8 @@ class ActionFiles(NamedTuple):
 
     Attributes:
         actions: the files of the log of actions.
-        later: files of the log itself, of days behind the split's: an impression there takes the actions that are its own.
+        later: files of the log itself, of days behind the split's, or what lies behind the window of a topic: an impression there takes
+            the actions that are its own.
         absent: days behind the split's that have no files, where the spec says that they are optional.
     """
 
@@ -82,8 +83,10 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
         )
     later = sorted({*after} - {*absent})
     actions = _of_source(theirs, sorted({*split, *later}), path, "actions.source.success")
-    if not ours.by_day:  # it is read as a whole anyway
-        return ActionFiles(actions, [], absent)
+    if (
+        not ours.by_day
+    ):  # files are read as a whole anyway; what a topic's window lacks, the run has asked for as it began
+        return ActionFiles(actions, [] if ours.kafka is None else ours.kafka.later_names, absent)
     more = _of_source(ours, later, path, "source.success")
     known = set(resolve_log(dataset, path))
     return ActionFiles(actions, [file for file in more if file not in known], absent)

@@ -33,7 +33,7 @@ def cut_kafka(file: str, source: Source, columns: Sequence[str], size: int) -> l
     """A partition's slice in pieces of :data:`CHUNK_OFFSETS`; asks nobody."""
     del columns, size
     assert source.kafka is not None
-    begin, end = source.kafka.offsets[_partition(file)]
+    _, begin, end = source.kafka.slice_of(file)
     return [Piece(file, at, min(at + CHUNK_OFFSETS, end), at) for at in range(begin, end, CHUNK_OFFSETS)]
 
 
@@ -141,11 +141,12 @@ def _messages(kafka: KafkaSource, piece: Piece) -> Iterator[list[Message]]:
 def _consumed(kafka: KafkaSource, piece: Piece) -> Iterator[Message]:
     kafka_library, _ = library()
     assert piece.end is not None
-    where = f"topic '{kafka.topic}', partition {_partition(piece.file)}"
+    partition = kafka.slice_of(piece.file).partition
+    where = f"topic '{kafka.topic}', partition {partition}"
     consumer = made(kafka_library.Consumer, kafka, READING)
     at, heard = piece.begin, time.monotonic()
     try:
-        consumer.assign([kafka_library.TopicPartition(kafka.topic, _partition(piece.file), piece.begin)])
+        consumer.assign([kafka_library.TopicPartition(kafka.topic, partition, piece.begin)])
         while at < piece.end:
             asked = min(_ASKED_MESSAGES, piece.end - at)  # for more, it waits at the end of a partition
             for message in consumer.consume(asked, timeout=1.0):
@@ -177,7 +178,3 @@ def _judge(error: Any, where: str, at: int) -> None:
     passing = (kinds._PARTITION_EOF, kinds._ALL_BROKERS_DOWN, kinds._TRANSPORT, kinds._TIMED_OUT)
     if error.code() not in passing and not error.retriable():
         raise DataError(f"{where}: at offset {at}: {error.str()}")
-
-
-def _partition(file: str) -> int:
-    return int(file.rpartition("/")[2])

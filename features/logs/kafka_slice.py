@@ -40,13 +40,14 @@ def check_slice(kafka: KafkaSource) -> Identity:
             deleted or not yet written; the topic is compacted, so that a rerun might find fewer rows.
     """
     assert kafka.names  # a window without offsets says so
-    found = _topic(kafka)
+    found = _topic(kafka, _client(kafka))
     _check_offsets(kafka)
     return found.identity
 
 
 def pinned(dataset: Dataset, now: datetime.datetime | None = None) -> Dataset:
-    """A dataset whose slice of a topic stands fast: the offsets of its window, which topic it is, what files of schemas say.
+    """A dataset whose slice of a topic stands fast: the offsets of its window and of what actions reach into behind it, which topic it is, what
+    files of schemas say.
 
     What has offsets keeps them. A log that is no topic is returned as it is.
 
@@ -61,10 +62,12 @@ def pinned(dataset: Dataset, now: datetime.datetime | None = None) -> Dataset:
     kafka = dataset.source.kafka
     if kafka is None:
         return dataset
-    topic = _topic(kafka)
+    client = _client(kafka)
+    topic = _topic(kafka, client)
     told: dict[str, Any] = topic.identity._asdict()
     if not kafka.offsets:
-        told["offsets"] = _offsets(dataset, topic, now or datetime.datetime.now(datetime.timezone.utc))
+        times = _times(dataset, topic, now or datetime.datetime.now(datetime.timezone.utc))
+        told |= _slices(kafka, times, _bounds(kafka, client, topic.partitions, times))
     if kafka.avro is not None:
         told["avro"] = _with_schemas(kafka.avro)
     source = dataset.source.model_copy(update={"kafka": kafka.model_copy(update=told)})
@@ -86,9 +89,12 @@ def milliseconds(time: datetime.datetime) -> int:
     return -((epoch - time) // datetime.timedelta(milliseconds=1))  # rounds up, and no float is in between
 
 
-def _topic(kafka: KafkaSource) -> _Topic:
+def _client(kafka: KafkaSource) -> Any:
+    return made(library()[1].AdminClient, kafka, {})
+
+
+def _topic(kafka: KafkaSource, client: Any) -> _Topic:
     kafka_library, admin = library()
-    client = made(admin.AdminClient, kafka, {})
     try:
         listed = client.list_topics(timeout=ANSWER_S)
         partitions = getattr(listed.topics.get(kafka.topic), "partitions", {})
@@ -124,7 +130,7 @@ def _check_offsets(kafka: KafkaSource) -> None:
     kafka_library, _ = library()
     consumer = made(kafka_library.Consumer, kafka, READING)
     try:
-        for partition, (begin, end) in sorted(kafka.offsets.items()):
+        for partition, (begin, end) in sorted([*kafka.offsets.items(), *kafka.later.items()]):
             place = kafka_library.TopicPartition(kafka.topic, partition)
             low, high = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
             if begin < low or end > high:
@@ -141,6 +147,21 @@ def _check_offsets(kafka: KafkaSource) -> None:
 # -- windows ---------------------------------------------------------------------------------------------------------
 
 
+class _Times(NamedTuple):
+    """Of a window."""
+
+    told: str
+    """The window, for messages."""
+    since: datetime.datetime
+    """The first."""
+    end: datetime.datetime
+    """Behind the window and what is late."""
+    reached: datetime.datetime
+    """Behind what actions reach into, and what of it is late; `end` where there are none."""
+    is_cut: bool
+    """Whether `reached` is now, and what is behind it still to come."""
+
+
 class _Bounds(NamedTuple):
     """Offsets of one partition."""
 
@@ -151,49 +172,73 @@ class _Bounds(NamedTuple):
     settled: int
     """Behind the last that no open transaction holds back."""
     begin: int
-    """Of the first message of the window's first time or a later one; `high` if there is none."""
+    """Of the first message of `_Times.since` or a later one; `high` if there is none."""
     end: int
-    """Likewise, of the first time behind the window and what is late."""
+    """Likewise of `_Times.end`."""
+    reached: int
+    """Likewise of `_Times.reached`."""
 
 
-def _offsets(dataset: Dataset, topic: _Topic, now: datetime.datetime) -> dict[int, tuple[int, int]]:
-    """The window as offsets of the partitions that have messages of it."""
+def _times(dataset: Dataset, topic: _Topic, now: datetime.datetime) -> _Times:
     kafka, span = dataset.source.kafka, window_of(dataset)
     assert kafka is not None
     assert kafka.window is not None
     assert span is not None
-    is_exact = topic.rising and kafka.window.by == "times"
     since, until = span
-    end = until if is_exact else until + datetime.timedelta(seconds=kafka.window.late)
+    is_exact = topic.rising and kafka.window.by == "times"
+    wait = datetime.timedelta(seconds=0 if is_exact else kafka.window.late)
     told = f"topic '{kafka.topic}', window from {since.isoformat()} until {until.isoformat()}"
-    if end > now:
-        late = "" if end == until else f", and late messages of it until {end.isoformat()} (window.late)"
+    late = f", and late messages of it until {(until + wait).isoformat()} (window.late)" if wait else ""
+    it_is = f"it is {now.isoformat(timespec='seconds')}"
+    if until + wait > now:
         raise DataError(
-            f"{told}: its rows are still to come{late}; it is {now.isoformat(timespec='seconds')}; allowed: a run after that, or an "
-            "earlier window"
+            f"{told}: its rows are still to come{late}; {it_is}; allowed: a run after that, or an earlier window"
         )
-    found = _bounds(kafka, topic.partitions, milliseconds(since), milliseconds(end))
+    reached = until + wait + _reach(dataset)
+    if reached > now and dataset.actions is not None and dataset.actions.days_after == "required":
+        raise DataError(
+            f"{told}: the window of actions reaches into messages that come until {reached.isoformat()}, whose actions would be taken for "
+            f"those of earlier ones; {it_is}; allowed: a run after that, an earlier window, or `actions.days_after: optional`"
+        )
+    return _Times(told, since, until + wait, min(reached, now), reached > now)
+
+
+def _reach(dataset: Dataset) -> datetime.timedelta:
+    """How far behind the window impressions matter to its own: of a window of days, whole days, as actions by day are read."""
+    if dataset.actions is None:
+        return datetime.timedelta(0)
+    window = datetime.timedelta(seconds=dataset.actions.window)
+    is_by_day = dataset.source.kafka is not None and dataset.source.kafka.by_day
+    return datetime.timedelta(days=-(-window // datetime.timedelta(days=1))) if is_by_day else window
+
+
+def _slices(kafka: KafkaSource, times: _Times, found: Mapping[int, _Bounds]) -> dict[str, dict[int, tuple[int, int]]]:
+    """The window as offsets of the partitions that have messages of it, and what is `later`."""
+    assert kafka.window is not None
+    ends: dict[int, int] = {}
     for partition, of in found.items():
         if of.begin == of.low > 0 and kafka.window.deleted == "refuse":
             raise DataError(
-                f"{told}: of partition {partition}, offsets before {of.low} are deleted, and nothing that is left is from before the "
+                f"{times.told}: of partition {partition}, offsets before {of.low} are deleted, and nothing that is left is from before the "
                 "window: its beginning may be missing; allowed: a later window, or `window.deleted: accept`, which reads what is left"
             )
-        if of.settled < of.end:
+        # What is cut at now has no end of its own: it ends where a transaction is open.
+        ends[partition] = max(of.end, min(of.reached, of.settled)) if times.is_cut else of.reached
+        if of.settled < ends[partition]:
             raise DataError(
-                f"{told}: of partition {partition}, a transaction is open at offset {of.settled}, before the end {of.end}; allowed: a run "
-                "after its end"
+                f"{times.told}: of partition {partition}, a transaction is open at offset {of.settled}, before the end {ends[partition]}; "
+                "allowed: a run after its end"
             )
     slices = {partition: (of.begin, of.end) for partition, of in found.items() if of.begin < of.end}
     if not slices:
         there = ", ".join(f"{partition}: {of.low} to {of.high}" for partition, of in found.items())
-        raise DataError(f"{told}: it has no message; offsets by partition: {there}")
-    return slices
+        raise DataError(f"{times.told}: it has no message; offsets by partition: {there}")
+    later = {partition: (of.end, ends[partition]) for partition, of in found.items() if of.end < ends[partition]}
+    return {"offsets": slices, "later": later}
 
 
-def _bounds(kafka: KafkaSource, partitions: Iterable[int], since_ms: int, end_ms: int) -> dict[int, _Bounds]:
+def _bounds(kafka: KafkaSource, client: Any, partitions: Iterable[int], times: _Times) -> dict[int, _Bounds]:
     kafka_library, admin = library()
-    client = made(admin.AdminClient, kafka, {})
     spec, isolation = admin.OffsetSpec, kafka_library.IsolationLevel
     places = [kafka_library.TopicPartition(kafka.topic, partition) for partition in partitions]
 
@@ -206,17 +251,15 @@ def _bounds(kafka: KafkaSource, partitions: Iterable[int], since_ms: int, end_ms
         # The ends first, and nothing behind them: what is written meanwhile is behind the window, or too late for it.
         high = ask(spec.latest())
         settled = ask(spec.latest(), committed=True)
-        begin, end = ask(spec.for_timestamp(since_ms)), ask(spec.for_timestamp(end_ms))
+        firsts = [ask(spec.for_timestamp(milliseconds(time))) for time in (times.since, times.end, times.reached)]
         low = ask(spec.earliest())
     except (kafka_library.KafkaException, NoAnswer) as error:
         raise _no_answer(kafka, error) from error
-    found = zip(low, high, settled, begin, end, strict=True)
-    return {
-        place.partition: _Bounds(
-            low, high, settled, begin if begin >= 0 else high, min(end, high) if end >= 0 else high
-        )
-        for place, (low, high, settled, begin, end) in zip(places, found, strict=True)
-    }
+    found = {}
+    for place, low_, high_, settled_, *offsets in zip(places, low, high, settled, *firsts, strict=True):
+        at = [min(offset, high_) if offset >= 0 else high_ for offset in offsets]
+        found[place.partition] = _Bounds(low_, high_, settled_, *at)
+    return found
 
 
 # -- schemas ---------------------------------------------------------------------------------------------------------
