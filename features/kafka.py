@@ -11,6 +11,7 @@ import pydantic
 
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError
+from features.kafka_security import KafkaSecurity
 from features.spans import Span
 
 _OURS = (
@@ -18,6 +19,7 @@ _OURS = (
     *("enable.partition.eof", "isolation.level", "allow.auto.create.topics", "check.crcs"),
 )
 _SECRET = ("password", "passphrase", "secret", "key.pem", "user.info")
+_SECURITY = ("security.", "ssl.", "sasl.")
 BARE = 0
 """Stands for an id in `KafkaAvro.schemas` where messages name none."""
 
@@ -149,8 +151,10 @@ class KafkaSource(Frozen):
     """``jsonl``: each message is a JSON object. ``avro``, which goes without saying beside `avro`: an Avro datum."""
     avro: KafkaAvro | None = None
     """Of Avro messages, where their schemas are; a bare name is that of one file."""
+    security: KafkaSecurity | None = None
+    """TLS and passwords; null: neither, unless `settings` say otherwise."""
     settings: dict[str, str] = {}
-    """librdkafka's settings of the connection, such as ``security.protocol``; passwords belong into `settings_file`."""
+    """librdkafka's further settings of the connection, such as ``client.id``; secrets belong into `settings_file`."""
     settings_file: str | None = None
     """File of further settings, ``name=value`` a line, that every worker reads and that is not saved with the run."""
     idle_s: pydantic.PositiveInt = 60
@@ -189,6 +193,8 @@ class KafkaSource(Frozen):
                 raise SpecError(
                     f"kafka.settings: '{name}' would be saved with the run; allowed: in kafka.settings_file"
                 )
+            if self.security is not None and name.startswith(_SECURITY):
+                raise SpecError(f"kafka.settings: '{name}' stands beside kafka.security; allowed: one of them")
 
     @property
     def by_day(self) -> bool:

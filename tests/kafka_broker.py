@@ -9,11 +9,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from tests import kafka_security
 
 READY_S = 60
 FETCH_S = 300
@@ -32,10 +34,12 @@ class KafkaBroker(NamedTuple):
     Attributes:
         servers: host and port.
         process: the broker's.
+        secure: by listener of `tests.kafka_security`, host and port, where the broker has them.
     """
 
     servers: str
     process: subprocess.Popen[bytes]
+    secure: Mapping[str, str] = {}
 
     @property
     def admin(self) -> Any:
@@ -80,8 +84,10 @@ class KafkaBroker(NamedTuple):
 
 
 @contextlib.contextmanager
-def kafka_broker(folder: Path) -> Iterator[KafkaBroker]:
-    """Starts a broker on free ports of the loopback address; skips the test where Java, Maven or their repository are not there."""
+def kafka_broker(folder: Path, secure: bool = False) -> Iterator[KafkaBroker]:
+    """Starts a broker on free ports of the loopback address, if `secure` also with TLS and passwords; skips the test where Java, Maven or
+    their repository are not there.
+    """
     pytest.importorskip("confluent_kafka", reason="needs the extra feedrank[kafka]")
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
@@ -94,8 +100,11 @@ def kafka_broker(folder: Path) -> Iterator[KafkaBroker]:
         pytest.skip(f"Maven fetched no broker within {FETCH_S} s")
     if fetched.returncode:
         pytest.skip(f"Maven fetched no broker: {fetched.stdout[-500:]}")
-    ports = _free_ports()
-    (folder / "server.properties").write_text(_properties(folder, *ports))
+    listeners = kafka_security.LISTENERS if secure else {}
+    if secure:
+        kafka_security.make_certificates(folder)
+    ports = dict(zip(("PLAINTEXT", "CONTROLLER", *listeners), _free_ports(2 + len(listeners)), strict=True))
+    (folder / "server.properties").write_text(_properties(folder, ports, listeners))
     java = ["java", "-Xmx512m", "-cp", f"{folder}/libs/*"]
     command = [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", "server.properties"]
     subprocess.run(command, cwd=folder, capture_output=True, timeout=READY_S, check=True)
@@ -109,26 +118,31 @@ def kafka_broker(folder: Path) -> Iterator[KafkaBroker]:
             if time.monotonic() > end or process.poll() is not None:
                 pytest.fail(f"the broker did not start: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.2)
-        yield KafkaBroker(f"127.0.0.1:{ports[0]}", process)
+        addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        yield KafkaBroker(addresses["PLAINTEXT"], process, {name: addresses[name] for name in listeners})
     finally:
         process.kill()
         process.wait()
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+def _free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
-def _properties(folder: Path, port: int, controller: int) -> str:
+def _properties(folder: Path, ports: Mapping[str, int], listeners: Mapping[str, str]) -> str:
+    addresses = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
+    protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **listeners}
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
+        "listeners": ",".join(addresses.values()),
+        "advertised.listeners": ",".join(address for name, address in addresses.items() if name != "CONTROLLER"),
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
         "controller.listener.names": "CONTROLLER",
         "log.dirs": f"{folder}/data",
         "auto.create.topics.enable": "false",
@@ -136,5 +150,6 @@ def _properties(folder: Path, port: int, controller: int) -> str:
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",
+        **(kafka_security.properties(folder) if listeners else {}),
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -89,12 +89,23 @@ def milliseconds(time: datetime.datetime) -> int:
     return -((epoch - time) // datetime.timedelta(milliseconds=1))  # rounds up, and no float is in between
 
 
-def _client(kafka: KafkaSource) -> Any:
-    return made(library()[1].AdminClient, kafka, {})
+class _Client(NamedTuple):
+    """Who asks the cluster."""
+
+    admin: Any
+    """The library's client for administrators."""
+    heard: list[Any]
+    """Errors of the connection, which its answers do not tell."""
 
 
-def _topic(kafka: KafkaSource, client: Any) -> _Topic:
+def _client(kafka: KafkaSource) -> _Client:
+    heard: list[Any] = []
+    return _Client(made(library()[1].AdminClient, kafka, {"error_cb": heard.append}), heard)
+
+
+def _topic(kafka: KafkaSource, asked: _Client) -> _Topic:
     kafka_library, admin = library()
+    client = asked.admin
     try:
         listed = client.list_topics(timeout=ANSWER_S)
         partitions = getattr(listed.topics.get(kafka.topic), "partitions", {})
@@ -107,7 +118,7 @@ def _topic(kafka: KafkaSource, client: Any) -> _Topic:
         resource = admin.ConfigResource(admin.ConfigResource.Type.TOPIC, kafka.topic)
         settings = client.describe_configs([resource])[resource].result(ANSWER_S)
     except (kafka_library.KafkaException, NoAnswer) as error:
-        raise _no_answer(kafka, error) from error
+        raise _no_answer(kafka, error, asked) from error
     found = Identity(str(listed.cluster_id), str(described.topic_id))
     for what, wanted, got in zip(("cluster", "topic"), (kafka.cluster_id, kafka.topic_id), found, strict=True):
         if wanted is not None and wanted != got:
@@ -121,9 +132,24 @@ def _topic(kafka: KafkaSource, client: Any) -> _Topic:
     return _Topic(found, sorted(partitions), settings["message.timestamp.type"].value == "LogAppendTime")
 
 
-def _no_answer(kafka: KafkaSource, error: Exception) -> DataError:
+def _no_answer(kafka: KafkaSource, error: Exception, asked: _Client | None = None) -> DataError:
     why = f"none within {ANSWER_S:g} s" if isinstance(error, NoAnswer) else str(error)
-    return DataError(f"no answer of Kafka at {kafka.servers} about topic '{kafka.topic}': {why}")
+    told = "" if asked is None else _heard(kafka, asked)
+    return DataError(f"no answer of Kafka at {kafka.servers} about topic '{kafka.topic}': {told or why}")
+
+
+def _heard(kafka: KafkaSource, asked: _Client) -> str:
+    """Why there is no connection, if somebody said so: who is not trusted, or not known."""
+    asked.admin.poll(0)  # tells what was heard
+    kinds = library()[0].KafkaError
+    places = {kinds._SSL: "ca, certificate and key", kinds._AUTHENTICATION: "mechanism, username and password"}
+    said = [error for error in asked.heard if error.code() != kinds._ALL_BROKERS_DOWN]
+    if not said:  # as of a listener of TLS, which hangs up on who speaks without
+        cut = bool(asked.heard) and kafka.security is None and "security.protocol" not in kafka.settings
+        return "the connection is cut; where brokers want TLS or a password, kafka.security says which" if cut else ""
+    first = next((error for error in said if error.code() in places), said[0])
+    place = places.get(first.code())
+    return str(first.str()) + (f"; see {place} of kafka.security" if place else "")
 
 
 def _check_offsets(kafka: KafkaSource) -> None:
@@ -237,14 +263,14 @@ def _slices(kafka: KafkaSource, times: _Times, found: Mapping[int, _Bounds]) -> 
     return {"offsets": slices, "later": later}
 
 
-def _bounds(kafka: KafkaSource, client: Any, partitions: Iterable[int], times: _Times) -> dict[int, _Bounds]:
+def _bounds(kafka: KafkaSource, asked: _Client, partitions: Iterable[int], times: _Times) -> dict[int, _Bounds]:
     kafka_library, admin = library()
     spec, isolation = admin.OffsetSpec, kafka_library.IsolationLevel
     places = [kafka_library.TopicPartition(kafka.topic, partition) for partition in partitions]
 
     def ask(what: Any, committed: bool = False) -> list[int]:
         level = isolation.READ_COMMITTED if committed else isolation.READ_UNCOMMITTED
-        answers = client.list_offsets(dict.fromkeys(places, what), isolation_level=level)
+        answers = asked.admin.list_offsets(dict.fromkeys(places, what), isolation_level=level)
         return [answers[place].result(ANSWER_S).offset for place in places]
 
     try:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pydantic
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,10 +26,12 @@ from features.logs.kafka_reader import cut_kafka
 from features.logs.kafka_slice import check_slice
 from features.logs.pieces import Piece
 from features.spec import SideTable, Source, TimeColumn
+from pipeline import loading
 from tests.features.logs.small_log import dataset
 
 MEGABYTE = b"x" * 1_000_000
 SLICE: dict[str, Any] = {"servers": "broker:9092", "topic": "feed", "offsets": {0: [10, 20], 1: [0, 5]}}
+SASL: dict[str, Any] = {"protocol": "SASL_SSL", "username": "ann", "password": {"env": "FEED_PASSWORD"}}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,14 @@ SLICE: dict[str, Any] = {"servers": "broker:9092", "topic": "feed", "offsets": {
         ({"kafka": SLICE | {"settings": {"sasl.password": "x"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
         ({"kafka": SLICE | {"settings": {"ssl.key.passphrase": "x"}}}, "would be saved with the run; allowed: in kafka.settings_file"),
             ({"kafka": SLICE | {"settings": {"basic.auth.user.info": "x"}}}, "would be saved with the run"),
+        ({"kafka": SLICE | {"later": {0: [20, 30]}}}, "kafka.later is of a window whose offsets a run has saved"),
+        ({"kafka": SLICE | {"security": {"protocol": "PLAINTEXT"}}}, "'SSL', 'SASL_SSL' or 'SASL_PLAINTEXT'"),
+        ({"kafka": SLICE | {"security": SASL | {"password": None}}}, "SASL_SSL lacks password; allowed: both"),
+        ({"kafka": SLICE | {"security": SASL | {"protocol": "SSL"}}}, "allowed of SSL: without them, or protocol SASL_SSL"),
+        ({"kafka": SLICE | {"security": SASL | {"protocol": "SASL_PLAINTEXT", "ca": "a"}}}, "without TLS, and ca of it"),
+        ({"kafka": SLICE | {"security": {"protocol": "SSL", "key": "a"}}}, "allowed: `certificate` and `key`, or neither"),
+        ({"kafka": SLICE | {"security": SASL | {"password": {}}}}, "allowed: `env` or `file`, one of them"),
+        ({"kafka": SLICE | {"security": {"protocol": "SSL"}, "settings": {"ssl.ca.location": "a"}}}, "'ssl.ca.location' stands beside kafka.security"),
         ({"kafka": SLICE | {"format": "avro"}}, "allowed: avro together with `avro`, where its schemas are"),
         ({"kafka": SLICE | {"format": "jsonl", "avro": "a.avsc"}}, "allowed: avro together with `avro`, where its"),
         ({"kafka": SLICE | {"format": "csv"}}, "jsonl"),
@@ -149,6 +160,47 @@ def test_settings_of_a_file(tmp_path: Path) -> None:
         kafka_client.settings(str(tmp_path / "kafka.properties"))
 
 
+@pytest.mark.parametrize("password", ["hunter2", ["hunter2"], {"hunter2": "env"}, {"env": "A", "value": "hunter2"}])
+def test_a_password_in_a_configuration_is_refused_and_not_repeated(tmp_path: Path, password: Any) -> None:
+    kafka = SLICE | {"security": SASL | {"password": password}}
+    file = tmp_path / "feed.yaml"
+    file.write_text(
+        yaml.safe_dump({"name": "feed", "dataset": dataset().model_dump(mode="json") | {"source": {"kafka": kafka}}})
+    )
+    with pytest.raises(
+        ConfigError, match=r"no secret stands in a configuration, .*allowed: \{env: VARIABLE\} or"
+    ) as refused:
+        loading.load(file)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_secrets_are_read_where_a_client_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEED_PASSWORD", "a=b ")
+    (tmp_path / "key").write_text("c d\r\n")
+    (tmp_path / "pem").write_text("no matter")
+    pem = str(tmp_path / "pem")
+    tls = {"ca": pem, "certificate": pem, "key": pem, "key_password": {"file": str(tmp_path / "key")}}
+    said = KafkaSource.model_validate(SLICE | {"security": SASL | tls})
+    assert KafkaSource.model_validate_json(said.model_dump_json()) == said
+    assert not any(secret in said.model_dump_json() for secret in ("a=b", "c d"))
+    assert said.security is not None
+    assert kafka_client.security_settings(said.security) == {
+        "security.protocol": "SASL_SSL",
+        "ssl.ca.location": pem,
+        "ssl.certificate.location": pem,
+        "ssl.key.location": pem,
+        "ssl.key.password": "c d",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "ann",
+        "sasl.password": "a=b ",
+    }
+    bare = KafkaSource.model_validate(SLICE | {"security": {"protocol": "SSL"}})
+    assert KafkaSource.model_validate_json(bare.model_dump_json()) == bare
+    monkeypatch.delenv("FEED_PASSWORD")
+    with pytest.raises(ConfigError, match=r"kafka.security.password: environment variable FEED_PASSWORD is not set"):
+        kafka_client.security_settings(said.security)
+
+
 class _Log:
     """A partition's messages in the place of a broker: as many as are asked for, 1 MB each."""
 
@@ -193,8 +245,9 @@ def test_a_cluster_that_lists_topics_and_then_falls_silent(monkeypatch: pytest.M
         return {"feed": Future()}
 
     listed = SimpleNamespace(topics={"feed": SimpleNamespace(partitions={0: None, 1: None})}, cluster_id="c")
-    client = SimpleNamespace(list_topics=lambda timeout: listed, describe_topics=described)
-    library = SimpleNamespace(KafkaException=RuntimeError, TopicCollection=list)
+    client = SimpleNamespace(list_topics=lambda timeout: listed, describe_topics=described, poll=lambda timeout: 0)
+    kinds = SimpleNamespace(_SSL=1, _AUTHENTICATION=2, _ALL_BROKERS_DOWN=3)
+    library = SimpleNamespace(KafkaException=RuntimeError, TopicCollection=list, KafkaError=kinds)
     admin = SimpleNamespace(AdminClient=lambda settings: client)
     monkeypatch.setattr(kafka_client, "library", lambda: (library, admin))
     monkeypatch.setattr(kafka_slice, "library", lambda: (library, admin))
