@@ -134,8 +134,14 @@ def _topic(kafka: KafkaSource, asked: _Client) -> _Topic:
 
 def _no_answer(kafka: KafkaSource, error: Exception, asked: _Client | None = None) -> DataError:
     why = f"none within {ANSWER_S:g} s" if isinstance(error, NoAnswer) else str(error)
-    told = "" if asked is None else _heard(kafka, asked)
+    told = _heard(kafka, asked) if asked is not None and _is_silence(error) else ""
     return DataError(f"no answer of Kafka at {kafka.servers} about topic '{kafka.topic}': {told or why}")
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether nobody answered, so that an answer does not say more than what was heard."""
+    kinds = library()[0].KafkaError
+    return isinstance(error, NoAnswer) or error.args[0].code() in (kinds._TRANSPORT, kinds._TIMED_OUT)
 
 
 def _heard(kafka: KafkaSource, asked: _Client) -> str:

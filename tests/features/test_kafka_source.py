@@ -256,6 +256,29 @@ def test_a_cluster_that_lists_topics_and_then_falls_silent(monkeypatch: pytest.M
         check_slice(KafkaSource.model_validate(SLICE))
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("_TRANSPORT", "about topic 'feed': b:1: connection refused$"),  # nobody answered: why there is no connection
+        ("CLUSTER_AUTHORIZATION_FAILED", "about topic 'feed': .*who are you"),  # somebody did, after all
+    ],
+)
+def test_an_answer_says_more_than_what_was_heard(monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
+    kafka = pytest.importorskip("confluent_kafka", reason="needs the extra feedrank[kafka]")
+
+    def connected(settings: dict[str, Any]) -> SimpleNamespace:
+        for heard, text in (("_ALL_BROKERS_DOWN", "1/1 brokers are down"), ("_TRANSPORT", "b:1: connection refused")):
+            settings["error_cb"](kafka.KafkaError(getattr(kafka.KafkaError, heard), text))
+        return SimpleNamespace(list_topics=refused, poll=lambda timeout: 0)
+
+    def refused(timeout: float) -> None:
+        raise kafka.KafkaException(kafka.KafkaError(getattr(kafka.KafkaError, code), "who are you"))
+
+    monkeypatch.setattr(kafka_slice, "library", lambda: (kafka, SimpleNamespace(AdminClient=connected)))
+    with pytest.raises(DataError, match=said):
+        check_slice(KafkaSource.model_validate(SLICE))
+
+
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(ConfigError, match=r"needs confluent-kafka: install feedrank\[kafka\]"):
