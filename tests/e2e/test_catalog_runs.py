@@ -107,6 +107,7 @@ def test_from_the_files_to_a_pushed_model(config: str, write: Callable[[Path], i
     log = tmp_path / "log"
     log.mkdir()
     rows = write(log)
+    loaded = loading.load(CONFIGS / f"{config}.yaml")
     folder, record = run_pipeline(
         f"{config}.yaml",
         [
@@ -115,14 +116,18 @@ def test_from_the_files_to_a_pushed_model(config: str, write: Callable[[Path], i
             "train={batch_size: 128, epochs: 1}",
             "validate={max_drift: 1.0, max_numeric_drift: 1.0}",  # so few rows differ by chance
             "model={trunk: {units: [8]}, embedding_dim: 4}",
-            "evaluate={thresholds: {}}",
+            *(  # what so few rows cannot reach
+                f"evaluate.thresholds.{task}.{metric}.minimum=0"
+                for task, metrics in loaded.evaluate.thresholds.items()
+                for metric in metrics
+            ),
         ],
     )
     manifest = _read(record, "ingest", "manifest", "manifest.json")
     assert manifest["rows_read"] == rows == sum(manifest["rows_out"].values()) + manifest["quarantined"]["rows"]
     assert all(manifest["rows_out"][split] > 0 for split in SPLITS)
     # Every task has something to learn and something to be tested on.
-    tasks = set(loading.load(CONFIGS / f"{config}.yaml").dataset.tasks)
+    tasks = set(loaded.dataset.tasks)
     assert set(manifest["tasks"]) == tasks
     assert all(of[split]["sum"] > 0 for of in manifest["tasks"].values() for split in ("train", "test"))
     evaluation = _read(record, "evaluate", "evaluation", "evaluation.json")
