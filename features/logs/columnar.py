@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
@@ -19,18 +20,21 @@ def wanted_columns(name: str, present: Collection[str], columns: Iterable[str], 
 
     Args:
         name: the file's name.
-        present: the columns that the file has.
+        present: the columns that the file has, as often as it has them.
         columns: columns to read.
         optional: those of `columns` that the file may lack.
 
     Raises:
-        DataError: if the file lacks a column that is not optional.
+        DataError: if the file lacks a column that is not optional, or has one more than once: nobody can say which is meant.
     """
     wanted = list(columns)
     if missing := [column for column in wanted if column not in present and column not in optional]:
         shown = ", ".join(list(present)[:60])
         raise DataError(f"{name}: the file lacks {', '.join(missing)}; columns present: {shown}")
-    return [column for column in wanted if column in present]
+    counts = Counter(iter(present))
+    if several := [f"'{column}' {counts[column]} times" for column in wanted if counts[column] > 1]:
+        raise DataError(f"{name}: the file has column {', '.join(several)}; allowed: columns of different names")
+    return [column for column in wanted if column in counts]
 
 
 def pass_on(file: str, error: Exception) -> None:

@@ -81,8 +81,8 @@ def _positions(name: str, names: Sequence[str], wanted: Sequence[str], optional:
     present = ", ".join(text(n, 60) for n in names[:60])
     if missing:
         raise DataError(f"{name}: the header lacks {', '.join(missing)}; columns present: {present}")
-    if twice := [column for column in wanted if names.count(column) > 1]:
-        raise DataError(f"{name}: the header names {', '.join(twice)} more than once; columns present: {present}")
+    if several := [f"'{column}' {names.count(column)} times" for column in wanted if names.count(column) > 1]:
+        raise DataError(f"{name}: the header names column {', '.join(several)}; columns present: {present}")
     return {column: names.index(column) for column in wanted if column in names}
 
 

@@ -51,7 +51,7 @@ def read_orc(
         timestamp has nanoseconds and no zone.
 
     Raises:
-        DataError: if the file lacks a column that is not optional, or the system cannot read it.
+        DataError: if the file lacks a column that is not optional or has one twice, or the system cannot read it.
     """
     del source
     file = piece.file

@@ -37,7 +37,7 @@ def read_parquet(
         batches of at most :data:`~features.logs.columnar.BATCH_ROWS` rows with columns of the file's own types.
 
     Raises:
-        DataError: if the file lacks a column that is not optional, or the system cannot read it.
+        DataError: if the file lacks a column that is not optional or has one twice, or the system cannot read it.
     """
     del source
     file = piece.file

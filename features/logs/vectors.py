@@ -145,6 +145,8 @@ def _from_npz(file: str, what: str, feature: Pretrained) -> tuple[pa.Array, pa.A
 def _check_names(what: str, names: list[str], found: list[str]) -> None:
     if absent := [name for name in names if name not in found]:
         raise DataError(f"{what} has no '{', '.join(absent)}'; it has: {', '.join(found) or '(nothing)'}")
+    if twice := [f"'{name}' {found.count(name)} times" for name in names if found.count(name) > 1]:
+        raise DataError(f"{what} has column {', '.join(twice)}; allowed: columns of different names")
 
 
 def _matrix(what: str, ids: pa.Array, lists: pa.Array, dimension: int) -> NDArray[np.float32]:

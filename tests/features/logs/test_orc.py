@@ -125,6 +125,18 @@ def test_a_missing_column(tmp_path: Path) -> None:
     assert {name: values.to_pylist() for name, values in batch.columns.items()} == {"user": [1]}
 
 
+def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
+    file = str(tmp_path / "a.orc")
+    po.write_table(pa.table([[1], [2], [9]], names=["user", "user", "label"]), file)
+    message = r"a.orc: the file has column 'user' 2 times; allowed: columns of different names"
+    with pytest.raises(DataError, match=message):
+        check_orc(file, "a.orc", ORC, ["user", "label"])
+    with pytest.raises(DataError, match=message):
+        list(read_orc(Piece(file), "a.orc", ORC, ["user", "label"]))
+    [batch] = read_orc(Piece(file), "a.orc", ORC, ["label"])
+    assert batch.columns["label"].to_pylist() == [9]
+
+
 def test_rows_without_any_column_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orc_reader, "BATCH_ROWS", 40)
     file = str(_write(tmp_path, rows=50) / "log.orc")

@@ -132,6 +132,20 @@ def test_a_missing_column(tmp_path: Path) -> None:
         read(dataset(source=PARQUET), tmp_path)
 
 
+def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
+    """Neither is read in silence, nor a third one in their place; a column that is not wanted may stand there twice."""
+    table = pa.table([[1], [2], [3], [4], [9]], names=["user", "other", "other", "user", "label"])
+    file = str(tmp_path / "a.parquet")
+    pq.write_table(table, file)
+    message = r"a.parquet: the file has column 'user' 2 times; allowed: columns of different names"
+    with pytest.raises(DataError, match=message):
+        check_parquet(file, "a.parquet", PARQUET, ["user", "label"])
+    with pytest.raises(DataError, match=message):
+        list(read_parquet(Piece(file), "a.parquet", PARQUET, ["user", "label"], optional=["user"]))
+    [batch] = read_parquet(Piece(file), "a.parquet", PARQUET, ["label"])
+    assert batch.columns["label"].to_pylist() == [9]
+
+
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
 @pytest.mark.parametrize("stored", ["ms", "us", "ns"])
 def test_timestamps(tmp_path: Path, unit: str, stored: str) -> None:

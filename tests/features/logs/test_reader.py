@@ -205,7 +205,7 @@ def test_missing_and_repeated_header_names(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"log.csv: the header lacks item, score, .*present: user, itm"):
         read(dataset(), tmp_path)
     write(tmp_path, GOOD + ",1", header=HEADER + ",click")
-    with pytest.raises(DataError, match=r"log.csv: the header names click more than once"):
+    with pytest.raises(DataError, match=r"log.csv: the header names column 'click' 2 times"):
         read(dataset(), tmp_path)
 
 

@@ -40,6 +40,13 @@ def dataset(**keys: Any) -> Dataset:
     )
 
 
+def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
+    table = pa.table([[7], [8], [[1.0, 2.0]]], names=["id", "id", "vector"])
+    pq.write_table(table, tmp_path / "v.parquet")
+    with pytest.raises(DataError, match=r"v.parquet has column 'id' 2 times; allowed: columns of different names"):
+        read_vectors(str(tmp_path / "v.parquet"), "picture", feature(), INT)
+
+
 def test_parquet_and_npz_hold_the_same(tmp_path: Path) -> None:
     pq.write_table(pa.table(GOOD), tmp_path / "v.parquet")
     np.savez(tmp_path / "v.npz", key=np.array([7, 3]), values=np.array(GOOD["vector"]))
