@@ -99,7 +99,7 @@ def read_avro(
             raise
 
 
-def check_avro(file: str, name: str, source: Source, columns: Iterable[str]) -> None:
+def check_avro(file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()) -> None:
     """Looks at the header only; arguments and errors as of :func:`read_avro`. A damaged file is no error here."""
     del source
     with open_bytes(file) as stream:
@@ -108,7 +108,7 @@ def check_avro(file: str, name: str, source: Source, columns: Iterable[str]) -> 
         except UNREADABLE as error:
             pass_on(file, error)
             return
-    _types(name, layout, columns, ())
+    _types(name, layout, columns, optional)
 
 
 def _layout(stream: BinaryIO) -> _Layout:

@@ -15,7 +15,7 @@ from features.logs.columnar import BATCH_ROWS, raw_batch, wanted_columns
 from features.logs.pieces import Piece
 from features.logs.quarantine import RawBatch
 from features.paths import remote
-from features.spec import Dataset, Source, TimeSplit
+from features.spec import Column, Dataset, Source, TimeSplit
 
 BATCH_BYTES = 32 << 20
 """Of messages handed on at once: BigQuery's may have a few rows, or many."""
@@ -110,9 +110,11 @@ def bytes_of(file: str) -> int:
     return int(_option(file, "bytes"))
 
 
-def check_bigquery(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
+def check_bigquery(
+    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
+) -> None:
     """Nothing: :func:`open_table` has looked, for a stream is one of a table that has all columns."""
-    del file, name, source, columns
+    del file, name, source, columns, optional
 
 
 def read_bigquery(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from features.logs.lines import MARK, Block, blocks, line_limit
 from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
 from features.logs.wide_delimiter import lines_of, split_fields
-from features.spec import Source
+from features.spec import Column, Source
 
 LOGGER = logging.getLogger(__name__)
 _CR = 13
@@ -62,35 +62,50 @@ def header_of(file: str, source: Source) -> list[str] | None:
     if not data:
         return None
     line = data.split(b"\n", 1)[0].rstrip(b"\r")
-    return _header_names(line.decode(source.encoding, errors="replace").replace("\0", "�").replace("\r", "�"), source)
+    line_text = line.decode(source.encoding, errors="replace").replace("\0", "�").replace("\r", "�")
+    return _header_names(file, line_text, source)
 
 
-def _header_names(line: str, source: Source) -> list[str]:
+def _header_names(file: str, line: str, source: Source) -> list[str]:
     names = line.split(source.delimiter)
     if source.quote and source.quote in line:
         try:
             names = next(csv.reader([line], delimiter=source.delimiter, quotechar=source.quote))
         except csv.Error:
-            LOGGER.warning("the header %r is not well quoted", text(line))
+            LOGGER.warning("%s: the header is not well quoted", file)
     return [name.strip() for name in names] if source.strip_spaces else names
 
 
-def _positions(name: str, names: Sequence[str], wanted: Sequence[str], optional: Collection[str]) -> dict[str, int]:
+def _positions(
+    name: str, names: Sequence[str], columns: Mapping[str, Column], optional: Collection[str]
+) -> dict[str, int]:
     """Where each wanted column stands in the file."""
-    missing = [column for column in wanted if column not in names and column not in optional]
-    present = ", ".join(text(n, 60) for n in names[:60])
+    missing = [column for column in columns if column not in names and column not in optional]
     if missing:
-        raise DataError(f"{name}: the header lacks {', '.join(missing)}; columns present: {present}")
-    if several := [f"'{column}' {names.count(column)} times" for column in wanted if names.count(column) > 1]:
-        raise DataError(f"{name}: the header names column {', '.join(several)}; columns present: {present}")
-    return {column: names.index(column) for column in wanted if column in names}
+        raise DataError(f"{name}: the header lacks {', '.join(missing)}; columns present: {_shown(names, columns)}")
+    if several := [f"'{column}' {names.count(column)} times" for column in columns if names.count(column) > 1]:
+        raise DataError(
+            f"{name}: the header names column {', '.join(several)}; columns present: {_shown(names, columns)}"
+        )
+    return {column: names.index(column) for column in columns if column in names}
+
+
+def _shown(names: Sequence[str], columns: Mapping[str, Column]) -> str:
+    """The header's names as a message may show them: a file that lacks its header line has a row of data in its place."""
+    known = names
+    if any(column.personal is not None for column in columns.values()):
+        known = [name for name in names if name in columns]
+    shown = ", ".join(text(name, 60) for name in known[:60])
+    if not (others := len(names) - len(known)):
+        return shown
+    return f"{shown}{' and ' if shown else ''}{others} others (not shown: the spec has personal columns)"
 
 
 def read_csv(
     piece: Piece,
     name: str,
     source: Source,
-    columns: Iterable[str],
+    columns: Mapping[str, Column],
     optional: Collection[str] = (),
     chunk_bytes: int = CHUNK,
 ) -> Iterator[RawBatch]:
@@ -113,7 +128,7 @@ def read_csv(
     check_source(source)
     wanted = list(columns)
     names = header_of(piece.file, source) if source.header else wanted
-    positions = {} if names is None else _positions(name, names, wanted, optional)
+    positions = {} if names is None else _positions(name, names, columns, optional)
     parser = _Parser(name, source, len(names or wanted), positions, piece)
     for block in blocks(piece.file, source, parser.width, chunk_bytes, piece.part):
         yield parser.parse(block)
@@ -125,11 +140,13 @@ def cut_csv(file: str, source: Source, columns: Iterable[str], size: int) -> lis
     return cut_lines(file, source, size, len(names or list(columns)))
 
 
-def check_csv(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
+def check_csv(
+    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
+) -> None:
     """Looks at the header only; arguments and errors as of :func:`read_csv`."""
     check_source(source)
     if source.header and (names := header_of(file, source)) is not None:
-        _positions(name, names, columns, ())
+        _positions(name, names, columns, optional)
 
 
 class _Parser:

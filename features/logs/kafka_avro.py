@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,14 +54,14 @@ class AvroMessages:
         if self._avro.registry is not None:
             self._registry = SchemaRegistry(self._avro.registry, settings(kafka.settings_file).get(_USER))
 
-    def check(self, name: str) -> None:
-        """Whether the one schema of all messages has the columns.
+    def check(self, name: str, optional: Collection[str] = ()) -> None:
+        """Whether the one schema of all messages has the columns that are not optional.
 
         Raises:
             DataError: if it lacks one, or no column can hold a field's type.
         """
         if not self._avro.framed and (found := self._known[BARE]) is not None:
-            column_types(name, found.schema, self._columns, ())
+            column_types(name, found.schema, self._columns, optional)
 
     def batches(self, name: str, values: Sequence[bytes | None]) -> Iterator[RawBatch]:
         """Rows by schema, in the order in which these come first; a row's number is its place in `values`.

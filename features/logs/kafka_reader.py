@@ -71,7 +71,9 @@ def read_kafka(
                 yield RawBatch(name, {}, _NO_ROWS, _NO_ROWS, lambda _: "", left_out)
 
 
-def check_kafka(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
+def check_kafka(
+    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
+) -> None:
     """Looks at the one schema of Avro messages that have one; asks nobody.
 
     Raises:
@@ -81,7 +83,7 @@ def check_kafka(file: str, name: str, source: Source, columns: Sequence[str]) ->
     kafka = source.kafka
     assert kafka is not None
     if kafka.avro is not None and not kafka.avro.framed:
-        AvroMessages(kafka, dict.fromkeys(columns, Column(type="string"))).check(name)
+        AvroMessages(kafka, columns).check(name, optional)
 
 
 class Message(NamedTuple):

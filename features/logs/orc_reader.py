@@ -80,7 +80,7 @@ def read_orc(
             first_row += max(rows, seen)
 
 
-def check_orc(file: str, name: str, source: Source, columns: Iterable[str]) -> None:
+def check_orc(file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()) -> None:
     """Looks at the footer only; arguments and errors as of :func:`read_orc`. A damaged file is no error here."""
     del source
     with _OrcFile(file, []) as orc:
@@ -88,7 +88,7 @@ def check_orc(file: str, name: str, source: Source, columns: Iterable[str]) -> N
             footer = orc.footer()
         except DamagedFileError:
             return
-    wanted_columns(name, footer.names, columns, ())
+    wanted_columns(name, footer.names, columns, optional)
 
 
 def _without_columns(rows: int) -> Iterator[tuple[int, Mapping[str, pa.Array]]]:

@@ -61,7 +61,7 @@ def read_parquet(
             raise
 
 
-def check_parquet(file: str, name: str, source: Source, columns: Iterable[str]) -> None:
+def check_parquet(file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()) -> None:
     """Looks at the footer only; arguments and errors as of :func:`read_parquet`. A damaged file is no error here."""
     del source
     try:
@@ -69,7 +69,7 @@ def check_parquet(file: str, name: str, source: Source, columns: Iterable[str]) 
     except _UNREADABLE as error:
         pass_on(file, error)
         return
-    wanted_columns(name, present, columns, ())
+    wanted_columns(name, present, columns, optional)
 
 
 def cut_parquet(file: str, source: Source, columns: Iterable[str], size: int) -> list[Piece]:

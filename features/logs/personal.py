@@ -19,6 +19,8 @@ KEY_BYTES = (16, 64)
 """Fewest and most bytes of a key."""
 WITHHELD = "(withheld: the row has personal columns)"
 """Stands in dead letters for the text of such a row."""
+WITHHELD_ID = "an id (withheld: its column is personal)"
+"""Stands in messages for a value of such a column."""
 
 
 class Pseudonyms:

@@ -187,9 +187,8 @@ def check_log(dataset: Dataset, path: str, files: Sequence[str], names: Sequence
         DataError: if a file does not, naming what it lacks.
     """
     behind = _made_from(dataset, names)
-    wanted = [name for name in dataset.columns if name in behind]
     for file in files:
-        check_columns(file, name_of(file, path), dataset.source, wanted)
+        check_columns(file, name_of(file, path), dataset.source, dataset.columns, set(dataset.columns) - behind)
 
 
 class _Made(NamedTuple):

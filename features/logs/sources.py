@@ -28,7 +28,7 @@ class Reader(NamedTuple):
     Attributes:
         read: (piece, name, source, columns, optional) -> batches of bounded size with the columns' values as the file has them
             (`features.logs.casting` types them), and a reject for each stretch of the file that cannot be read.
-        check: (path, name, source, columns) -> raises DataError if the file says that it lacks a column; reads as little as it can.
+        check: (path, name, source, columns, optional) -> raises DataError if the file says that it lacks a column; reads as little as it can.
             None for a format whose files do not say which columns they have: there a column that no row has is found in the end
             (`check_found`); so it is of a topic, but for Avro of one schema.
         cut: (path, source, columns, bytes) -> pieces of the file that can be read apart, of about so many bytes; None for a format
@@ -36,7 +36,7 @@ class Reader(NamedTuple):
     """
 
     read: Callable[[Piece, str, Source, Mapping[str, Column], Collection[str]], Iterator[RawBatch]]
-    check: Callable[[str, str, Source, Sequence[str]], None] | None
+    check: Callable[[str, str, Source, Mapping[str, Column], Collection[str]], None] | None
     cut: Callable[[str, Source, Sequence[str], int], list[Piece]] | None
 
 
@@ -68,8 +68,7 @@ def read_source(
         DataError: if the file, or its name, lacks a column that is not optional, or the system cannot read it.
     """
     named = _from_name(name, source, optional)
-    inside = {column: kind for column, kind in columns.items() if column not in source.from_name}
-    for raw in READERS[source.format].read(piece, name, source, inside, optional):
+    for raw in READERS[source.format].read(piece, name, source, _inside(columns, source), optional):
         raw.columns.update({column: pa.array([value] * len(raw.rows), pa.binary()) for column, value in named.items()})
         yield raw
 
@@ -88,25 +87,31 @@ def _from_name(name: str, source: Source, optional: Collection[str]) -> dict[str
     return values
 
 
-def _inside(columns: Sequence[str], source: Source) -> list[str]:
-    return [column for column in columns if column not in source.from_name]
+def _inside(columns: Mapping[str, Column], source: Source) -> dict[str, Column]:
+    return {column: kind for column, kind in columns.items() if column not in source.from_name}
 
 
 def cut_source(file: str, source: Source, columns: Sequence[str], size: int) -> list[Piece]:
     """A file in pieces of about `size` bytes, where its format allows it: read one after the other they are the whole file."""
     cut = READERS[source.format].cut
-    return [Piece(file)] if cut is None else cut(file, source, _inside(columns, source), size)
+    return (
+        [Piece(file)]
+        if cut is None
+        else cut(file, source, [column for column in columns if column not in source.from_name], size)
+    )
 
 
-def check_columns(file: str, name: str, source: Source, columns: Sequence[str]) -> None:
+def check_columns(
+    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
+) -> None:
     """Looks at a file's header or footer only.
 
     Raises:
-        DataError: if it names its columns and one of `columns` is not among them, nor in its name.
+        DataError: if it names its columns and one of `columns` that is not optional is not among them, nor in its name.
     """
-    _from_name(name, source, set(source.from_name) - set(columns))
+    _from_name(name, source, {*optional, *(set(source.from_name) - set(columns))})
     if (check := READERS[source.format].check) is not None:
-        check(file, name, source, _inside(columns, source))
+        check(file, name, source, _inside(columns, source), optional)
 
 
 def _name_their_columns(source: Source) -> bool:

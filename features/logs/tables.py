@@ -20,7 +20,7 @@ from features.logs.counters import PREFIX, CounterTable, load_counters
 from features.logs.files import name_of, resolve
 from features.logs.functions import conform, derive, function_named
 from features.logs.key_index import KeyIndex
-from features.logs.personal import Pseudonyms, hashed, without_personal
+from features.logs.personal import WITHHELD_ID, Pseudonyms, hashed, without_personal
 from features.logs.pieces import Piece
 from features.logs.quarantine import Faults, RawBatch, Reject
 from features.logs.sources import check_found, read_source
@@ -167,7 +167,7 @@ def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) 
         found = [column for column in spec.columns if column in spec.given]
         without = {column: rows for column in found if table[column].null_count == table.num_rows}
         check_found(rows, without, spec.source, f"table '{name}'")
-    return _checked(name, table, spec.keys, rows, rejects)
+    return _checked(name, table, spec, rows, rejects)
 
 
 def _typed(raw: RawBatch, spec: SideTable, pseudonyms: Pseudonyms | None) -> tuple[pa.RecordBatch, list[Reject]]:
@@ -193,11 +193,15 @@ def _table(parts: Sequence[pa.RecordBatch], columns: Columns) -> pa.Table:
     return pa.Table.from_batches(parts, schema=_schema(columns)).combine_chunks()
 
 
-def _checked(name: str, data: pa.Table, keys: tuple[str, ...], rows: int, rejects: Sequence[Reject] = ()) -> KeyedTable:
+def _checked(
+    name: str, data: pa.Table, spec: SideTable | DerivedTable, rows: int, rejects: Sequence[Reject] = ()
+) -> KeyedTable:
+    keys = spec.keys
     table = KeyedTable(data, keys, rows, tuple(rejects))
     if not table.index.is_unique:
         twice = table.index.duplicates()
-        key = {k: data.column(k)[int(twice[0])].as_py() for k in keys}
+        personal = any(spec.given[k].personal is not None for k in keys)
+        key = WITHHELD_ID if personal else {k: data.column(k)[int(twice[0])].as_py() for k in keys}
         raise DataError(
             f"table '{name}': key {key} stands in more than one row ({len(twice)} rows repeat a key); "
             f"each value of {', '.join(keys)} must stand in one row"
@@ -225,7 +229,7 @@ def _derive(name: str, spec: DerivedTable, inputs: dict[str, pa.Table]) -> Keyed
             raise DataError(
                 f"derived table '{name}': key column '{key}' has nulls; a key must have a value in every row"
             )
-    return _checked(name, data, spec.keys, data.num_rows)
+    return _checked(name, data, spec, data.num_rows)
 
 
 # -- keeping ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from features.errors import DataError
 from features.kinds import Pretrained
 from features.logs.casting import is_text
-from features.logs.personal import Pseudonyms, hashed
+from features.logs.personal import WITHHELD_ID, Pseudonyms, hashed
 from features.raw_inputs import MISSING_INT
 from features.spec import Column, Dataset
 
@@ -112,8 +113,8 @@ def read_vectors(file: str, name: str, feature: Pretrained, column: Column) -> V
         ids, lists = (_from_npz if file.endswith(".npz") else _from_parquet)(file, what, feature)
     except (OSError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise DataError(f"{what} cannot be read: {error}") from error
-    matrix = _matrix(what, ids, lists, feature.dimension)
-    return Vectors(_distinct(what, _typed(what, ids, column)), matrix)
+    matrix = _matrix(what, _shown_ids(ids, column), lists, feature.dimension)
+    return Vectors(_distinct(what, _typed(what, ids, column), column), matrix)
 
 
 def _from_parquet(file: str, what: str, feature: Pretrained) -> tuple[pa.Array, pa.Array]:
@@ -149,13 +150,18 @@ def _check_names(what: str, names: list[str], found: list[str]) -> None:
         raise DataError(f"{what} has column {', '.join(twice)}; allowed: columns of different names")
 
 
-def _matrix(what: str, ids: pa.Array, lists: pa.Array, dimension: int) -> NDArray[np.float32]:
+def _shown_ids(ids: pa.Array, column: Column) -> Callable[[int], str]:
+    """Gives the id of a row, from 0, as a message may show it."""
+    return lambda row: WITHHELD_ID if column.personal is not None else f"id {ids[row]!s:.60}"
+
+
+def _matrix(what: str, id_of: Callable[[int], str], lists: pa.Array, dimension: int) -> NDArray[np.float32]:
     if not len(lists):
         raise DataError(f"{what} has no row; allowed: at least one vector")
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     if (wrong := np.flatnonzero(lengths != dimension)).size:
         raise DataError(
-            f"{what}, row {wrong[0] + 1} (id {ids[int(wrong[0])]}): a vector of {lengths[wrong[0]]} numbers, as {wrong.size:,} of "
+            f"{what}, row {wrong[0] + 1} ({id_of(int(wrong[0]))}): a vector of {lengths[wrong[0]]} numbers, as {wrong.size:,} of "
             f"{len(lists):,} rows are not what was declared; allowed: {dimension} (`dimension`)"
         )
     values = pc.fill_null(lists.flatten().cast(pa.float64()), float("nan")).to_numpy()
@@ -163,7 +169,7 @@ def _matrix(what: str, ids: pa.Array, lists: pa.Array, dimension: int) -> NDArra
         numbers = values.reshape(-1, dimension).astype(np.float32)
     if (wrong := np.flatnonzero(~np.isfinite(numbers).all(axis=1))).size:
         raise DataError(
-            f"{what}, row {wrong[0] + 1} (id {ids[int(wrong[0])]}): a number that is missing, not finite or beyond float32; "
+            f"{what}, row {wrong[0] + 1} ({id_of(int(wrong[0]))}): a number that is missing, not finite or beyond float32; "
             "allowed: finite numbers"
         )
     return numbers
@@ -177,26 +183,29 @@ def _typed(what: str, ids: pa.Array, column: Column) -> pa.Array:
     try:
         ids = ids.cast(wanted)
     except pa.ArrowInvalid as error:
-        raise DataError(f"{what}: ids are no {column.type}: {error}") from error
+        why = "one does not fit" if column.personal is not None else str(error)  # Arrow's words show the value
+        raise DataError(f"{what}: ids are no {column.type}: {why}") from (
+            None if column.personal is not None else error
+        )
     absent = pc.equal(ids, MISSING_INT if column.type == "int64" else "")
     if column.type == "string":
         absent = pc.or_(absent, pc.match_substring_regex(ids, _NO_LINE))
     wrong = np.flatnonzero(pc.fill_null(absent, True).to_numpy(zero_copy_only=False))
     if wrong.size:
         raise DataError(
-            f"{what}, row {wrong[0] + 1}: id {ids[int(wrong[0])]!s:.60}; allowed: one that is there, on one line"
+            f"{what}, row {wrong[0] + 1}: {_shown_ids(ids, column)(int(wrong[0]))}; allowed: one that is there, on one line"
         )
     return ids
 
 
-def _distinct(what: str, ids: pa.Array) -> pa.Array:
+def _distinct(what: str, ids: pa.Array, column: Column) -> pa.Array:
     if len(ids.unique()) == len(ids):
         return ids
     counted = ids.value_counts()
     twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
     rows = np.flatnonzero(pc.equal(ids, twice[0]).to_numpy(zero_copy_only=False)) + 1
     raise DataError(
-        f"{what}: id {twice[0]} has {len(rows)} vectors, in rows {', '.join(map(str, rows[:5]))}; {len(twice):,} ids have "
+        f"{what}: {_shown_ids(twice, column)(0)} has {len(rows)} vectors, in rows {', '.join(map(str, rows[:5]))}; {len(twice):,} ids have "
         "several; allowed: one vector an id"
     )
 

@@ -40,7 +40,7 @@ def find_log(dataset: Dataset, data: DataConfig) -> FoundLog:
     earlier = resolve_earlier(dataset, data.path)
     topic = _told_topic(dataset)
     for file in (*files, *earlier.files):
-        check_columns(file, name_of(file, data.path), dataset.source, list(dataset.columns))
+        check_columns(file, name_of(file, data.path), dataset.source, dataset.columns)
     return FoundLog(files, earlier, find_actions(dataset, data), topic)
 
 

@@ -281,7 +281,7 @@ def test_a_store_that_goes_away_is_no_damaged_file(kind: str, s3_account: None, 
     with s3_server(tmp_path) as server:
         server.upload(log, "leaves")
         file = server.uri(f"leaves/log/log.{kind}")
-        check_columns(file, "log", source, list(columns))
+        check_columns(file, "log", source, columns)
         assert cut_source(file, source, list(columns), 1 << 40) == [Piece(file)]
         batches = read_source(Piece(file), "log", source, columns)
         read_before = next(batches).rows_read

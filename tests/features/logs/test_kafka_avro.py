@@ -239,7 +239,12 @@ def test_no_registry() -> None:
 
 def test_one_schema_is_checked_before_anything_is_read() -> None:
     def check(avro: KafkaAvro, *columns: str) -> None:
-        check_columns("kafka://feed/0", "kafka://feed/0", Source(kafka=source(avro)), columns)
+        check_columns(
+            "kafka://feed/0",
+            "kafka://feed/0",
+            Source(kafka=source(avro)),
+            dict.fromkeys(columns, Column(type="string")),
+        )
 
     check(one(FIRST), "user", "tags")
     with pytest.raises(DataError, match="the file lacks tag; columns present: user, name, tags, score, not_read"):

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from features.columns import kept_columns
-from features.errors import ConfigError
+from features.errors import ConfigError, DataError
+from features.kinds import Pretrained
 from features.logs import Pseudonyms, Tables, load_tables, pseudonyms_of
 from features.logs.personal import WITHHELD
+from features.logs.reader import check_log
+from features.logs.vectors import read_vectors
 from features.spec import Column, ColumnSplit, Dataset, Derived, Source
 from tests.features.logs.small_log import COLUMNS, GOOD, dataset, read, write
 
@@ -184,3 +188,58 @@ def test_a_log_is_not_split_by_hashes() -> None:
     columns = COLUMNS | {"item": Column.model_validate(COLUMNS["item"].model_dump() | HASHED)}
     with pytest.raises(pydantic.ValidationError, match="the split reads column 'item', which is personal"):
         dataset(columns=columns, split=ColumnSplit(column="item", train=(1,), test=(2,)))
+
+
+def test_a_file_without_its_header_line_shows_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its first row of data stands where the names would."""
+    spec = personal(name=HASHED)
+    log = str(write(tmp_path, GOOD, header=GOOD.replace("ann", "ann@example.org")) / "log.csv")
+    for check in (
+        lambda: read(spec, tmp_path, Tables(pseudonyms=Pseudonyms(KEY))),
+        lambda: check_log(spec, str(tmp_path), [log], ["item"]),
+    ):
+        with pytest.raises(DataError, match=r"9 others \(not shown: the spec has personal columns\)") as error:
+            check()
+        assert "ann" not in str(error.value)
+    write(tmp_path, GOOD, header="user,ann@example.org,item")
+    with pytest.raises(DataError, match=r"present: user, item and 1 others \(not shown") as error:
+        read(spec, tmp_path, Tables(pseudonyms=Pseudonyms(KEY)))
+    write(tmp_path, GOOD, header='"ann@example.org",7"x"y')
+    with pytest.raises(DataError):
+        read(spec, tmp_path, Tables(pseudonyms=Pseudonyms(KEY)))
+    assert "ann" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "said"),
+    [
+        (["ann", "bob"], [[1.0, 2.0], [3.0]], r"row 2 \(an id \(withheld: its column is personal\)\): a vector of 1"),
+        (["ann", "bob"], [[1.0, 2.0], [3.0, float("nan")]], r"row 2 \(an id \(withheld"),
+        (["ann", "bob", "bob"], [[1.0, 2.0]] * 3, r"an id \(withheld.*has 2 vectors, in rows 2, 3"),
+        (["ann", "bo\nb"], [[1.0, 2.0]] * 2, r"row 2: an id \(withheld"),
+    ],
+)
+def test_errors_of_vectors_show_no_id(ids: list[str], vectors: list[list[float]], said: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ids, "vector": vectors}), tmp_path / "v.parquet")
+    picture = Pretrained(vectors="v.parquet", dimension=2)
+    with pytest.raises(DataError, match=said) as error:
+        read_vectors(str(tmp_path / "v.parquet"), "picture", picture, Column(type="string", personal="hash"))
+    assert "bo" not in str(error.value)
+
+
+def test_an_id_that_does_not_fit_is_not_shown(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": pa.array([2**63], pa.uint64()), "vector": [[1.0, 2.0]]}), tmp_path / "v.parquet")
+    picture = Pretrained(vectors="v.parquet", dimension=2)
+    with pytest.raises(DataError, match="ids are no int64: one does not fit") as error:
+        read_vectors(str(tmp_path / "v.parquet"), "picture", picture, Column(type="int64", personal="hash"))
+    assert error.value.__cause__ is None
+
+
+def test_a_key_that_stands_twice_is_not_shown(tmp_path: Path) -> None:
+    table = {"source": "users.csv", "on": "user", "columns": {"user": {"type": "int64", **HASHED}, "city": "string"}}
+    spec = Dataset.model_validate(
+        personal(user=HASHED).model_dump() | {"tables": {"users": table}, "source": "log.csv"}
+    )
+    write(tmp_path, GOOD)
+    with pytest.raises(DataError, match=r"key an id \(withheld: its column is personal\) stands in more than one row"):
+        load_tables(spec, str(users(tmp_path, "7,Bonn", "7,Linz")), Pseudonyms(KEY))

@@ -245,7 +245,9 @@ def test_one_column(tmp_path: Path) -> None:
     from features.logs.csv_reader import read_csv
 
     (tmp_path / "one.csv").write_bytes(b"a\nx\n\ny\n\n")
-    batches = list(read_csv(Piece(str(tmp_path / "one.csv")), "one.csv", Source(files=""), ["a"]))
+    batches = list(
+        read_csv(Piece(str(tmp_path / "one.csv")), "one.csv", Source(files=""), {"a": Column(type="string")})
+    )
     assert [v for b in batches for v in b.columns["a"].to_pylist()] == [b"x", b"", b"y"]
     assert [reject for b in batches for reject in b.rejects] == []
 
