@@ -40,7 +40,7 @@ REASONS: dict[str, str] = {
     "bad_avro": "the message is no Avro datum of its schema",
     "bad_checksum": "the record's bytes are not those that were written",
     "bad_example": "the record is no tf.Example",
-    "wrong_shape": "a list or an object where the column holds a value, or the other way round",
+    "wrong_shape": "a list or an object where the column holds a value, the other way round, or a float where it holds text",
     "bad_utf8": "text that is not UTF-8",
     "bad_number": "not a finite number of the column's type",
     "out_of_bounds": "a number outside [minimum, maximum] of its column",

@@ -40,7 +40,8 @@ def by_column(objects: Iterable[Mapping[str, Any] | None], columns: Iterable[str
 def column_of(values: Sequence[Any], column: Column) -> tuple[pa.Array, NDArray[Any]]:
     """One column, in whatever type `features.logs.casting` reads without loss, and the rows that have no such value.
 
-    Numbers stay numbers where all of them are of the column's kind; else all are texts, and so are booleans: ``1`` and ``0``.
+    Numbers stay numbers where all of them are of the column's kind; else all are texts, and so are booleans: ``1`` and ``0``. Texts
+    take integers, but no float: an id of more than 64 bits would be read as one, and ids that differ would become one.
     A text in a column of lists is split at ``column.separator``, a null in a list is left out later.
 
     Args:
@@ -49,12 +50,13 @@ def column_of(values: Sequence[Any], column: Column) -> tuple[pa.Array, NDArray[
 
     Returns:
         The array, null where there is no value, and bool (rows,): lists and objects where the column holds single values, objects
-        and single numbers where it holds lists.
+        and single numbers where it holds lists, floats where it holds texts.
     """
+    refused = (list, dict, float) if column.element_type == "string" else (list, dict)
     if not column.is_list:
-        if {list, dict}.isdisjoint(map(type, values)):  # half of the time of asking each whether it is one
+        if set(refused).isdisjoint(map(type, values)):  # half of the time of asking each whether it is one
             return _scalars(values, column.element_type), np.zeros(len(values), dtype=bool)
-        misfits = _where(values, (list, dict))
+        misfits = _where(values, refused)
         return _scalars(_without(values, misfits), column.element_type), misfits
     lists: Sequence[Any] = [
         _split(value, column.separator) if isinstance(value, str | bytes) else value for value in values
@@ -63,9 +65,9 @@ def column_of(values: Sequence[Any], column: Column) -> tuple[pa.Array, NDArray[
     lists = _without(lists, misfits)
     lengths = np.fromiter((len(value or ()) for value in lists), np.int64, len(lists))
     elements: Sequence[Any] = [element for value in lists if value for element in value]
-    if (nested := _where(elements, (list, dict))).any():
-        misfits[np.repeat(np.arange(len(lists)), lengths)[nested]] = True
-        elements = _without(elements, nested)
+    if (bad := _where(elements, refused)).any():
+        misfits[np.repeat(np.arange(len(lists)), lengths)[bad]] = True
+        elements = _without(elements, bad)
     missing = np.fromiter((value is None for value in lists), bool, len(lists))
     return list_array(_scalars(elements, column.element_type), lengths, missing), misfits
 

@@ -62,6 +62,30 @@ def test_values_are_typed_as_the_spec_says(tmp_path: Path) -> None:
     assert rows["label_like"].to_pylist() == [0, 0, 0]  # the last is masked
 
 
+def test_texts_take_integers_and_no_float(tmp_path: Path) -> None:
+    """orjson reads integers of more than 64 bits as floats: ids that differ would become one."""
+    names = [json.dumps(2**70 + i) for i in range(3)] + ["5.0", "5.5", "1e3", "5", str(2**64 - 1), "true", '"5.5"']
+    lines = [json.dumps(GOOD).replace('"ann"', name) for name in names]
+    rows, bad = read(dataset(source=JSONL), _write(tmp_path, *lines))
+    assert rows["name"].to_pylist() == ["5", str(2**64 - 1), "1", "5.5"]
+    assert [(letter["row"], letter["reason"], letter["column"]) for letter in bad] == [
+        (row, "wrong_shape", "name") for row in range(1, 7)
+    ]
+    assert str(2**70 + 1) in bad[1]["raw"]
+
+
+def test_lists_of_texts_take_no_float(tmp_path: Path) -> None:
+    file = _write(
+        tmp_path, '{"words": ["a", 2, true, null]}', '{"words": ["a", 2.0]}', '{"words": [36893488147419103232]}'
+    )
+    [batch] = read_jsonl(Piece(str(file / "log.jsonl")), "log.jsonl", JSONL, {"words": Column(type="list<string>")})
+    assert batch.columns["words"].to_pylist() == [[b"a", b"2", b"1", None]]
+    assert [(reject.row, reject.reason, reject.value) for reject in batch.rejects] == [
+        (2, "wrong_shape", "['a', 2.0]"),
+        (3, "wrong_shape", "[3.6893488147419103e+19]"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "reason", "column", "value"),
     [
