@@ -16,6 +16,7 @@ from features.paths import without_options
 CHUNK = 8 << 20
 """Bytes of text handed on at once."""
 _READ = 64 << 10
+_NOTHING = "a compressed file of 0 bytes: even one of no rows has a head"
 
 
 class DamagedFileError(Exception):
@@ -151,7 +152,7 @@ def _decoder(file: str) -> _Decoder:
 
 
 def _pieces(stream: BinaryIO, file: str, limit: int) -> Iterator[bytes]:
-    """Decodes member after member; padding of zeros after the last one is no damage."""
+    """Decodes member after member; padding of zeros after the last one is no damage, a file without any member is."""
     decoder = _decoder(file)
     fresh, members = True, 0
     while data := stream.read(_READ):
@@ -168,9 +169,15 @@ def _pieces(stream: BinaryIO, file: str, limit: int) -> Iterator[bytes]:
                 decoder, fresh = _decoder(file), True
     if not fresh:
         raise DamagedFileError("truncated_file", "the compressed data ends before its end mark")
+    if not members:
+        raise DamagedFileError("truncated_file", _NOTHING)
 
 
 def _zstd_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    is_empty = not stream.read(1)
+    stream.seek(0)
+    if is_empty:
+        raise DamagedFileError("truncated_file", _NOTHING)
     try:
         with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd") as source:
             while piece := source.read(_READ):

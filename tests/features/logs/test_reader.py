@@ -305,7 +305,22 @@ def test_gzip_without_even_a_header(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "log.csv.gz").write_bytes(damaged)
     rows, bad = read(dataset(source=Source(files="*.gz")), tmp_path)
     assert rows.num_rows == 0
-    assert [(b["row"], b["rows"]) for b in bad] == ([(1, 1)] if damaged else [])
+    assert [(b["row"], b["rows"]) for b in bad] == [(1, 1)]
+
+
+@pytest.mark.parametrize("end", ["gz", "bz2", "xz", "zst"])
+def test_a_compressed_file_of_no_bytes_is_a_failed_upload(end: str, tmp_path: Path) -> None:
+    """And one of no rows is none: even that has a head."""
+    file = tmp_path / f"log.csv.{end}"
+    file.write_bytes(b"")
+    rows, bad = read(dataset(source=Source(files="*.csv.*")), tmp_path)
+    assert rows.num_rows == 0
+    assert [(letter["file"], letter["reason"]) for letter in bad] == [(file.name, "truncated_file")]
+    compressors = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+    compress = compressors.get(end, lambda data: pa.compress(data, codec="zstd", asbytes=True))
+    for text in (b"", HEADER.encode(), HEADER.encode() + b"\n"):
+        file.write_bytes(compress(text))
+        assert read(dataset(source=Source(files="*.csv.*")), tmp_path)[1] == []
 
 
 def test_a_damaged_gzip_gives_what_came_before(tmp_path: Path) -> None:
