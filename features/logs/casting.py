@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from features.columns import arrow_type, list_array
 from features.errors import DataError
-from features.logs.quarantine import Faults
+from features.logs.quarantine import Faults, RawBatch
 from features.spec import Column, Source
 
 INT64_MIN = -(2**63)
@@ -55,10 +55,31 @@ def cast_column(
         an array of the spec's type; null where the value is missing (or bad). An empty text is always missing.
 
     Raises:
-        DataError: if values of this type can never become the spec's type or time unit.
+        DataError: if values of this type can never become the spec's type or time unit; names the file.
     """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    try:
+        return _typed(name, column, values, source, faults, time_unit)
+    except DataError as error:
+        raise DataError(f"{faults.file}: {error}") from error
+
+
+def check_type(file: str, name: str, column: Column, found: pa.DataType) -> None:
+    """Whether a column of a file can become what the spec says; of times, whose unit it does not know, it says nothing.
+
+    Raises:
+        DataError: as of :func:`cast_column`.
+    """
+    if not (pa.types.is_date(found) or pa.types.is_timestamp(found) or isinstance(found, pa.BaseExtensionType)):
+        nothing = np.zeros(0, dtype=np.int64)
+        empty = pa.nulls(0, found)
+        cast_column(name, column, empty, Source(files=file), Faults(RawBatch(file, {}, nothing, nothing, lambda _: "")))
+
+
+def _typed(
+    name: str, column: Column, values: pa.Array, source: Source, faults: Faults, time_unit: str | None
+) -> pa.Array:
     _mark_oversized(name, values, source, faults)
     if not column.is_list:
         cast = _cast_values(name, column, _in_unit(name, values, time_unit), source)

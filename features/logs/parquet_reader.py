@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.logs.casting import check_type
 from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected, wanted_columns
 from features.logs.files import open_arrow
 from features.logs.pieces import Piece
 from features.logs.quarantine import WHOLE_FILE, RawBatch
-from features.spec import Source
+from features.spec import Column, Source
 
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
 """What pyarrow raises for damaged files; names that are no UTF-8 among them. An OSError with a number is none of these:
@@ -61,15 +62,24 @@ def read_parquet(
             raise
 
 
-def check_parquet(file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()) -> None:
-    """Looks at the footer only; arguments and errors as of :func:`read_parquet`. A damaged file is no error here."""
+def check_parquet(
+    file: str, name: str, source: Source, columns: Mapping[str, Column], optional: Collection[str] = ()
+) -> None:
+    """Looks at the footer only; arguments as of :func:`read_parquet`. A damaged file is no error here.
+
+    Raises:
+        DataError: as of :func:`read_parquet`, and if a column that is not optional can never become what the spec says.
+    """
     del source
     try:
-        present = list(pq.read_schema(open_arrow(file)).names)
+        schema = pq.read_schema(open_arrow(file))
+        present = list(schema.names)
     except _UNREADABLE as error:
         pass_on(file, error)
         return
-    wanted_columns(name, present, columns, optional)
+    for column in wanted_columns(name, present, columns, optional):
+        if column not in optional:
+            check_type(name, column, columns[column], schema.field(column).type)
 
 
 def cut_parquet(file: str, source: Source, columns: Iterable[str], size: int) -> list[Piece]:

@@ -183,6 +183,11 @@ class Faults:
             self._rejects[index] = Reject(raw.file, row, line, column, reason, shown, raw.raw(at))
 
     @property
+    def file(self) -> str:
+        """Name of the file that the rows are of."""
+        return self._raw.file
+
+    @property
     def rejects(self) -> list[Reject]:
         """The dead letters, in the order of the rows."""
         return [self._rejects[index] for index in sorted(self._rejects)]

@@ -19,6 +19,7 @@ from features.logs.casting import cast_column
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.pieces import Piece
 from features.logs.quarantine import Faults, RawBatch
+from features.logs.sources import check_columns
 from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
 from tests.features.logs.small_log import COLUMNS, dataset, read
 
@@ -122,8 +123,20 @@ def test_oversized_text(tmp_path: Path) -> None:
     ],
 )
 def test_types_that_never_fit(tmp_path: Path, column: str, values: pa.Array, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read(dataset(source=PARQUET), _write(tmp_path, **{column: values}))
+    _write(tmp_path, **{column: values})
+    with pytest.raises(DataError, match=f"^log.parquet: {message}"):
+        read(dataset(source=PARQUET), tmp_path)
+    file = str(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=f"^log.parquet: {message}"):
+        check_columns(file, "log.parquet", PARQUET, COLUMNS)
+    check_columns(file, "log.parquet", PARQUET, COLUMNS, optional={column})
+
+
+def test_types_that_fit_pass_the_look_at_the_footer(tmp_path: Path) -> None:
+    """So do times, which the dataset's unit says how to read."""
+    for changes in ({}, {"day": pa.array([datetime.date(2024, 1, 1)] * 4)}, {"name": pa.array([1] * 4)}):
+        file = str(_write(tmp_path, **changes) / "log.parquet")
+        check_columns(file, "log.parquet", PARQUET, COLUMNS)
 
 
 def test_a_missing_column(tmp_path: Path) -> None:
@@ -139,7 +152,7 @@ def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
     pq.write_table(table, file)
     message = r"a.parquet: the file has column 'user' 2 times; allowed: columns of different names"
     with pytest.raises(DataError, match=message):
-        check_parquet(file, "a.parquet", PARQUET, ["user", "label"])
+        check_parquet(file, "a.parquet", PARQUET, dict.fromkeys(["user", "label"], Column(type="int64")))
     with pytest.raises(DataError, match=message):
         list(read_parquet(Piece(file), "a.parquet", PARQUET, ["user", "label"], optional=["user"]))
     [batch] = read_parquet(Piece(file), "a.parquet", PARQUET, ["label"])
@@ -213,7 +226,7 @@ def test_what_the_system_cannot_read_is_an_error_and_no_row(tmp_path: Path) -> N
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
         list(read_parquet(Piece(nowhere), "a", PARQUET, ["user"]))
     with pytest.raises(DataError, match=f"cannot read {nowhere}: .*No such file"):
-        check_parquet(nowhere, "a", PARQUET, ["user"])
+        check_parquet(nowhere, "a", PARQUET, {"user": Column(type="int64")})
 
 
 def test_a_disk_that_fails_later_is_an_error_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
