@@ -95,8 +95,15 @@ _SUFFIXES: Mapping[str, Mapping[str, str]] = {
     ".tfrecord": {"format": "tfrecord"},
     ".tfrecords": {"format": "tfrecord"},
 }
+OF_CSV = ("header", "delimiter", "quote", "newlines_in_values")
+"""Keys that no other format reads."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """Endings of files that are decompressed while they are read."""
+
+
+_SHARD = re.compile(r"(-[0-9?*]+(-of-[0-9?*]+)?|\*)$")
+"""Behind a name: Beam's and TFX's number of a part, or a wildcard in its place."""
+_TFX = re.compile(r"[._-]tfrecords?$")
 
 
 def written_as(file: str) -> dict[str, str]:
@@ -104,9 +111,15 @@ def written_as(file: str) -> dict[str, str]:
 
     >>> written_as("log/2026-11-29.tsv.gz")
     {'format': 'csv', 'delimiter': '\\t'}
+    >>> written_as("Split-train/data_tfrecord-00000-of-00001.gz")
+    {'format': 'tfrecord'}
     """
     stem, suffix = os.path.splitext(without_options(file))
-    said = _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in COMPRESSED else suffix, {})
+    whole = stem if suffix in COMPRESSED else stem + suffix
+    of_all = _SHARD.sub("", whole)
+    said = _SUFFIXES.get(os.path.splitext(of_all)[1], {})
+    if of_all != whole and _TFX.search(of_all):
+        said = _SUFFIXES[".tfrecord"]
     inside = said.get("format") in ("parquet", "orc", "avro")  # they compress inside the file
     return {} if inside and suffix in COMPRESSED else dict(said)
 
@@ -155,7 +168,8 @@ class Source(Frozen):
     format: Format = "csv"
     """``csv``, ``parquet``, ``orc``, ``avro``, ``jsonl`` (a JSON object a line), ``tfrecord`` (of tf.Example), ``kafka`` or ``bigquery`` (where there is
     a `kafka` or `bigquery`). Taken from the names in
-    `files` where it is not given and they all end alike (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.tfrecord``, ...)."""
+    `files` where it is not given and they all end alike (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.tfrecord``, ..., with
+    the number of a part behind or not: ``data_tfrecord-00000-of-00001.gz``)."""
     header: bool = True
     """CSV: the first line of each file names the columns. Without it, `columns` gives names and order."""
     encoding: Literal["utf-8", "latin-1"] = "utf-8"
@@ -194,6 +208,14 @@ class Source(Frozen):
     def _check_encoding(self) -> Source:
         if self.encoding != "utf-8" and self.format != "csv":
             raise SpecError(f"encoding {self.encoding} of {self.format}; allowed: utf-8, and latin-1 of csv")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_keys_of_csv(self) -> Source:
+        fields = type(self).model_fields
+        said = [key for key in OF_CSV if getattr(self, key) != fields[key].default]
+        if said and self.format != "csv":
+            raise SpecError(f"source.{', '.join(said)} of {self.format}, which has none; allowed: of csv alone")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -35,7 +35,7 @@ from features.logs.files import common_folder, find_files, folder_above, is_fold
 from features.logs.personal import hashed
 from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_readable
-from features.sources import written_as
+from features.sources import OF_CSV, written_as
 from features.spec import Dataset, Source
 from serving.bundle import Bundle
 
@@ -138,6 +138,8 @@ def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
             f"no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(dataset.source.patterns)}"
         )
     said: dict[str, Any] = dict(_written_as(files, dataset.source))
+    if said:
+        said = {key: Source.model_fields[key].default for key in OF_CSV} | said
     if dataset.source.kafka is not None:
         said = {"kafka": None, "format": dataset.source.kafka.format} | said
     if dataset.source.bigquery is not None:

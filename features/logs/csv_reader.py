@@ -21,6 +21,7 @@ from features.logs.lines import MARK, Block, blocks, line_limit
 from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
 from features.logs.wide_delimiter import lines_of, split_fields
+from features.sources import written_as
 from features.spec import Column, Source
 
 LOGGER = logging.getLogger(__name__)
@@ -82,7 +83,12 @@ def _positions(
     """Where each wanted column stands in the file."""
     missing = [column for column in columns if column not in names and column not in optional]
     if missing:
-        raise DataError(f"{name}: the header lacks {', '.join(missing)}; columns present: {_shown(names, columns)}")
+        guessed = (
+            "" if written_as(name) else "; it is read as csv, for its name says nothing: set `format` if it is none"
+        )
+        raise DataError(
+            f"{name}: the header lacks {', '.join(missing)}; columns present: {_shown(names, columns)}{guessed}"
+        )
     if several := [f"'{column}' {names.count(column)} times" for column in columns if names.count(column) > 1]:
         raise DataError(
             f"{name}: the header names column {', '.join(several)}; columns present: {_shown(names, columns)}"

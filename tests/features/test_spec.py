@@ -64,6 +64,14 @@ def test_shorthands_stand_for_whole_mappings() -> None:
         (["a.jsonl", "b.ndjson.zst"], "jsonl"),
         ("part-*.tfrecord.gz", "tfrecord"),
         ("a.tfrecords", "tfrecord"),
+        ("Split-train/data_tfrecord-00000-of-00001.gz", "tfrecord"),
+        ("data_tfrecord-*", "tfrecord"),
+        ("data_tfrecord-?????-of-?????.gz", "tfrecord"),
+        ("*.tfrecord*", "tfrecord"),
+        ("a.tfrecord-00000-of-00010", "tfrecord"),
+        ("log.parquet-00000-of-00010", "parquet"),
+        ("part-00000-of-00010", "csv"),
+        ("about_tfrecord", "csv"),
     ],
 )
 def test_format_follows_the_names(files: Any, format_: str) -> None:
@@ -79,6 +87,23 @@ def test_format_follows_the_names(files: Any, format_: str) -> None:
 def test_tabs_separate_what_ends_in_tsv(files: Any, delimiter: str) -> None:
     assert Source.model_validate(files).delimiter == delimiter
     assert Source.model_validate({"files": files, "delimiter": ";"}).delimiter == ";"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            {"files": "x.parquet", "delimiter": ";"},
+            "source.delimiter of parquet, which has none; allowed: of csv alone",
+        ),
+        ({"files": "x.jsonl", "header": False, "quote": ""}, "source.header, quote of jsonl"),
+        ({"files": "x.orc", "newlines_in_values": True}, "source.newlines_in_values of orc"),
+    ],
+)
+def test_keys_of_csv_are_refused_elsewhere(keys: Any, said: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=said):
+        Source.model_validate(keys)
+    assert Source.model_validate({"files": "x.parquet", "delimiter": ",", "null_values": ["-"]}).format == "parquet"
 
 
 def test_a_bare_random_is_a_split() -> None:

@@ -209,6 +209,14 @@ def test_missing_and_repeated_header_names(tmp_path: Path) -> None:
         read(dataset(), tmp_path)
 
 
+def test_a_name_that_says_no_format(tmp_path: Path) -> None:
+    for name, said in (("log.csv", False), ("part-00000", True)):
+        write(tmp_path, "1,2", header="user,itm", name=name)
+        with pytest.raises(DataError, match=f"{name}: the header lacks item") as error:
+            read(dataset(source=Source(files=name)), tmp_path)
+        assert ("it is read as csv, for its name says nothing: set `format`" in str(error.value)) == said
+
+
 def test_no_file(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("")
     with pytest.raises(DataError, match=r"no file matches '\*\.csv' in .*the folder holds: other.txt"):
