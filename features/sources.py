@@ -157,7 +157,7 @@ class Source(Frozen):
     SHORTHAND: ClassVar[str | None] = "files"
 
     files: str | tuple[str, ...] = ()
-    """A path or glob, or several, relative to ``data.path`` unless absolute or of a store (``s3://bucket/log/*.csv``). ``{day}`` stands for each day of a split by time,
+    """A path or glob, or several (names that begin with ``_`` or ``.`` are passed over unless it begins them so), relative to ``data.path`` unless absolute or of a store (``s3://bucket/log/*.csv``). ``{day}`` stands for each day of a split by time,
     2026-11-29; ``{day:%Y%m%d}`` writes it as 20261129: other days' files are not read, and a day without a file stops the run."""
     kafka: KafkaSource | None = None
     """In the place of `files`: a slice of a Kafka topic. For the log alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import glob
 import hashlib
 import io
@@ -217,14 +218,28 @@ def _what_is_there(path: str) -> str:
 
 
 def find_files(pattern: str) -> list[str]:
-    """The files that a path or glob matches, local or remote, sorted.
+    """The files that a path or glob matches, local or remote, sorted; without those that writers of logs keep for themselves:
+    names that begin with ``_`` or ``.`` (``_SUCCESS``, ``_temporary/``), unless the pattern begins them so. ``_day=1`` is none.
 
     Raises:
         DataError: if a store does not answer or refuses.
     """
     if (found := remote(pattern)) is not None:
-        return stores.find(found)
-    return sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
+        files = stores.find(found)
+    else:
+        files = sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
+    named = list(filter(_is_hidden, without_options(pattern).split("/")))
+    return [file for file in files if not _hidden_parts(file, named)]
+
+
+def _hidden_parts(file: str, named: Sequence[str]) -> list[str]:
+    """Hidden folders and files in a path that are not among the named ones."""
+    hidden = filter(_is_hidden, without_options(file).split("/"))
+    return [part for part in hidden if not any(fnmatch.fnmatchcase(part, name) for name in named)]
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") or (part.startswith("_") and "=" not in part)
 
 
 def is_folder(path: str) -> bool:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from features import spec
 from features.errors import DataError
 from features.logs import fingerprint, resolve, resolve_log
+from features.logs.files import find_files
 from features.spec import Dataset, Source, TimeColumn, TimeSplit, WindowSplit
 from tests.features.logs.small_log import dataset, read, write
 
@@ -105,6 +106,26 @@ def test_only_the_files_of_the_days_are_read(tmp_path: Path) -> None:
     assert fingerprint(daily(), str(tmp_path)) == before
     (tmp_path / "dt=2024-01-04" / "late.csv").write_text("x")
     assert fingerprint(daily(), str(tmp_path)) != before
+
+
+def test_what_writers_keep_for_themselves_is_no_log(tmp_path: Path) -> None:
+    """As Spark and Hadoop pass over it; a pattern may name it."""
+    folder = by_day(tmp_path, [1, 2, 3, 4]) / "dt=2024-01-01"
+    for name in ("_temporary/0/part.csv", ".part.csv.crc", "_day=1/part.csv", "_kept/more.csv"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+
+    def found(pattern: str) -> list[str]:
+        return [file.removeprefix(f"{folder}/") for file in find_files(f"{folder}/{pattern}")]
+
+    assert found("*") == ["part.csv"]
+    assert found("**") == ["_day=1/part.csv", "part.csv"]
+    assert found("_SUCCESS") == ["_SUCCESS"]
+    assert found("_k*/*") == ["_kept/more.csv"]
+    assert found("_temporary/**") == ["_temporary/0/part.csv"]
+    assert found(".*.crc") == [".part.csv.crc"]
+    assert len(resolve_log(daily("dt={day}/*"), str(tmp_path))) == 4
+    assert find_files(f"{folder}/_kept/*") == [f"{folder}/_kept/more.csv"]
 
 
 def test_days_may_be_written_otherwise(tmp_path: Path) -> None:
