@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import string
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -124,6 +125,10 @@ def written_as(file: str) -> dict[str, str]:
     return {} if inside and suffix in COMPRESSED else dict(said)
 
 
+_FORM = re.compile(r"([^%{}]|%[aAbBdHIjmMpSUwWyYGuV%])*")
+"""How a day is written in a path: directives of strftime that every system has, and text."""
+
+
 def by_day(pattern: str) -> bool:
     """Whether a path names a day."""
     return "{day" in pattern
@@ -139,8 +144,12 @@ def of_day(pattern: str, day: datetime.date) -> str:
         SpecError: if something else stands in braces.
     """
     try:
+        for _, name, form, conversion in string.Formatter().parse(pattern):
+            if name is not None and (name != "day" or conversion or not _FORM.fullmatch(form or "")):
+                told = name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+                raise ValueError(f"'{told}' in braces")
         return pattern.format(day=day)
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
+    except ValueError as error:
         raise SpecError(
             f"'{pattern}' is no path of a day ({error}); allowed in braces: {{day}}, {{day:%Y%m%d}} and the like"
         ) from error
@@ -363,5 +372,5 @@ class TimeColumn(Frozen):
     unit: Literal["s", "ms", "us", "yyyymmdd", "iso8601"] = "ms"
     """``s``/``ms``/``us`` since 1970-01-01 UTC, an integer like 20220425, or ISO 8601 text. Parquet, ORC, Avro: a
     timestamp is read by ``s``, ``ms``, ``us`` and ``iso8601``, a date by ``yyyymmdd`` and ``iso8601``."""
-    utc_offset_hours: float = 0.0
-    """Added before the day is taken (8 for Beijing)."""
+    utc_offset_hours: float = pydantic.Field(default=0.0, ge=-14, le=14)
+    """Added before the day is taken (8 for Beijing, 5.5 for Delhi)."""

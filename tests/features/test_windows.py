@@ -156,7 +156,15 @@ def test_days_that_are_not_complete_are_named(tmp_path: Path) -> None:
     ("source", "said"),
     [
         ({"files": "dt={day/x.csv"}, "is no path of a day"),
-        ({"files": "{day}/{hour}.csv"}, "'{day}/{hour}.csv' is no path of a day ('hour'); allowed in braces: {day}"),
+        (
+            {"files": "{day}/{hour}.csv"},
+            "'{day}/{hour}.csv' is no path of a day ('hour' in braces); allowed in braces: {day}",
+        ),
+        ({"files": "{day!r}.csv"}, "('day!r' in braces); allowed in braces: {day}, {day:%Y%m%d}"),
+        ({"files": "{day.year}.csv"}, "('day.year' in braces)"),
+        ({"files": "{day:%Q}.csv"}, "('day:%Q' in braces)"),
+        ({"files": "{day:%Y%}.csv"}, "('day:%Y%' in braces)"),
+        ({"files": "{day:{day}}.csv"}, "('day:{day}' in braces)"),
         ({"files": "a.csv", "success": "{day}/_SUCCESS"}, "marks days: allowed with {day} in it and in `files`"),
         ({"files": "{day}.csv", "success": "_SUCCESS"}, "marks days: allowed with {day} in it and in `files`"),
     ],
@@ -165,6 +173,15 @@ def test_paths_that_are_none_of_a_day(source: dict[str, Any], said: str) -> None
     with pytest.raises(pydantic.ValidationError) as caught:
         Source.model_validate(source)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("hours", "fits"), [(-14, True), (5.5, True), (14, True), (14.5, False), (-800, False)])
+def test_zones_are_those_of_the_earth(hours: float, fits: bool) -> None:
+    if fits:
+        assert TimeColumn(column="day", utc_offset_hours=hours).utc_offset_hours == hours
+    else:
+        with pytest.raises(pydantic.ValidationError, match="utc_offset_hours"):
+            dataset(time={"column": "day", "unit": "s", "utc_offset_hours": hours}, split={"by": "window", "train": 2})
 
 
 def test_days_need_a_split_by_time() -> None:

@@ -69,3 +69,14 @@ def test_a_split_s_part_that_names_one_day_is_refused_in_words(own_log: Path) ->
     split = "{by: time, train: [2026-01-01, 2026-01-02], validation: [2026-01-03], test: [2026-01-04, 2026-01-04]}"
     with pytest.raises(ConfigError, match=r"dataset\.split.*validation\.1: Field required"):
         load(own_log, [f"dataset.split={split}"])
+
+
+def test_a_day_that_no_calendar_has_is_named(own_log: Path) -> None:
+    split = "{by: time, train: [2026-01-01, 2026-01-02], validation: 2026-02-29, test: 2026-03-04}"
+    with pytest.raises(ConfigError, match=r"--set dataset.split=.*'2026-02-29' is no date: day is out of range"):
+        load(own_log, [f"dataset.split={split}"])
+    own_log.write_text(
+        own_log.read_text().replace("  split: random", "  split: {by: window, train: 2, until: 2026-02-30}")
+    )
+    with pytest.raises(ConfigError, match=r"(?s)own.yaml.*'2026-02-30' is no date.*line 14"):
+        load(own_log)
