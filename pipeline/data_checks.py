@@ -168,7 +168,8 @@ def check_expected(findings: Findings, dataset: Dataset, manifest: Manifest) -> 
         for name, splits in manifest["tasks"].items()
     }
     rates = {name: positives / counted for name, (positives, counted) in sums.items() if counted}
-    for difference in dataset.expected.differences(rows, rates):
+    tables = {name: of["rows_read"] for name, of in manifest.get("tables", {}).items()}
+    for difference in dataset.expected.differences(rows, rates, tables):
         findings.add(f"{difference}: is it the file that '{dataset.name}' is made for?", stops=False)
 
 

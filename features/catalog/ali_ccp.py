@@ -127,6 +127,7 @@ def dataset() -> Dataset:
         split=ColumnSplit(column="part", train=("train",), test=("test",)),
         expected=Expected(
             rows={"sample_skeleton_train.csv": 42_300_134, "sample_skeleton_test.csv": 43_016_839},
+            tables={"common_features": 730_599 + 884_211},
             rates={"click": 0.0399, "conversion": 0.000211},
         ),
     )

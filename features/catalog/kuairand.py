@@ -112,6 +112,7 @@ def dataset() -> Dataset:
         _split(datetime.date(2022, 4, 25), datetime.date(2022, 4, 30)),
         Expected(
             rows={"log_standard_4_25_to_4_30_pure.csv": 94_784},
+            tables={"users": 27_285, "videos": 7_583},
             rates={
                 "click": 0.438,
                 "long_view": 0.307,
@@ -135,6 +136,7 @@ def thousand_users() -> Dataset:
         _split(FIRST_DAY, LAST_DAY),
         Expected(
             rows={"log_standard_4_22_to_5_08_1k.csv": 6_657_061},
+            tables={"users": 1_000, "videos": 4_369_953},
             rates={"click": 0.3773, "long_view": 0.2610, "profile_enter": 0.0179, "like": 0.0160, "follow": 0.00085},
         ),
     )
@@ -153,6 +155,7 @@ def all_users() -> Dataset:
                 "log_standard_4_22_to_5_08_27k_part1.csv": 93_062_020,
                 "log_standard_4_22_to_5_08_27k_part2.csv": 92_919_789,
             },
+            tables={"users": 27_285, "videos": 32_038_725},
             rates={"click": 0.3772, "long_view": 0.2587, "like": 0.0169},
         ),
     )

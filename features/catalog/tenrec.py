@@ -8,7 +8,7 @@ Read from the documented format; no real file was at hand. Three datasets:
 those clicks out of the rows.
 
 `tenrec_video` is a raw log of videos, by default ``QB-video.csv``: 2.44 million rows, 34,240 users, 130,637 items, 1.70 million clicks,
-20,687 likes, 2,541 shares, 2,487 follows. ``QK-video.csv`` (493 million rows, 5.02 million users, 3.75 million items) and
+20,687 likes, 2,541 shares, 2,487 follows. ``QK-video.csv`` (493,458,970 rows, 5.02 million users, 3.75 million items) and
 ``sbr_data_1M.csv`` have the same columns: ``dataset.source.files`` names another one. One at a time, for the latter is a part of the former.
 
 `tenrec_article` is ``QK-article.csv``. The paper counts clicks of articles and no exposures, and those who have looked into the file saw
@@ -54,6 +54,8 @@ from features.spec import (
 
 VIDEO_TASKS = ("click", "like", "share", "follow")
 ARTICLE_TASKS = ("read", "like", "share", "favorite", "follow")
+_QB_VIDEOS, _QK_ARTICLES = 2_442_299, 46_111_728
+"""Rows, by the paper's table 2: exposures, and clicks, for of articles no others are kept."""
 HISTORY = tuple(f"hist_{place}" for place in range(1, 11))
 SCORES = ("item_score1", "item_score2", "item_score3")
 """Of the article."""
@@ -98,6 +100,15 @@ def video() -> Dataset:
         features=_video_features(),
         tasks=_tasks(VIDEO_TASKS),
         split=RandomSplit(),
+        expected=Expected(
+            rows={"QB-video.csv": _QB_VIDEOS},
+            rates={
+                "click": 1_701_171 / _QB_VIDEOS,
+                "like": 20_687 / _QB_VIDEOS,
+                "share": 2_541 / _QB_VIDEOS,
+                "follow": 2_487 / _QB_VIDEOS,
+            },
+        ),
     )
 
 
@@ -124,6 +135,16 @@ def article() -> Dataset:
         },
         tasks=_tasks(ARTICLE_TASKS),
         split=RandomSplit(),
+        expected=Expected(
+            rows={"QK-article.csv": _QK_ARTICLES},
+            rates={
+                "read": 44_228_593 / _QK_ARTICLES,
+                "like": 821_888 / _QK_ARTICLES,
+                "share": 591_834 / _QK_ARTICLES,
+                "favorite": 316_627 / _QK_ARTICLES,
+                "follow": 62_239 / _QK_ARTICLES,
+            },
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from features.spec import Expected
 
-EXPECTED = Expected(rows={"a.csv": 100, "b.csv": 50}, rates={"click": 0.2, "like": 0.01})
+EXPECTED = Expected(rows={"a.csv": 100, "b.csv": 50}, tables={"users": 7}, rates={"click": 0.2, "like": 0.01})
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,12 @@ EXPECTED = Expected(rows={"a.csv": 100, "b.csv": 50}, rates={"click": 0.2, "like
     ],
 )
 def test_differences(rows: dict[str, int], rates: dict[str, float], said: list[str]) -> None:
-    assert list(EXPECTED.differences(rows, rates)) == said
+    assert list(EXPECTED.differences(rows, rates, {"users": 7, "others": 1})) == said
+
+
+def test_side_tables_are_compared_beside_the_official_log_alone() -> None:
+    rates = {"click": 0.2}
+    said = "table 'users' has 6 rows, in the official files 7"
+    assert list(EXPECTED.differences({"a.csv": 100}, rates, {"users": 6})) == [said]
+    assert list(EXPECTED.differences({"mine.csv": 100}, rates, {"users": 6})) == []
+    assert list(EXPECTED.differences({"a.csv": 100}, rates, {})) == []
