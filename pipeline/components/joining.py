@@ -163,7 +163,7 @@ class JoinActions(beam.PTransform):
         assert dataset.actions is not None
         acted = (
             pieces.pipeline
-            | "Actions" >> ReadPieces(self._plan.action_files, dataset.actions.source, dataset.actions.columns)
+            | "Actions" >> ReadPieces(self._plan.action_files, dataset.actions.source, list(dataset.actions.columns))
             | "ShardActions" >> beam.ParDo(_ShardActions(self._plan)).with_outputs(QUARANTINED, COUNTS, main="files")
         )
         shown = pieces | "ShardImpressions" >> beam.ParDo(_ShardLog(self._plan, read_impressions))
