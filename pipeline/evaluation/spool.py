@@ -20,7 +20,7 @@ _PART_ROWS = 8_192
 """The same where many files are written at once, each of which holds back that many rows."""
 
 
-class _Written(NamedTuple):
+class _WrittenBlock(NamedTuple):
     """A block of rows in the file."""
 
     rows: int
@@ -48,7 +48,7 @@ class Spool:
         self._block_rows = block_rows
         self._waiting: list[Columns] = []
         self._waiting_rows = 0
-        self._written: list[_Written] = []
+        self._written: list[_WrittenBlock] = []
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="feedrank-")  # noqa: SIM115 - closed with the object
         weakref.finalize(self, self._file.close)
 
@@ -86,7 +86,7 @@ class Spool:
             values = np.concatenate([columns[name] for columns in self._waiting])
             places[name] = self._file.tell(), values.dtype
             self._file.write(values.data.cast("B") if len(values) else b"")
-        self._written.append(_Written(self._waiting_rows, places))
+        self._written.append(_WrittenBlock(self._waiting_rows, places))
         self._waiting, self._waiting_rows = [], 0
 
     def _read(self, rows: int, place: int, kind: np.dtype[Any]) -> Array:
