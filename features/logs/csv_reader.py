@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -166,6 +167,7 @@ class _Parser:
         self._row = piece.first_row - 1
         self._header_waits = source.header and piece.begin == 0
         self._is_wide = len(source.delimiter) > 1
+        self._field = _field(source)
 
     def parse(self, block: Block) -> RawBatch:
         """One block; rows that are no CSV of the right width become rejects."""
@@ -234,17 +236,30 @@ class _Parser:
             if self._longest_field(data[block.starts[row] : block.ends[row]]) > self._source.max_field_bytes:
                 reasons.setdefault(row, "oversized_field")
         quote = self._source.quote.encode()
-        if quote and not self._source.newlines_in_values and quote in data:
-            odd = np.bitwise_xor.reduceat((codes == quote[0]).view(np.uint8), block.starts)
-            mark(np.flatnonzero(odd), "unbalanced_quote")
+        if quote and quote in data:
+            if self._source.newlines_in_values:  # such a row would take apart the next one that goes over several lines
+                unclosed = [row for row in self._stray_quotes(block).tolist() if not self._fields(block, row)]
+                mark(np.array(unclosed, dtype=np.int64), "unbalanced_quote")
+            else:
+                odd = np.bitwise_xor.reduceat((codes == quote[0]).view(np.uint8), block.starts)
+                mark(np.flatnonzero(odd), "unbalanced_quote")
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             breaks = np.flatnonzero((codes[:-1] == _CR) & (codes[1:] != 10))
             rows = np.unique(np.searchsorted(block.ends, breaks))
-            inside = [
-                r for r in rows.tolist() if not (quote and self._source.newlines_in_values and quote in block.raw(r))
-            ]
+            quoted = quote and self._source.newlines_in_values
+            inside = [r for r in rows.tolist() if not (quoted and self._has_quoted_breaks(block, r))]
             mark(np.array(inside, dtype=np.int64), "stray_carriage_return")
         return reasons
+
+    def _has_quoted_breaks(self, block: Block, row: int) -> bool:
+        """Whether a row's carriage returns, but for one at its end, are all inside quotes."""
+        line = block.data[block.starts[row] : block.ends[row]].removesuffix(b"\r")
+        at = 0
+        while at <= len(line) and (field := self._field.match(line, at)):
+            if b"\r" in field["plain"]:
+                return False
+            at = field.end() + 1
+        return True
 
     def _longest_field(self, line: bytes) -> int:
         """Bytes of the longest field of one line."""
@@ -273,9 +288,10 @@ class _Parser:
         rows = np.flatnonzero(sound)
         table = self._try(block, rows)
         if table is None:
-            wrong = rows[self._widths(block)[rows] != self.width]
-            reasons.update(dict.fromkeys(wrong.tolist(), "wrong_width"))
-            rows = np.setdiff1d(rows, wrong, assume_unique=True)
+            widths = self._widths(block)[rows]
+            reasons.update(dict.fromkeys(rows[widths == 0].tolist(), "unbalanced_quote"))
+            reasons.update(dict.fromkeys(rows[(widths != 0) & (widths != self.width)].tolist(), "wrong_width"))
+            rows = rows[widths == self.width]
             pieces, kept = self._bisect(block, rows, reasons)
             table, rows = pa.concat_tables([_empty(self._positions), *pieces]).combine_chunks(), kept
         arrays = {name: one_chunk(table.column(name)) for name in self._positions}
@@ -299,7 +315,7 @@ class _Parser:
         return pieces, np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
 
     def _widths(self, block: Block) -> NDArray[Any]:
-        """Fields of each row; a delimiter inside quotes separates nothing."""
+        """Fields of each row as the parser counts them; a delimiter inside quotes separates nothing. 0: a quote stays open."""
         if self._is_wide:
             lines = lines_of(block.data[block.starts[0] :])
             return np.asarray(pc.count_substring(lines, self._source.delimiter)) + 1
@@ -307,10 +323,39 @@ class _Parser:
         places = np.flatnonzero(codes == ord(self._source.delimiter))
         places = places[places >= block.starts[0]]
         found = np.searchsorted(block.ends, places)
-        if self._source.quote and self._source.quote.encode() in block.data:
-            quotes = np.concatenate([[0], np.cumsum(codes == ord(self._source.quote), dtype=np.int64)])
-            found = found[(quotes[places] - quotes[block.starts][found]) & 1 == 0]
-        return np.bincount(found, minlength=len(block.ends)) + 1
+        if not (self._source.quote and self._source.quote.encode() in block.data):
+            return np.bincount(found, minlength=len(block.ends)) + 1
+        quotes = np.concatenate([[0], np.cumsum(codes == ord(self._source.quote), dtype=np.int64)])
+        found = found[(quotes[places] - quotes[block.starts][found]) & 1 == 0]
+        widths = np.bincount(found, minlength=len(block.ends)) + 1
+        for row in self._stray_quotes(block).tolist():
+            widths[row] = self._fields(block, row)
+        return widths
+
+    def _stray_quotes(self, block: Block) -> NDArray[Any]:
+        """Rows in which the first, third, .. quote is not where a field begins: an inch mark, perhaps, which quotes nothing."""
+        codes = np.frombuffer(block.data, dtype=np.uint8)
+        quote = ord(self._source.quote)
+        places = np.flatnonzero(codes == quote)
+        places = places[places >= block.starts[0]]
+        rows = np.searchsorted(block.ends, places)
+        opens = (np.arange(len(places)) - np.searchsorted(places, block.starts)[rows]) & 1 == 0
+        before = codes[places - 1]  # of the very first byte it is not looked at: there a row begins
+        begins = (places == block.starts[rows]) | (before == ord(self._source.delimiter)) | (before == quote)
+        return np.unique(rows[opens & ~begins])
+
+    def _fields(self, block: Block, row: int) -> int:
+        """Fields of one row as the parser counts them, for which only a quote at a field's beginning quotes; 0: one stays open."""
+        data, at, end = block.data, int(block.starts[row]), int(block.ends[row])
+        count = 0
+        while True:
+            count += 1
+            field = self._field.match(data, at, end)
+            if field is None:
+                return 0
+            at = field.end() + 1
+            if at > end:
+                return count
 
     def _try(self, block: Block, rows: NDArray[Any]) -> pa.Table | None:
         """Parses rows of a block; None unless every row becomes exactly one row."""
@@ -341,9 +386,17 @@ class _Parser:
             ).read_all()
         except pa.ArrowInvalid:
             return None
-        if table.num_rows != len(rows):
+        # The parser takes a quote that is open where its bytes end for closed there.
+        if table.num_rows != len(rows) or not self._fields(block, int(rows[-1])):
             return None
         return pa.table({name: table.column(str(at)) for name, at in self._positions.items()})
+
+
+def _field(source: Source) -> re.Pattern[bytes]:
+    """One field as the parser reads it: quoted from its first byte on, or as it stands up to the next delimiter."""
+    delimiter, quote = re.escape(source.delimiter[:1].encode()), re.escape(source.quote.encode())
+    quoted = b"(?:Q[^Q]*(?:QQ[^Q]*)*Q(?!Q)|(?!Q))" if source.quote else b""
+    return re.compile((quoted + b"(?P<plain>[^D]*)").replace(b"Q", quote).replace(b"D", delimiter))
 
 
 def _empty(names: Collection[str]) -> pa.Table:

@@ -23,7 +23,21 @@ from tests.features.logs.small_log import GOOD, HEADER, dataset, write
 
 COLUMNS = {"a": Column(type="string"), "b": Column(type="string")}
 LINES = st.sampled_from(
-    [b"1,2", b"", b'"x\ny",2', b'"open,2', b"3", b'"a""b",', b"\r", b"4,5\r", b"\xff,6", b'","', b"9" * 30]
+    [
+        b"1,2",
+        b"",
+        b'"x\ny",2',
+        b'"open,2',
+        b"3",
+        b'"a""b",',
+        b"\r",
+        b"4,5\r",
+        b"\xff,6",
+        b'","',
+        b"9" * 30,
+        b'5"x,"open',
+        b'5",6"',
+    ]
 )
 
 
@@ -72,6 +86,41 @@ def test_any_lines_of_csv(
     check(
         tmp_path / "log.csv", Source(files="", header=header, newlines_in_values=over_lines, max_field_bytes=25), size
     )
+
+
+@pytest.mark.parametrize("over_lines", [False, True])
+@pytest.mark.parametrize("beside", [[], [b"1,2"], [b"only"], [b'"l1 ""q""",2'], [b'"l1\nl2",2']])
+@pytest.mark.parametrize(
+    ("line", "fate"),
+    [
+        (b'5" tv,6" tv', (b'5" tv', b'6" tv')),
+        (b'"5"" tv",""', (b'5" tv', b"")),
+        (b'"a"b"c,2"', (b'ab"c', b'2"')),
+        (b'5" tv,"note', "unbalanced_quote"),
+        (b'5" tv,"note""" x', "unbalanced_quote"),
+        (b'5" tv,"no,te","', "unbalanced_quote"),
+        (b'5" tv,6" tv,', "wrong_width"),
+        (b'5" tv """, 6', (b'5" tv """', b" 6")),
+        (b'"x" y,5" tv', "unbalanced_quote"),
+    ],
+)
+def test_a_stray_quote_has_one_fate_wherever_it_stands(
+    line: bytes, fate: tuple[bytes, bytes] | str, beside: list[bytes], over_lines: bool, tmp_path: Path
+) -> None:
+    if not over_lines and beside == [b'"l1\nl2",2']:
+        beside = [b'"l1 l2",2']
+    source = Source(files="", header=False, newlines_in_values=over_lines)
+    for before, after in ((0, 0), (0, 1), (1, 0), (1, 1), (3, 3)):
+        (tmp_path / "log.csv").write_bytes(b"\n".join([*beside * before, line, *beside * after]) + b"\n")
+        row = len(beside) * before + 1
+        rows, rejects = everything(read_source(Piece(str(tmp_path / "log.csv")), "log", source, COLUMNS))
+        if isinstance(fate, str):
+            assert [reject.reason for reject in rejects if reject.row == row] == [fate]
+        else:
+            assert [(a, b) for number, _, a, b, _ in rows if number == row] == [fate]
+        assert len(rows) + len(rejects) == len(beside) * (before + after) + 1
+        values = {(a, b) for number, _, a, b, _ in rows if number != row}
+        assert values <= {(b"1", b"2"), (b'l1 "q"', b"2"), (b"l1\nl2", b"2"), (b"l1 l2", b"2")}
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
