@@ -364,6 +364,10 @@ class _Parser:
         data = _bytes_of(block, rows)
         if self._is_wide:
             return split_fields(lines_of(data.to_pybytes()), self._source.delimiter, self.width, self._positions)
+        if data.size >= len(MARK) and data.slice(0, len(MARK)).to_pybytes() == MARK:
+            data = pa.py_buffer(
+                MARK + data.to_pybytes()
+            )  # the parser drops one, and only the file's own is none of the row
         names = [str(i) for i in range(self.width)]
         wanted = [str(i) for i in self._positions.values()] or names[:1]
         try:

@@ -37,6 +37,8 @@ LINES = st.sampled_from(
         b"9" * 30,
         b'5"x,"open',
         b'5",6"',
+        b"\xef\xbb\xbf1,2",
+        b"\xef\xbb\xbf",
     ]
 )
 
