@@ -9,7 +9,6 @@ from typing import Any
 from features.logs.action_log import KeyedRows
 from features.logs.attribution import ATTRIBUTED, OUTCOMES
 from features.logs.counts import Counts
-from features.logs.quarantine import Reject
 
 
 @dataclass
@@ -27,7 +26,7 @@ class ActionCounts:
     @classmethod
     def of(cls, rows: KeyedRows, file: str) -> ActionCounts:
         """Counts of a batch of the log of actions."""
-        read = Counts.of_rejects((Reject(**row) for row in rows.quarantined.to_pylist()), rows.rows_read)
+        read = Counts.of_letters(rows.quarantined, rows.rows_read)
         read.files = {file: rows.rows_read}
         read.without = dict.fromkeys(rows.without, rows.rows_read)
         return cls(read)

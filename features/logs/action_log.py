@@ -17,7 +17,7 @@ from features.logs.instants import instants
 from features.logs.personal import Pseudonyms, without_personal
 from features.logs.pieces import Piece
 from features.logs.places import BEGIN, FILE, ROW, TIME
-from features.logs.quarantine import Faults, RawBatch, to_batch
+from features.logs.quarantine import Faults, RawBatch, joined, to_batch
 from features.logs.row_hashes import row_hashes
 from features.logs.sources import read_source
 from features.logs.typed import TypedSource, typed
@@ -118,11 +118,11 @@ def read_actions(
         rows = pa.RecordBatch.from_arrays([values[n] for n in schema.names], schema=schema).filter(
             pa.array(~faults.bad)
         )
-        rejects = without_personal([*raw.rejects, *faults.rejects], actions.columns)
+        letters = without_personal(joined([to_batch(raw.rejects), faults.letters]), actions.columns)
         without = frozenset(
             n for n in actions.columns if n not in raw.columns or raw.columns[n].null_count == len(raw.rows)
         )
-        yield KeyedRows(rows, _hashes_of(rows, actions), to_batch(rejects), raw.rows_read, without)
+        yield KeyedRows(rows, _hashes_of(rows, actions), letters, raw.rows_read, without)
 
 
 def _hashes_of(rows: pa.RecordBatch, actions: Actions) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.errors import DataError
-from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text, value_text
+from features.logs.quarantine import RawBatch, Reject, row_texts, text
 
 BATCH_ROWS = 65_536
 """Rows of a batch, at most."""
@@ -62,7 +62,8 @@ def raw_batch(name: str, columns: Mapping[str, pa.Array], first_row: int, rows: 
         dict(columns),
         numbers,
         np.full(rows, -1, dtype=np.int64),
-        lambda i: text(repr({name: value_text(column, i) for name, column in columns.items()}), RAW_CHARS),
+        lambda i: row_texts(columns, np.array([i]))[0].as_py(),
+        many_raw=lambda at: row_texts(columns, at),
     )
 
 

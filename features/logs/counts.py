@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import DataError
-from features.logs.quarantine import REASONS, SOUND, Reject
+from features.logs.quarantine import REASONS, SOUND, from_batch, may_damage, rows_of, to_batch
 from features.logs.reader import GoodRows, LogBatch
 from features.logs.sampling import SAMPLED_OUT
 from features.logs.tables import Tables
@@ -67,7 +68,7 @@ class Counts:
         counts = cls(rows_read=batch.rows_read, files={batch.file: batch.rows_read}, unmatched=dict(batch.unmatched))
         counts.without = dict.fromkeys(batch.without, batch.rows_read)
         counts.actions, counts.duplicates = batch.actions, batch.duplicates
-        counts._add_rejects(Reject(**row) for row in batch.quarantined.to_pylist())
+        counts._add_letters(batch.quarantined)
         names = batch.rows.schema.names
         if DAY in names and batch.rows.num_rows:
             days = pc.drop_null(batch.rows.column(names.index(DAY))).value_counts()
@@ -82,26 +83,30 @@ class Counts:
         return counts
 
     @classmethod
-    def of_rejects(cls, rejects: Iterable[Reject], rows_read: int) -> Counts:
-        """Counts of a side table's files."""
+    def of_letters(cls, letters: pa.RecordBatch, rows_read: int) -> Counts:
+        """Counts of rows of which only those refused are told apart (`features.logs.quarantine.SCHEMA`)."""
         counts = cls(rows_read=rows_read)
-        counts._add_rejects(rejects)
+        counts._add_letters(letters)
         return counts
 
     @classmethod
     def of_good(cls, found: GoodRows) -> Counts:
         """Counts of rows that are read for counters alone."""
-        counts = cls.of_rejects(found.rejects, found.rows_read)
+        counts = cls.of_letters(found.quarantined, found.rows_read)
         counts.files = {found.file: found.rows_read}
         counts.rows_out = {"all": found.rows.num_rows}
         return counts
 
-    def _add_rejects(self, rejects: Iterable[Reject]) -> None:
-        for reject in rejects:
-            self.quarantined += reject.rows
-            if reject.damages_file:
-                self.damaged[reject.file] = reject.reason
-            self._add_reason((reject.reason, reject.column), reject.rows, (reject.file, reject.row, reject.value))
+    def _add_letters(self, letters: pa.RecordBatch) -> None:
+        self.quarantined += rows_of(letters)
+        table = pa.Table.from_batches([letters])
+        kinds = table.group_by(["reason", "column"]).aggregate([("rows", "sum")])
+        for kind in kinds.to_pylist():
+            reason, column = kind["reason"], kind["column"]
+            of_kind = table.filter(pc.and_(pc.equal(table["reason"], reason), pc.equal(table["column"], column)))
+            self._add_reason((reason, column), kind["rows_sum"], _first_example(of_kind))
+            if may_damage(reason):
+                self.damaged |= {r.file: reason for r in from_batch(of_kind) if r.damages_file}
 
     def _add_reason(self, key: tuple[str, str], rows: int, example: Example) -> None:
         known, first = self.reasons.get(key, (0, example))
@@ -198,6 +203,13 @@ class Counts:
         }
 
 
+def _first_example(letters: pa.Table) -> Example:
+    """The smallest file, row and value; a sort of all would cost more than their three minima."""
+    for name in ("file", "row", "value"):
+        letters = letters.filter(pc.equal(letters[name], pc.min(letters[name])))
+    return letters["file"][0].as_py(), letters["row"][0].as_py(), letters["value"][0].as_py()
+
+
 def _add(mine: dict[K, int], theirs: Mapping[K, int]) -> None:
     for key, rows in theirs.items():
         mine[key] = mine.get(key, 0) + rows
@@ -214,7 +226,7 @@ def count_tables(tables: Tables) -> dict[str, dict[str, Any]]:
     """What became of the rows of each side table: ``{table: {"rows_read", "rows", "quarantined": summary}}``."""
     counts: dict[str, dict[str, Any]] = {}
     for name, table in tables.tables.items():
-        of_table = Counts.of_rejects(table.rejects, table.rows_read or table.data.num_rows)
+        of_table = Counts.of_letters(to_batch(table.rejects), table.rows_read or table.data.num_rows)
         counts[name] = {
             "rows_read": of_table.rows_read,
             "rows": table.data.num_rows,

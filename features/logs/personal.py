@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pyarrow.compute as pc
 
 from features.columns import list_array
 from features.errors import ConfigError
-from features.logs.quarantine import Reject
 from features.spec import Column, Columns, Dataset
 
 KEY_BYTES = (16, 64)
@@ -120,12 +118,15 @@ def hashed(values: pa.Array, column: Column, pseudonyms: Pseudonyms | None) -> p
     return pseudonyms.of(values)
 
 
-def without_personal(rejects: Sequence[Reject], columns: Columns) -> Sequence[Reject]:
-    """Dead letters of rows with personal columns: without their text and those columns' values."""
-    personal = {name for name, column in columns.items() if column.personal is not None}
+def without_personal(letters: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
+    """Dead letters (`features.logs.quarantine.SCHEMA`) of rows with personal columns: without their text and those columns' values."""
+    personal = [name for name, column in columns.items() if column.personal is not None]
     if not personal:
-        return rejects
-    return [
-        r._replace(raw=WITHHELD, value=WITHHELD if r.column in personal or r.reason == "refused" else r.value)
-        for r in rejects
-    ]
+        return letters
+    arrays = dict(zip(letters.schema.names, letters.columns, strict=True))
+    is_told = pc.or_(
+        pc.is_in(arrays["column"], value_set=pa.array(personal, pa.string())), pc.equal(arrays["reason"], "refused")
+    )
+    withheld = pa.array([WITHHELD] * letters.num_rows, pa.string())
+    arrays |= {"raw": withheld, "value": pc.if_else(is_told, WITHHELD, arrays["value"])}
+    return pa.RecordBatch.from_arrays(list(arrays.values()), schema=letters.schema)

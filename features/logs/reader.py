@@ -22,7 +22,7 @@ from features.logs.notes import ActionNotes, Noted, NotedRows
 from features.logs.personal import without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
-from features.logs.quarantine import OUT_OF_WINDOW, Faults, RawBatch, Reject, to_batch
+from features.logs.quarantine import OUT_OF_WINDOW, Faults, RawBatch, joined, rows_of, to_batch
 from features.logs.row_hashes import value_ids
 from features.logs.row_ids import row_ids
 from features.logs.sampling import SAMPLED_OUT, sampled_parts
@@ -111,13 +111,13 @@ class GoodRows(NamedTuple):
     Attributes:
         file: the file's name.
         rows: the good rows.
-        rejects: dead letters of the others.
+        quarantined: the others, one dead letter each (`features.logs.quarantine.SCHEMA`).
         rows_read: good and bad rows.
     """
 
     file: str
     rows: pa.RecordBatch
-    rejects: Sequence[Reject]
+    quarantined: pa.RecordBatch
     rows_read: int
 
 
@@ -267,15 +267,15 @@ class _Stages:
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
-        rejects = self._refused(raw, made)
-        _check_sum(raw, rows, rejects)
+        letters = self._refused(raw, made)
+        _check_sum(raw, rows, letters)
         without = frozenset(name for name in self._required if not _has_values(raw.columns.get(name)))
         return LogBatch(
             raw.file,
             rows,
             numbers,
             part,
-            to_batch(rejects),
+            letters,
             raw.rows_read,
             made.unmatched,
             without,
@@ -288,13 +288,13 @@ class _Stages:
         made = self._made(raw, known)
         rows = pa.RecordBatch.from_pydict({name: made.columns[name] for name in (*names, DAY)})
         rows = rows.filter(pa.array(~made.faults.bad)) if made.faults.bad.any() else rows
-        rejects = self._refused(raw, made)
-        _check_sum(raw, rows, rejects)
-        return GoodRows(raw.file, rows, rejects, raw.rows_read)
+        letters = self._refused(raw, made)
+        _check_sum(raw, rows, letters)
+        return GoodRows(raw.file, rows, letters, raw.rows_read)
 
-    def _refused(self, raw: RawBatch, made: _Made) -> Sequence[Reject]:
-        rejects = [*raw.rejects, *made.typing.rejects, *made.faults.rejects]
-        return without_personal(rejects, self._dataset.columns)
+    def _refused(self, raw: RawBatch, made: _Made) -> pa.RecordBatch:
+        letters = joined([to_batch(raw.rejects), made.typing.letters, made.faults.letters])
+        return without_personal(letters, self._dataset.columns)
 
     def _made(self, raw: RawBatch, known: _Known) -> _Made:
         """Types, joins, derivations, labels and time of one batch."""
@@ -384,8 +384,8 @@ def _made_from(dataset: Dataset, names: Iterable[str]) -> set[str]:
     return needed
 
 
-def _check_sum(raw: RawBatch, rows: pa.RecordBatch, rejects: Sequence[Reject]) -> None:
-    refused = sum(reject.rows for reject in rejects)
+def _check_sum(raw: RawBatch, rows: pa.RecordBatch, letters: pa.RecordBatch) -> None:
+    refused = rows_of(letters)
     if raw.rows_read != rows.num_rows + refused:
         raise AssertionError(
             f"{raw.file}: {raw.rows_read} rows read, but {rows.num_rows} out and {refused} quarantined"

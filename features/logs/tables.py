@@ -22,7 +22,7 @@ from features.logs.functions import conform, derive, function_named
 from features.logs.key_index import KeyIndex
 from features.logs.personal import WITHHELD_ID, Pseudonyms, hashed, without_personal
 from features.logs.pieces import Piece
-from features.logs.quarantine import Faults, RawBatch, Reject
+from features.logs.quarantine import Faults, RawBatch, Reject, from_batch, joined, to_batch
 from features.logs.sources import check_found, read_source
 from features.spec import DAY, Columns, Dataset, DerivedTable, SideTable
 
@@ -160,7 +160,8 @@ def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) 
         for raw in read_source(Piece(file), name_of(file, path), spec.source, spec.columns):
             part, refused = _typed(raw, spec, pseudonyms)
             parts.append(part)
-            rejects += without_personal([*raw.rejects, *refused], spec.columns)
+            letters = joined([to_batch(raw.rejects), refused])
+            rejects += from_batch(without_personal(letters, spec.columns))
             rows += raw.rows_read
     table = _table(parts, spec.given)
     if table.num_rows:
@@ -170,7 +171,7 @@ def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) 
     return _checked(name, table, spec, rows, rejects)
 
 
-def _typed(raw: RawBatch, spec: SideTable, pseudonyms: Pseudonyms | None) -> tuple[pa.RecordBatch, list[Reject]]:
+def _typed(raw: RawBatch, spec: SideTable, pseudonyms: Pseudonyms | None) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     faults = Faults(raw)
     arrays = []
     for name, column in spec.columns.items():
@@ -182,7 +183,7 @@ def _typed(raw: RawBatch, spec: SideTable, pseudonyms: Pseudonyms | None) -> tup
     full = derive([(d, function_named(d.function)) for d in spec.derived], batch, faults)
     given = [full.column(full.schema.get_field_index(name)) for name in spec.given]
     batch = pa.RecordBatch.from_arrays(given, schema=_schema(spec.given))
-    return batch.filter(pa.array(~faults.bad)) if faults.bad.any() else batch, faults.rejects
+    return batch.filter(pa.array(~faults.bad)) if faults.bad.any() else batch, faults.letters
 
 
 def _schema(columns: Columns) -> pa.Schema:

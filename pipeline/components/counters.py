@@ -16,7 +16,6 @@ from features.logs.counters import save_counts
 from features.logs.counting import DailyCounts, Hashed, daily_schema, sorted_counts
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
-from features.logs.quarantine import to_batch
 from features.logs.reader import read_rows
 from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.spec import DAY, Dataset
@@ -104,8 +103,8 @@ class _CountPieces(beam.DoFn):
         for found in read_rows(self._dataset, self._plan.data.path, self._tables, [piece], self._names):
             if is_earlier:
                 yield beam.pvalue.TaggedOutput(COUNTS, Counts.of_good(found))
-            if is_earlier and found.rejects:
-                yield beam.pvalue.TaggedOutput(QUARANTINED, pa.Table.from_batches([to_batch(found.rejects)]))
+            if is_earlier and found.quarantined.num_rows:
+                yield beam.pvalue.TaggedOutput(QUARANTINED, pa.Table.from_batches([found.quarantined]))
             needed = _of_days(self._dataset, found.rows)
             for name, counts in self._counts.items():
                 self._write(name, counts.add(needed))
