@@ -24,6 +24,9 @@ _HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}
 _PREVIOUS = "previous run"
 TRAILING_DAYS = 7
 """A week: how many rows a day has depends on its weekday."""
+FEWEST_ACTIONS = 50
+"""Actions a day, in the mean, from which on a day of few says that some are missing; of fewer, chance alone may halve a day."""
+_BEFORE = ", before the split's, which counters read,"
 _DISTANCES = {"categorical": l_infinity, "numeric": jensen_shannon}
 
 
@@ -95,31 +98,48 @@ def check_rows(findings: Findings, manifest: Manifest) -> None:
 
 
 def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, config: ValidateConfig) -> None:
-    """Every day of a split by time has rows, and not far fewer than those before it."""
+    """Every day of a split by time, and each before it that counters read, has rows, and not far fewer than those before it.
+
+    So have the actions of the split's days, where they are a log of their own: of a day whose actions are half-written, rows would
+    train as negatives.
+    """
     if not isinstance(dataset.split, TimeSplit):
         return
+    earlier = {_date(day): rows for day, rows in manifest.get("counters", {}).get("days", {}).items()}
+    of_split = {day: manifest["days"].get(f"{day:%Y%m%d}", 0) for day in dataset.split.days()}
+    rows = dict(sorted({**earlier, **of_split}.items()))
+    for day, count in rows.items():
+        if not count:
+            findings.add(f"day {day}{_BEFORE if day in earlier else ''} has no rows", stops=config.required_days)
+    few = _few(rows, config.min_day_share)
+    findings.problems += [f"day {day}{_BEFORE if day in earlier else ''} has {text}" for day, text in few if rows[day]]
+    if (acted := manifest.get("actions", {}).get("days")) is not None:
+        rows = {day: acted.get(f"{day:%Y%m%d}", 0) for day in dataset.split.days()}
+        few = _few(rows, config.min_day_share, FEWEST_ACTIONS)
+        findings.problems += [f"actions of day {day}: {text}" for day, text in few]
+
+
+def _few(rows: Mapping[datetime.date, int], share: float, least_mean: float = 0) -> list[tuple[datetime.date, str]]:
+    """Days, in order, that have less than a share of the mean of the days before them, if that mean is not too small to say anything."""
+    found = []
     before: list[int] = []
-    for day in dataset.split.days():
-        rows: int = manifest["days"].get(f"{day:%Y%m%d}", 0)
+    for day, count in rows.items():
         mean = sum(before[-TRAILING_DAYS:]) / max(1, len(before[-TRAILING_DAYS:]))
-        if not rows:
-            findings.add(f"day {day} has no rows", stops=config.required_days)
-        elif rows < config.min_day_share * mean:
-            findings.add(
-                f"day {day} has {rows:,} rows, {rows / mean:.0%} of the mean of the days before it ({mean:,.0f}); allowed: "
-                f"{config.min_day_share:.0%} (validate.min_day_share)"
-            )
-        before += [rows] if rows else []
+        if count < share * mean and mean >= least_mean:
+            text = f"{count:,} rows, {count / mean:.0%} of the mean of the days before it ({mean:,.0f}); allowed: {share:.0%}"
+            found.append((day, f"{text} (validate.min_day_share)"))
+        before += [count] if count else []
+    return found
+
+
+def _date(day: str) -> datetime.date:
+    return datetime.datetime.strptime(day, "%Y%m%d").date()
 
 
 def check_late(findings: Findings, manifest: Manifest, previous: Manifest) -> None:
     """Warns of days that have other rows than when the run before read them: of files that came late, or were made anew."""
     before, now = previous.get("days", {}), manifest["days"]
-    changed = [
-        f"{datetime.datetime.strptime(day, '%Y%m%d'):%Y-%m-%d} {now[day]:,} ({before[day]:,})"
-        for day in now
-        if before.get(day, now[day]) != now[day]
-    ]
+    changed = [f"{_date(day)} {now[day]:,} ({before[day]:,})" for day in now if before.get(day, now[day]) != now[day]]
     if changed:
         findings.add(
             "days with other rows than when the run before read them (its rows in brackets): " + ", ".join(changed),

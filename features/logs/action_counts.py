@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from features.logs.action_log import KeyedRows
 from features.logs.attribution import ATTRIBUTED, OUTCOMES
 from features.logs.counts import Counts
+from features.logs.days import days_of_instants
+from features.logs.places import TIME
 
 
 @dataclass
@@ -16,7 +20,7 @@ class ActionCounts:
     """Counts of any part of the actions; :meth:`merge` of the parts gives those of the whole, in any order.
 
     Attributes:
-        read: rows read and quarantined, by file and reason.
+        read: rows read and quarantined, by file and reason, and good rows by day.
         outcomes: good rows by what became of them, a key of `features.logs.attribution.OUTCOMES`.
     """
 
@@ -24,10 +28,12 @@ class ActionCounts:
     outcomes: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: KeyedRows, file: str) -> ActionCounts:
-        """Counts of a batch of the log of actions."""
+    def of(cls, rows: KeyedRows, file: str, utc_offset_hours: float) -> ActionCounts:
+        """Counts of a batch of the log of actions; the offset says when days begin."""
         read = Counts.of_letters(rows.quarantined, rows.rows_read)
         read.files = {file: rows.rows_read}
+        found = days_of_instants(np.asarray(rows.rows.column(rows.rows.schema.get_field_index(TIME))), utc_offset_hours)
+        read.days = dict(zip(*(of.tolist() for of in np.unique(found, return_counts=True)), strict=True))
         read.without = dict.fromkeys(rows.without, rows.rows_read)
         return cls(read)
 
@@ -55,6 +61,7 @@ class ActionCounts:
             "others": {outcome: self.outcomes.get(outcome, 0) for outcome in OUTCOMES if outcome != ATTRIBUTED},
             "quarantined": self.read.quarantine_summary(),
             "files": [{"path": file, "rows": rows} for file, rows in sorted(self.read.files.items())],
+            "days": {str(day): rows for day, rows in sorted(self.read.days.items())},
             "without": self.read.without,
         }
 

@@ -69,10 +69,7 @@ class Counts:
         counts.without = dict.fromkeys(batch.without, batch.rows_read)
         counts.actions, counts.duplicates = batch.actions, batch.duplicates
         counts._add_letters(batch.quarantined)
-        names = batch.rows.schema.names
-        if DAY in names and batch.rows.num_rows:
-            days = pc.drop_null(batch.rows.column(names.index(DAY))).value_counts()
-            counts.days = {day["values"]: day["counts"] for day in days.to_pylist()}
+        counts._add_days(batch.rows)
         counts.sampled_out = int((batch.part == SAMPLED_OUT).sum())
         for position, split in [*enumerate(SPLITS), (-1, "all"), (SAMPLED_OUT, SAMPLED)]:
             chosen = batch.part == position
@@ -94,8 +91,15 @@ class Counts:
         """Counts of rows that are read for counters alone."""
         counts = cls.of_letters(found.quarantined, found.rows_read)
         counts.files = {found.file: found.rows_read}
+        counts._add_days(found.rows)
         counts.rows_out = {"all": found.rows.num_rows}
         return counts
+
+    def _add_days(self, rows: pa.RecordBatch) -> None:
+        names = rows.schema.names
+        if DAY in names and rows.num_rows:
+            days = pc.drop_null(rows.column(names.index(DAY))).value_counts()
+            _add(self.days, {day["values"]: day["counts"] for day in days.to_pylist()})
 
     def _add_letters(self, letters: pa.RecordBatch) -> None:
         self.quarantined += rows_of(letters)

@@ -68,6 +68,12 @@ def _as_numbers(day: NDArray[Any]) -> NDArray[Any]:
     return _as_number(day)
 
 
+def days_of_instants(instants: NDArray[Any], utc_offset_hours: float) -> NDArray[Any]:
+    """The days, yyyymmdd, of times as `features.logs.instants.instants` gives them, microseconds since 1970; int64 (n,)."""
+    day, _ = _days_of_numbers(instants, _DAY_SECONDS * TICKS["us"], utc_offset_hours)
+    return _as_numbers(day)
+
+
 def day_numbers(days: NDArray[Any]) -> NDArray[Any]:
     """Days since 1970-01-01 of days as :func:`days` gives them, yyyymmdd; int64 (n,)."""
     return _days_of_dates(np.asarray(days))[0]

@@ -99,10 +99,12 @@ class EarlierFiles(NamedTuple):
     Attributes:
         files: of the log itself, of days before the split's.
         absent: days before the split's that counters look at and that have no files, where the spec says that they are optional.
+        days: the others of these days, in order.
     """
 
     files: list[str]
     absent: list[datetime.date]
+    days: Sequence[datetime.date] = ()
 
 
 def resolve_earlier(dataset: Dataset, path: str) -> EarlierFiles:
@@ -133,8 +135,9 @@ def resolve_earlier(dataset: Dataset, path: str) -> EarlierFiles:
             "`days_before: optional` of the counters"
         )
     known = set(resolve_log(dataset, path))
-    found = _of_source(dataset.source, [day for day in asked if day not in absent], path, "source.success")
-    return EarlierFiles([file for file in found if file not in known], absent)
+    there = [day for day in asked if day not in absent]
+    found = _of_source(dataset.source, there, path, "source.success")
+    return EarlierFiles([file for file in found if file not in known], absent, there)
 
 
 def resolve(source: Source, path: str) -> list[str]:

@@ -290,6 +290,7 @@ def _counter_manifest(folders: Folders, dataset: Dataset, data: DataConfig, earl
         "entries": count_entries(dataset, folders.tables),
         "earlier_files": [name_of(file, data.path) for file in earlier.files],
         "absent_days": list(map(str, earlier.absent)),
+        "days": {(key := f"{day:%Y%m%d}"): of_earlier["days"].get(key, 0) for day in earlier.days},
         "rows_read": of_earlier["rows_read"],
         "quarantined": of_earlier["quarantined"],
     }

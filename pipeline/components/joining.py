@@ -299,12 +299,13 @@ class _ShardActions(_Sharding):
 
     def process(self, piece: Piece) -> Iterator[Any]:
         assert self._dataset.actions is not None
+        assert self._dataset.time is not None
         number, name = self._numbers[piece.file], self._name(piece)
         # Of an empty file nothing is read.
         yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts(Counts(files={name: 0})))
         for read in read_actions(self._dataset.actions, piece, number, name, self._pseudonyms):
             self._writer.add(read.rows, read.hashed)
-            yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts.of(read, name))
+            yield beam.pvalue.TaggedOutput(COUNTS, ActionCounts.of(read, name, self._dataset.time.utc_offset_hours))
             if read.quarantined.num_rows:
                 yield beam.pvalue.TaggedOutput(QUARANTINED, pa.Table.from_batches([read.quarantined]))
 

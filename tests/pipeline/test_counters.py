@@ -116,6 +116,7 @@ def test_counters_by_hand_with_files_of_earlier_days(tmp_path: Path) -> None:
     assert found(spec(), folders) == approximately(BY_HAND)
     assert manifest["counters"]["earlier_files"] == ["log/2024-01-01.csv", "log/2024-01-02.csv"]
     assert manifest["counters"]["absent_days"] == []
+    assert manifest["counters"]["days"] == {"20240101": 1, "20240102": 3}  # one of four rows is bad
     assert manifest["counters"]["entries"] == {"items": 8, "pairs": 9}
     # Rows of the days before the split are counted by counters alone; of them, too, the bad one is told.
     assert (manifest["rows_read"], manifest["quarantined"]["rows"]) == (8, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -126,6 +127,42 @@ def test_a_day_of_few_rows_stops(rows: list[int], share: float, problems: list[s
     manifest["days"] = {f"{day:%Y%m%d}": count for day, count in zip(days, [*rows, *[100] * len(days)], strict=False)}
     found, _ = _judge(manifest=manifest, config=DataGateConfig(min_day_share=share))
     assert found == [problem.format(*days) + " (validate.min_day_share)" for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("acted", "problem"),
+    [
+        ([100, 100, 50, 100], None),
+        ([100, 100, 49, 100], "{2}: 49 rows, 49% of the mean of the days before it (100)"),
+        ([100, 100, 0, 100], "{2}: 0 rows, 0% of the mean of the days before it (100)"),
+        ([48, 50, 1, 100], None),  # a mean of 49: too few to say
+        ([50, 50, 24, 100], "{2}: 24 rows, 48% of the mean of the days before it (50)"),
+    ],
+)
+def test_a_day_of_few_actions_stops(acted: list[int], problem: str | None) -> None:
+    manifest, days = _manifest(), _dataset().split.days()
+    counted = {f"{day:%Y%m%d}": rows for day, rows in zip(days, [*acted, *[100] * len(days)], strict=False) if rows}
+    manifest["actions"] = {"days": counted | {"20231231": 1, "20240401": 10**6}}  # of days beside the split's
+    said = "actions of day " + (problem or "").format(*days) + "; allowed: 50% (validate.min_day_share)"
+    assert _judge(manifest=manifest)[0] == ([said] if problem else [])
+
+
+def test_a_day_of_few_rows_that_only_counters_read_stops() -> None:
+    manifest, days = _manifest(), _dataset().split.days()
+    manifest["days"] = {f"{day:%Y%m%d}": 100 for day in days}
+    first = days[0]
+    counted = {(first - datetime.timedelta(days=back)): rows for back, rows in ((4, 100), (3, 3), (2, 0), (1, 100))}
+    manifest["counters"] = {"days": {f"{day:%Y%m%d}": rows for day, rows in counted.items()}}
+    assert _judge(manifest=manifest)[0] == [
+        f"day {first - datetime.timedelta(days=2)}, before the split's, which counters read, has no rows",
+        f"day {first - datetime.timedelta(days=3)}, before the split's, which counters read, has 3 rows, 3% of the mean of the days "
+        "before it (100); allowed: 50% (validate.min_day_share)",
+    ]
+    manifest["days"] = {f"{day:%Y%m%d}": 30 if day == first else 100 for day in days}
+    manifest["counters"]["days"] = {f"{first - datetime.timedelta(days=1):%Y%m%d}": 100}
+    assert _judge(manifest=manifest)[0] == [
+        f"day {first} has 30 rows, 30% of the mean of the days before it (100); allowed: 50% (validate.min_day_share)"
+    ]
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -163,6 +163,7 @@ def test_what_is_joined_kept_and_counted(tmp_path: Path) -> None:
         ("actions/2024-01-03.csv", 0),
         ("actions/2024-01-04.csv", 2),
     ]
+    assert actions["days"] == {"20240101": 8, "20240102": 1, "20240104": 2}  # without the one that is no number
     assert actions["later_files"] == ["log/2024-01-04.csv"]
     (reason,) = actions["quarantined"]["reasons"]
     assert (reason["reason"], reason["column"], reason["rows"]) == ("bad_number", "ms", 1)
