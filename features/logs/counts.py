@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import DataError
-from features.logs.quarantine import REASONS, SOUND, from_batch, may_damage, rows_of, to_batch
+from features.logs.quarantine import OUT_OF_DAYS, REASONS, SOUND, from_batch, may_damage, rows_of, to_batch
 from features.logs.reader import GoodRows, LogBatch
 from features.logs.sampling import SAMPLED_OUT
 from features.logs.tables import Tables
@@ -311,5 +311,10 @@ def _too_many_rows(rows_read: int, quarantined: Mapping[str, Any], budget: Limit
         lines.append(
             f"  {reason['reason']}{column}: {reason['rows']:,} rows ({REASONS[reason['reason']]}); "
             f"for example {example['file']}, row {example['row']}{value}"
+        )
+    if any(reason["reason"] == OUT_OF_DAYS for reason in malformed):
+        lines.append(
+            "  Does the log hold days beside the split's by wish? Allowed: files by {day} (source.files), which reads the split's days "
+            "alone, a split of more days, or a larger budget"
         )
     return lines

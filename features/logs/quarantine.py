@@ -63,6 +63,7 @@ REASONS: dict[str, str] = {
     "unreadable_file": "the file, or a part of it (a row group, stripe or block), cannot be read",
 }
 """Every reason there is, in words."""
+OUT_OF_DAYS = "time_out_of_range"
 OUT_OF_WINDOW = "out_of_window"
 SOUND = frozenset({"duplicate", OUT_OF_WINDOW})
 """Reasons of rows that are left out by wish, and not for being malformed: no budget counts them."""

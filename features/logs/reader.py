@@ -22,7 +22,7 @@ from features.logs.notes import ActionNotes, Noted, NotedRows
 from features.logs.personal import without_personal
 from features.logs.pieces import Piece
 from features.logs.places import ACTIONS
-from features.logs.quarantine import OUT_OF_WINDOW, Faults, RawBatch, joined, rows_of, to_batch
+from features.logs.quarantine import OUT_OF_DAYS, OUT_OF_WINDOW, Faults, RawBatch, joined, rows_of, to_batch
 from features.logs.row_hashes import value_ids
 from features.logs.row_ids import row_ids
 from features.logs.sampling import SAMPLED_OUT, sampled_parts
@@ -355,7 +355,7 @@ class _Stages:
                 found = pc.fill_null(columns[DAY], 0).to_numpy()
                 expected = (found >= self._beside[0]) & (found <= self._beside[1])
                 faults.mark((part == NO_PART) & expected, OUT_OF_WINDOW, time.column, columns[time.column])
-            faults.mark(part == NO_PART, "time_out_of_range", time.column, columns[time.column])
+            faults.mark(part == NO_PART, OUT_OF_DAYS, time.column, columns[time.column])
         return part
 
 

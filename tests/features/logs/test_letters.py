@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.errors import DataError
 from features.logs.columnar import raw_batch
-from features.logs.counts import Counts
+from features.logs.counts import Counts, check_budget
 from features.logs.quarantine import RAW_CHARS, Faults, RawBatch, Reject, from_batch, row_texts, texts, to_batch
 
 TEXT = st.text(max_size=30) | st.sampled_from(["", "it's", 'say "x"', "a\\b", "\n", "é", "漢字" * 150, "x" * 300])
@@ -173,3 +174,19 @@ def test_counts_of_letters(letters: list[Reject]) -> None:
     assert counts.reasons == expected
     assert counts.quarantined == sum(letter.rows for letter in letters)
     assert set(counts.damaged) == {letter.file for letter in letters if letter.damages_file}
+
+
+@pytest.mark.parametrize(("reason", "is_told"), [("time_out_of_range", True), ("bad_time", False)])
+def test_days_outside_the_split_that_break_the_budget_say_what_is_allowed(reason: str, is_told: bool) -> None:
+    letters = to_batch([Reject("log.csv", row, -1, "ms", reason, "0", "raw") for row in (1, 2)])
+    summary = Counts.of_letters(letters, 4).quarantine_summary()
+    with pytest.raises(DataError, match=r"2 of 4 rows \(50.00%\) are malformed") as error:
+        check_budget(4, summary, Budget(), "log.csv")
+    hint = "files by {day} (source.files), which reads the split's days alone, a split of more days, or a larger budget"
+    assert (hint in str(error.value)) == is_told
+
+
+class Budget(NamedTuple):
+    max_share: float = 0.01
+    max_rows: int | None = None
+    max_damaged_files: int = 0
