@@ -144,7 +144,7 @@ def _check_transformed_names(dataset: Dataset) -> None:
 
 
 def _check_output_names(dataset: Dataset) -> None:
-    """Scores are written beside the row's group and item; heads add outputs of their own."""
+    """Scores are written beside the row's group and item, the total loss beside the tasks'; heads add outputs of their own."""
     reserved = other_outputs(dataset.tasks) | {name for name in (dataset.group, dataset.item) if name is not None}
     if taken := reserved & set(dataset.tasks):
         raise SpecError(

@@ -9,6 +9,10 @@ from features.tasks import Task
 
 UP = "up"
 """The output of a DLEN head that estimates P(user prefers the item)."""
+ALL = "all"
+"""Beside the tasks' losses: the total loss, or all rows."""
+MEAN = "mean"
+"""Beside the tasks' AUCs: their mean."""
 SCORED_ROW = ("file", "row", "rank", ROW_ID)
 """Columns beside a row's scores that say where it comes from, and its place."""
 
@@ -24,6 +28,6 @@ def given(task: str, parent: str) -> str:
 
 
 def other_outputs(tasks: Mapping[str, Task]) -> set[str]:
-    """All names of outputs that any head may add to these tasks, and of columns that stand beside scores."""
+    """All names of outputs that any head may add to these tasks, and of what stands beside the tasks' losses, metrics and scores."""
     conditional = {given(name, task.parent) for name, task in tasks.items() if task.parent is not None}
-    return {UP, *SCORED_ROW, *map(and_up, tasks), *conditional}
+    return {UP, ALL, MEAN, *SCORED_ROW, *map(and_up, tasks), *conditional}

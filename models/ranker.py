@@ -10,6 +10,7 @@ import tensorflow_recommenders as tfrs
 
 from features.errors import ModelError
 from features.layout import Input, Layout
+from features.outputs import ALL
 from features.sampling import Correction
 from features.spec import POSITION, ROW_WEIGHT, Task, label_column, mask_column, weight_column
 from models.beside.beside import Beside
@@ -71,8 +72,6 @@ HEADS: Mapping[str, type[Head]] = {
 BESIDE: Mapping[str, type[Beside]] = {"none": Nothing, "position_tower": PositionTower}
 
 Tensors = Mapping[str, tf.Tensor]
-ALL = "all"
-"""Beside the tasks' names: the total loss, or all rows."""
 
 
 def build_ranker(

@@ -9,6 +9,7 @@ import pydantic
 import tensorflow as tf
 
 from features.frozen import Frozen
+from features.outputs import ALL, MEAN
 from models.training.warm_start import WarmStart
 
 
@@ -105,13 +106,13 @@ class Board:
 
     def _draw(self, epoch: Epoch) -> None:
         validation = epoch.validation
-        scalars = {"loss/all": epoch.loss, "speed/examples_per_s": epoch.examples_per_s}
+        scalars = {f"loss/{ALL}": epoch.loss, "speed/examples_per_s": epoch.examples_per_s}
         scalars |= {f"loss/{task}": loss for task, loss in epoch.losses.items()}
         for name in ("auc", "log_loss", "mse"):
             values = getattr(validation, name)
             scalars |= {f"validation_{name}/{task}": value for task, value in values.items() if value is not None}
         if validation.mean_auc is not None:
-            scalars["validation_auc/mean"] = validation.mean_auc
+            scalars[f"validation_auc/{MEAN}"] = validation.mean_auc
         with self._writer.as_default(step=epoch.epoch):
             for name, value in scalars.items():
                 tf.summary.scalar(name, value)

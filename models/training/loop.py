@@ -15,6 +15,7 @@ import tensorflow as tf
 from features import progress
 from features.errors import DataError
 from features.layout import Layout
+from features.outputs import ALL
 from features.spec import Task
 from models.arrow_stream import stream_tensors, tensor_specs
 from models.config import TrainConfig
@@ -136,7 +137,7 @@ class _Training:
             position = position.model_copy(update={"batch": position.batch + 1, "seconds": time.perf_counter() - began})
             if time.perf_counter() - reported > REPORT_EVERY_S or position.batch == self._steps:
                 number = position.epoch + 1
-                self._report(number, position.batch, self._step.losses(number)["all"], position.curves)
+                self._report(number, position.batch, self._step.losses(number)[ALL], position.curves)
                 reported = time.perf_counter()
             if position.batch % config.checkpoint_every_steps == 0 and position.batch < self._steps:
                 self._save(position)
@@ -154,7 +155,7 @@ class _Training:
         losses, number = self._step.losses(position.epoch + 1), position.epoch + 1
         epoch = Epoch(
             epoch=number,
-            loss=losses.pop("all"),
+            loss=losses.pop(ALL),
             losses=losses,
             validation=self._validate(number),
             seconds=position.seconds,

@@ -452,6 +452,8 @@ AGE = {"kind": "numeric", "missing_indicator": True}
             ["names of other outputs: like_given_click"],
         ),
         ({"tasks": {"item": "clicked"}}, ["names of other outputs: item"]),
+        ({"tasks": {"all": "clicked"}}, ["names of other outputs: all"]),  # the total loss, beside the tasks'
+        ({"tasks": {"mean": "clicked"}}, ["names of other outputs: mean"]),  # the AUCs' mean in TensorBoard
     ],
 )
 def test_names_that_meet_later_are_refused_now(changes: dict[str, Any], said: list[str]) -> None:
