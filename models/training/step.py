@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from features.errors import ModelError
+from features.outputs import ALL
 from models.arrow_stream import stream_tensors
 from models.config import TrainConfig
 from models.lookups import Embedded
 from models.optimizers import build_optimizer
 from models.ranker import Ranker
 from models.training.averaging import Gradient, WeightAverage
+from models.training.gradients import DenseGradients, dense_gradients, looked_up
 from models.training.replicas import Replicas, part_of, shares_of, sum_over_replicas
 
 NEVER = np.iinfo(np.int64).max
@@ -39,8 +41,8 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
 class TrainStep(tf.Module):
     """Changes a ranker by one batch at a time.
 
-    Table lookups and sparse row updates stay outside of XLA, which would turn sparse gradients into dense ones; trunk, head
-    and loss are one function that XLA may compile. XLA makes a program for one size of batch, and here only for that of
+    Table lookups and sparse row updates stay outside of XLA, which would turn sparse gradients into dense ones; trunk, head,
+    loss and its gradients are one function that XLA may compile. XLA makes a program for one size of batch, and here only for that of
     `batch_size`: an epoch's smaller last batch goes through the same function as a plain graph, or it would cost a second
     compilation. Losses are summed on the device, so that no step waits for a number.
 
@@ -69,15 +71,16 @@ class TrainStep(tf.Module):
             if config.ema_decay is not None
             else None
         )
-        self.names = ("all", *ranker.tasks)
+        self.names = (ALL, *ranker.tasks)
         self.sums = tf.Variable(tf.zeros(len(self.names), tf.float64), trainable=False)
         self.batches = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first_bad = tf.Variable(tf.fill([len(self.names)], tf.constant(NEVER, tf.int64)), trainable=False)
         self._ranker = ranker
         self._decay_by_step = config.decay_task_weights == "step"
         self._batch_size = config.batch_size
-        self._plain = compiled(ranker.dense_loss)
-        self._xla = compiled(ranker.dense_loss, jit_compile=True) if use_xla(config) else None
+        dense = functools.partial(dense_gradients, ranker)
+        self._plain = compiled(dense)
+        self._xla = compiled(dense, jit_compile=True) if use_xla(config) else None
         self._step = self._traced(signature)
 
     def __call__(self, batch: Any) -> None:
@@ -105,7 +108,7 @@ class TrainStep(tf.Module):
         """
         first_bad = self.first_bad.numpy()
         if (first := first_bad.min()) != NEVER:
-            tasks = [name for name, step in zip(self.names, first_bad, strict=True) if step == first and name != "all"]
+            tasks = [name for name, step in zip(self.names, first_bad, strict=True) if step == first and name != ALL]
             raise ModelError(
                 f"epoch {epoch}, step {first}: the loss of {', '.join(tasks) or 'the regularisation'} is not a finite number. "
                 "A smaller learning rate or train.clip_norm may help; or an input holds a value that is none"
@@ -135,27 +138,28 @@ class TrainStep(tf.Module):
         shares = None if own is None else shares_of(ranker.loss_rows(labels), own)
         with tf.GradientTape() as tape:
             embedded = ranker.embed(batch)
-            loss, losses = self._dense(embedded, labels, shares)
-        variables = ranker.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        dense, tables = self._dense(embedded, labels, shares), ranker.embedding_variables
+        of_tables = tape.gradient(looked_up(embedded), tables, output_gradients=dense.of_vectors)
+        gradients, variables = [*of_tables, *dense.of_variables], [*tables, *ranker.dense_variables]
         if own is not None:  # before they are clipped: the norm is that of the whole batch's gradient
             gradients = sum_over_replicas(gradients)
         self._apply(list(zip(gradients, variables, strict=True)), summed=own is not None)
-        return tf.stack([loss, *(losses[name] for name in ranker.tasks)])
+        return tf.stack([dense.loss, *(dense.losses[name] for name in ranker.tasks)])
 
-    def _dense(self, embedded: Embedded, labels: Batch, shares: Batch | None) -> Any:
-        """`Ranker.dense_loss` in training, under XLA where that is on and this replica's part of the batch has its usual size."""
-        arguments = {"embedded": embedded, "labels": labels, "training": True, "shares": shares}
+    def _dense(self, embedded: Embedded, labels: Batch, shares: Batch | None) -> DenseGradients:
+        """`dense_gradients`, under XLA where that is on and this replica's part of the batch has its usual size."""
+        arguments = {"embedded": embedded, "labels": labels, "shares": shares}
         if self._xla is None:
-            return self._plain(**arguments)
+            return cast("DenseGradients", self._plain(**arguments))
         replica = tf.distribute.get_replica_context()
         part = part_of(self._batch_size, replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
         rows = tf.shape(next(iter(labels.values())))[0]
-        return tf.cond(
+        gradients: DenseGradients = tf.cond(
             tf.equal(rows, part.stop - part.start),
             functools.partial(self._xla, **arguments),
             functools.partial(self._plain, **arguments),
         )
+        return gradients
 
     def _apply(self, gradients: Sequence[tuple[Gradient, tf.Variable]], summed: bool) -> None:
         if self.average:
