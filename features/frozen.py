@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 import pydantic
 import pydantic_core
@@ -53,9 +54,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 class Frozen(pydantic.BaseModel):
-    """Base of every part of a spec: immutable, and an unknown key is an error that names the nearest known one."""
+    """Base of every part of a spec: immutable, its numbers finite, and an unknown key is an error that names the nearest known one."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     SHORTHAND: ClassVar[str | None] = None
     """The key that a bare value stands for, if there is one."""
@@ -73,6 +74,10 @@ class Frozen(pydantic.BaseModel):
             known = [field.alias or name for name, field in cls.model_fields.items()]
             if strange := [str(key) for key in value if key not in known and key not in cls.model_fields]:
                 raise UnknownKeyError(strange, known)
+            for name, field in cls.model_fields.items():
+                given = value.get(field.alias or name)
+                if isinstance(given, bool) and _scalars(field.annotation) <= {int, float, NoneType}:
+                    raise SpecError(f"{field.alias or name}: {str(given).lower()} is no number; allowed: a number")
         return value
 
     @classmethod
@@ -89,6 +94,15 @@ class Frozen(pydantic.BaseModel):
         whole.clear()
         whole.update({"title": mapping["title"], "anyOf": [dict(mapping["properties"][cls.SHORTHAND]), mapping]})
         return schema
+
+
+def _scalars(annotation: Any) -> set[Any]:
+    """The types of an annotation, those of a union one by one."""
+    if get_origin(annotation) is Annotated:
+        return _scalars(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {scalar for part in get_args(annotation) for scalar in _scalars(part)}
+    return {annotation}
 
 
 def _describe(cls: type[Frozen], properties: dict[str, json_schema.JsonSchemaValue]) -> None:

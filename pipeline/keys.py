@@ -29,8 +29,13 @@ def names_its_own(path: Path) -> bool:
 
 
 def elsewhere(key: str, path: Path) -> list[str]:
-    """Where `key`, unknown at `path`, is known: beneath `path` if it is there, else anywhere; of these the outermost, if few."""
+    """Where `key`, unknown at `path`, is known: beneath `path` if it is there, else anywhere; of these the outermost, if few.
+
+    None where another kind has it at `path` itself: the place was right.
+    """
     known = {found for found in _paths(RunConfig, ()) if found[-1] == key}
+    if (*path, key) in known:
+        return []
     near = {found for found in known if found[: len(path)] == path} or known
     outermost = sorted(".".join(found) for found in near if len(found) == min(map(len, near)))
     return outermost if len(outermost) <= FEW else []

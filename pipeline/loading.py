@@ -133,12 +133,21 @@ def explain(
         data: what was validated; with it, places are named as in the file, without pydantic's names of variants.
         hint: what more to say, of the error that was raised, its place and `data`.
     """
-    problems = []
-    for problem in error.errors(include_url=False):
+    problems, found = [], error.errors(include_url=False)
+    for problem in found:
+        if _follows(problem, found):
+            continue
         place = tuple(_place(problem, data))
         what = _what(problem) + hint(problem.get("ctx", {}).get("error"), place, data)
         problems.append(f"{'.'.join(place)}: {what}" if place else what)
     return "\n  ".join(problems)
+
+
+def _follows(problem: pydantic_core.ErrorDetails, found: Sequence[pydantic_core.ErrorDetails]) -> bool:
+    """Whether a list lacks entries only because pydantic does not count those that are wrong, which are told by themselves."""
+    place = problem["loc"]
+    inside = (other["loc"] for other in found if len(other["loc"]) > len(place))
+    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inside)
 
 
 def _what(problem: pydantic_core.ErrorDetails) -> str:

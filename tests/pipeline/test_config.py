@@ -341,6 +341,15 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
             ["model=ple", "model.trunk.layers=many"],
             "\n  model.trunk.layers: allowed: a number >= 1, or a list of {units, shared_experts, task_experts}; got 'many'",
         ),
+        (["train.dense_optimizer.learning_rate=.inf"], "learning_rate: Input should be a finite number; got inf"),
+        (["model.embedding_l2=.inf"], "model.embedding_l2: Input should be a finite number; got inf"),
+        (["dataset.tasks.like.weight=.inf"], "dataset.tasks.like.weight: Input should be a finite number; got inf"),
+        (
+            ["model.gate={kind: dselect_k, entropy: .inf}"],
+            "model.gate.entropy: Input should be a finite number; got inf",
+        ),
+        (["model.trunk.experts=true"], "model.trunk: experts: true is no number; allowed: a number"),
+        (["train.clip_norm=false"], "train: clip_norm: false is no number; allowed: a number"),
         (["check_serving.rows=1025"], "check_serving.rows: Input should be less than or equal to 1024"),
         (
             ["model=mose", "dataset.features.recent_clicks=null"],
@@ -383,6 +392,29 @@ def test_mistakes_are_named_with_their_place(overrides: list[str], said: str, wr
     with pytest.raises(ConfigError) as caught:
         load(write(), overrides)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "last"),
+    [
+        (  # not the place that was asked about, which has the key in other kinds
+            ["train.embedding_optimizer=lazy_adam", "train.embedding_optimizer.initial_accumulator=1"],
+            "unknown key 'initial_accumulator'; keys: kind, learning_rate, beta_1, beta_2, epsilon",
+        ),
+        (  # not that the lists are empty, which they are only without what is wrong
+            ["model=ple", "model.trunk.layers=[{units: [0]}]"],
+            "model.trunk.layers.0.units.0: Input should be greater than 0; got 0",
+        ),
+        (
+            ["model=ple", "model.trunk.layers=[]"],
+            "layers: Tuple should have at least 1 item after validation, not 0; got []",
+        ),
+    ],
+)
+def test_nothing_false_follows_a_mistake(overrides: list[str], last: str, write: Write) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(), overrides)
+    assert str(caught.value).endswith(last)
 
 
 def test_interactions_of_one_embedding_are_refused(write: Write) -> None:
