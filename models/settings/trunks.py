@@ -67,7 +67,10 @@ class MmoeTrunk(_SharedExperts):
 
 
 class HmoeTrunk(_SharedExperts):
-    """MMoE, whose tasks then weigh each other's networks without training them (Li et al., HMoE, CIKM 2020)."""
+    """MMoE, whose tasks then weigh each other's networks without training them (Li et al., HMoE, CIKM 2020).
+
+    Below a head that composes along a chain (esmm, escm2, aitm) a task's loss trains its ancestors' networks through the head.
+    """
 
     kind: Literal["hmoe"] = "hmoe"
     task_units: Units = (64,)

@@ -19,7 +19,8 @@ class Hmoe(Mmoe):
 
     ``h_k = sum_e g_k(x)_e f_e(x)`` as in MMoE, ``s_k = network_k(h_k)``, ``v_k(x) = softmax(x V_k)``, and
     ``y_k = v_k(x)_k s_k + sum_{j != k} v_k(x)_j stop_gradient(s_j)``: a task's loss trains its own gates, its own network and by it
-    the experts; other tasks' networks are heard, not trained (the paper's task-constrained back-propagation).
+    the experts; other tasks' networks are heard, not trained (the paper's task-constrained back-propagation). A head that composes along a chain (esmm, escm2, aitm)
+    lets a task's loss through to its ancestors' ``y``, and so to their networks.
 
     The paper mixes in the label space: its tasks are one objective in several countries, ``s_k`` is a score, and another country's
     score is a second opinion of the same thing. Here tasks are different objectives: P(click) is no opinion of P(like), and a

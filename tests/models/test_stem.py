@@ -69,6 +69,28 @@ def test_a_task_trains_its_own_and_the_shared_vectors_alone(task: str, layout: L
                 assert (values == 0).all()
 
 
+@pytest.mark.parametrize("head", ["esmm", "escm2", "aitm"])
+def test_through_a_chain_a_task_trains_its_parents_vectors_too(head: str):
+    ranker = stem(head={"kind": head})
+    found = dict(
+        zip((v.ref() for v in ranker.trainable_variables), gradients(ranker, "buy", batch_of(32)), strict=True)
+    )
+    for table in ranker.embedding_variables:
+        trained = {group for group, values in by_group(found[table.ref()]).items() if np.abs(values).max() > 0}
+        assert trained == {"buy", "click", "shared"}
+
+
+@pytest.mark.parametrize(("head", "heard"), [("independent", {"buy"}), ("dlen", {"buy"}), ("esmm", {"buy", "click"})])
+def test_hmoe_trains_the_networks_of_a_task_and_of_its_ancestors_in_a_chain(head: str, heard: set[str]):
+    tf.keras.utils.set_random_seed(1)
+    ranker, batch = build_ranker(LAYOUT, TASKS, model_config("hmoe", head={"kind": head}), RATES), batch_of(32)
+    for variable in ranker.trainable_variables:
+        variable.assign_add(tf.random.normal(variable.shape, stddev=0.3))
+    found = dict(zip((v.ref() for v in ranker.trainable_variables), gradients(ranker, "buy", batch), strict=True))
+    kernel = np.abs(found[ranker.trunk.networks.trainable_variables[0].ref()]).reshape(len(TASKS), -1).max(axis=1)
+    assert {task for task, moved in zip(TASKS, kernel, strict=True) if moved > 0} == heard
+
+
 @pytest.mark.parametrize("interactions", ["none", "dot", "fm", "dcn_v2"])
 def test_groups_share_no_weights_below_the_experts(interactions: str):
     ranker, batch = stem(ATTENTIVE, interactions=interactions, embedding_dim=6), batch_of(32)
