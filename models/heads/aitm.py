@@ -8,12 +8,13 @@ from typing import Any
 import tensorflow as tf
 
 from features.errors import ModelError
-from features.spec import Task
+from features.spec import ROW_WEIGHT, Task
 from models.config import AitmHead, chain_problem, children, parents_first
 from models.heads.head import Head, make_towers, run_towers
 from models.heads.scores import Score, score_of, start_of
 from models.layers.information_transfer import InformationTransfer
 from models.layers.mlp import Mlp
+from models.losses import weighted_mean
 
 
 class Aitm(Head):
@@ -28,7 +29,7 @@ class Aitm(Head):
 
     In training the behavioural expectation calibrator is added to the loss:
     ``alpha sum over tasks with a parent of mean over all rows of max(P(task) - P(parent), 0)``, of probabilities with
-    their biases.
+    their biases. Rows count by their row weights, where left-out rows are made up for by them.
 
     Biases start where P(task) is the task's rate.
 
@@ -86,12 +87,13 @@ class Aitm(Head):
                 transferred = self.transfers[parent](known[parent], training=training)
                 known[name] = self.attention(transferred, inputs[name])
         outputs = run_towers(self.towers, known, biases, training)
-        scores = {name: score_of(self.tasks[name], logits[:, 0]) for name, logits in outputs.items()}
-        if training:
-            self.add_loss(self.config.calibrator_weight * self._excess(scores))
-        return scores
+        return {name: score_of(self.tasks[name], logits[:, 0]) for name, logits in outputs.items()}
 
-    def _excess(self, scores: Mapping[str, Score]) -> tf.Tensor:
-        """How far tasks are more likely than their parents: mean over rows, sum over tasks."""
+    def auxiliary_loss(
+        self, scores: Mapping[str, Score], labels: Mapping[str, tf.Tensor], weights: Mapping[str, tf.Tensor | float]
+    ) -> tf.Tensor:
+        """The calibrator: how far tasks are more likely than their parents, mean over rows, sum over tasks."""
+        del weights
         beyond = [scores[name].prediction - scores[parent].prediction for name, parent in self.parents.items()]
-        return tf.add_n([tf.reduce_mean(tf.nn.relu(excess)) for excess in beyond])
+        rows = [weighted_mean(tf.nn.relu(excess), labels.get(ROW_WEIGHT)) for excess in beyond]
+        return self.config.calibrator_weight * tf.add_n(rows)

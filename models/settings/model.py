@@ -110,7 +110,7 @@ class ModelConfig(Frozen):
     """Width of tables that name none of their own."""
     embedding_l2: float = pydantic.Field(default=0.0, ge=0)
     """Times the squared length of a row's embeddings, mean over rows, in the loss: table rows not looked up stay. A list
-    counts by its pooled vector. Taken before `input_dropout`."""
+    counts by its pooled vector. Taken before `input_dropout`. Rows count alike, whatever they weigh."""
     input_dropout: Rate = 0.0
     """Share of the trunk's inputs dropped in training."""
     numbers: NumbersConfig = IdentityNumbers()

@@ -226,7 +226,9 @@ def test_losses_beside_the_tasks_see_the_probabilities_that_are_trained() -> Non
     embedded = aitm.embed(batch)
     scores = aitm.score(embedded, aitm.represent(embedded), True, batch[POSITION])
     excess = tf.reduce_mean(tf.nn.relu(scores["buy"].prediction - scores["click"].prediction))
-    assert float(tf.add_n(aitm.head.losses)) == pytest.approx(float(0.6 * excess), rel=1e-5)
+    assert float(aitm.head.auxiliary_loss(scores, aitm.labels(batch), {})) == pytest.approx(
+        float(0.6 * excess), rel=1e-5
+    )
     alone = without_tower(aitm, batch)
     assert abs(float(excess - tf.reduce_mean(tf.nn.relu(alone["buy"].prediction - alone["click"].prediction)))) > 1e-3
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from features.spec import ROW_WEIGHT
 from models.config import AitmHead
 from models.heads.aitm import Aitm
 from models.heads.scores import Probability, Value
@@ -89,18 +90,25 @@ def test_the_calibrator_by_hand():
     rates = {"click": 0.3, "cart": 0.5, "buy": 0.6, "like": 0.1}
     blank = {name: tf.zeros((2, 4)) for name in CHAIN}
     head = Aitm(CHAIN, AitmHead(), rates)
-    head(blank, SHARED, training=True)
-    assert float(tf.add_n(head.losses)) == pytest.approx(0.6 * (0.2 + 0.1))
-    head(blank, SHARED)
-    assert head.losses == []
+    scores = head(blank, SHARED, training=True)
+    assert float(head.auxiliary_loss(scores, {}, {})) == pytest.approx(0.6 * (0.2 + 0.1))
+
+
+def test_the_calibrator_counts_rows_that_stand_for_several():
+    # Of two rows one exceeds its parent by .3, and stands for itself; the other, by .1, for four.
+    tasks = {name: CHAIN[name] for name in ("click", "cart")}
+    head = Aitm(tasks, AitmHead(calibrator_weight=2.0), RATES)
+    p = {"click": [0.2, 0.5], "cart": [0.5, 0.6]}
+    scores = {name: Probability(tf.math.log(values), tf.math.log1p(-tf.constant(values))) for name, values in p.items()}
+    labels = {ROW_WEIGHT: tf.constant([1.0, 4.0])}
+    assert float(head.auxiliary_loss(scores, labels, {})) == pytest.approx(2 * (0.3 + 4 * 0.1) / 5)
 
 
 def test_the_calibrator_pushes_a_child_down_and_its_parent_up():
     head = Aitm(CHAIN, AitmHead(calibrator_weight=2.0), {**RATES, "like": 0.5})
     blank = {name: tf.zeros((2, 4)) for name in CHAIN}
     with tf.GradientTape() as tape:
-        head(blank, SHARED, training=True)
-        loss = tf.add_n(head.losses)
+        loss = head.auxiliary_loss(head(blank, SHARED, training=True), {}, {})
     biases = {name: head.towers[name].output_layer.bias for name in ("like", "click", "cart")}
     found = {name: float(gradient[0]) for name, gradient in tape.gradient(loss, biases).items()}
     # d sigmoid = p (1 - p); cart keeps below click.
