@@ -47,7 +47,7 @@ class ActionLabel(Frozen):
     take: Take | None = None
     """Of the actions looked at: whether there is one (``any``: 1 or 0; with `equals` the default), how many (``count``), or of their values in
     `column` the ``sum``, ``min``, ``max``, ``first`` or ``last`` (by time; of one time, as the files have them). Missing values do not count."""
-    otherwise: float | None = None
+    otherwise: Annotated[float, pydantic.Field(allow_inf_nan=True)] | None = None
     """Where no action was found. By default 0 for ``any``, ``count`` and ``sum``, and missing for the others: a task whose label is missing
     needs a mask."""
 
