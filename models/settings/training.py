@@ -96,7 +96,8 @@ class TrainConfig(Frozen):
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile the dense part. ``auto``: on GPU and TPU only; on CPU plain graphs are faster. It is compiled once a training, for
     batches of `batch_size`; smaller ones (an epoch's last) go through the plain graph. In bfloat16 the experts' biases and
-    activations are compiled in any case."""
+    activations are compiled in any case. ``on`` for a CPU with bfloat16: XLA's compiler was seen to end the process with the trunk
+    `sluice` and batches of 64 rows (a failed check of its own), not with 1024."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """``mixed_bfloat16`` trains with bfloat16 products, float32 variables and losses. What is exported computes in float32, whose
     answers do not depend on the machine that serves; evaluate and check_serving judge that."""
