@@ -42,7 +42,8 @@ class CounterTable:
     def __init__(self, spec: Counter, daily: pa.Table, last: datetime.date | None = None) -> None:
         self._spec = spec
         keys = list(spec.keys)
-        distinct = daily.group_by(keys).aggregate([(DAY, "max")])
+        # Of no rows pyarrow's group_by makes buffers of any size: gigabytes at times.
+        distinct = daily.group_by(keys).aggregate([(DAY, "max")]) if daily.num_rows else daily
         self._index = KeyIndex([distinct[key] for key in keys])
         days = day_numbers(daily[DAY].to_numpy())
         self._first = int(days.min(initial=2**31))

@@ -102,6 +102,8 @@ class Counts:
             _add(self.days, {day["values"]: day["counts"] for day in days.to_pylist()})
 
     def _add_letters(self, letters: pa.RecordBatch) -> None:
+        if not letters.num_rows:  # pyarrow's group_by would make buffers of any size: gigabytes at times
+            return
         self.quarantined += rows_of(letters)
         table = pa.Table.from_batches([letters])
         kinds = table.group_by(["reason", "column"]).aggregate([("rows", "sum")])

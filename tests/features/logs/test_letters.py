@@ -176,6 +176,14 @@ def test_counts_of_letters(letters: list[Reject]) -> None:
     assert set(counts.damaged) == {letter.file for letter in letters if letter.damages_file}
 
 
+def test_batches_without_letters_take_no_memory() -> None:
+    before = pa.total_allocated_bytes()
+    counts = [Counts.of_letters(to_batch([]), 7) for _ in range(20)]
+    # Of no rows pyarrow's group_by makes buffers of gigabytes at times.
+    assert pa.total_allocated_bytes() - before < 1 << 20
+    assert all((found.rows_read, found.quarantined, found.reasons) == (7, 0, {}) for found in counts)
+
+
 @pytest.mark.parametrize(("reason", "is_told"), [("time_out_of_range", True), ("bad_time", False)])
 def test_days_outside_the_split_that_break_the_budget_say_what_is_allowed(reason: str, is_told: bool) -> None:
     letters = to_batch([Reject("log.csv", row, -1, "ms", reason, "0", "raw") for row in (1, 2)])
