@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 import pydantic
@@ -76,8 +76,9 @@ class Frozen(pydantic.BaseModel):
                 raise UnknownKeyError(strange, known)
             for name, field in cls.model_fields.items():
                 given = value.get(field.alias or name)
-                if isinstance(given, bool) and _scalars(field.annotation) <= {int, float, NoneType}:
-                    raise SpecError(f"{field.alias or name}: {str(given).lower()} is no number; allowed: a number")
+                kinds = _scalars(field.annotation)
+                if kinds & {int, float} and bool not in kinds and _has_bool(given, dict in kinds):
+                    raise SpecError(f"{field.alias or name}: true and false are no numbers; allowed: a number")
         return value
 
     @classmethod
@@ -97,12 +98,22 @@ class Frozen(pydantic.BaseModel):
 
 
 def _scalars(annotation: Any) -> set[Any]:
-    """The types of an annotation, those of a union one by one."""
+    """The types of an annotation: those of a union, list or mapping one by one, and `dict` if it has a mapping."""
     if get_origin(annotation) is Annotated:
         return _scalars(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return {scalar for part in get_args(annotation) for scalar in _scalars(part)}
+    if (kind := get_origin(annotation)) in (Union, UnionType, tuple, list, dict):
+        inside = {scalar for part in get_args(annotation) for scalar in _scalars(part)}
+        return inside | {dict} if kind is dict else inside
     return {annotation}
+
+
+def _has_bool(value: Any, in_mappings: bool) -> bool:
+    """Whether a value is a bool, or holds one; what is inside a mapping is asked only if it is no part of a spec of its own."""
+    if isinstance(value, Mapping):
+        return in_mappings and any(_has_bool(inside, in_mappings) for inside in value.values())
+    return isinstance(value, bool) or (
+        isinstance(value, list | tuple) and any(_has_bool(v, in_mappings) for v in value)
+    )
 
 
 def _describe(cls: type[Frozen], properties: dict[str, json_schema.JsonSchemaValue]) -> None:

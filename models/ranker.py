@@ -197,10 +197,13 @@ class Ranker(tfrs.Model):
         return weights
 
     def loss_rows(self, labels: Tensors) -> dict[str, tf.Tensor]:
-        """Rows that each task's loss is the mean of, by their weights, and under `ALL` how many there are: float32 scalars."""
+        """Rows that each task's loss is the mean of, by their weights, under `ALL` how many there are, and under `ROW_WEIGHT`, where rows
+        weigh, what they weigh together: float32 scalars."""
         rows = tf.cast(tf.shape(next(iter(labels.values())))[0], tf.float32)
         weights = self.row_weights(labels)
-        return {**{name: rows if w is None else tf.reduce_sum(w) for name, w in weights.items()}, ALL: rows}
+        counted = {name: rows if w is None else tf.reduce_sum(w) for name, w in weights.items()}
+        of_rows = {ROW_WEIGHT: tf.reduce_sum(labels[ROW_WEIGHT])} if ROW_WEIGHT in labels else {}
+        return counted | of_rows | {ALL: rows}
 
     def task_weights(self) -> dict[str, tf.Tensor | float]:
         """{task: its weight in the total loss now}: ``weight * weight_gamma^t`` (PLE paper, eq. 10), t being `decays`; the head's part
@@ -237,11 +240,12 @@ class Ranker(tfrs.Model):
         added = [*self.trunk.losses, *self.head.losses]
         if self.config.embedding_l2:
             added.append(self.config.embedding_l2 * self._embedding_norm(features))
-        if training:
-            added.append(self.head.auxiliary_loss(scores, labels, weights))
         if shares is not None:
             losses = {name: shares[name] * loss for name, loss in losses.items()}
             added = [shares[ALL] * loss for loss in added]
+        if training:
+            auxiliary = self.head.auxiliary_loss(scores, labels, weights)
+            added.append(auxiliary if shares is None else shares.get(ROW_WEIGHT, shares[ALL]) * auxiliary)
         return tf.add_n(
             [*(weights[name] * self.head.loss_weight(name) * loss for name, loss in losses.items()), *added]
         ), losses

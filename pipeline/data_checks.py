@@ -116,7 +116,7 @@ def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, config:
     if (acted := manifest.get("actions", {}).get("days")) is not None:
         rows = {day: acted.get(f"{day:%Y%m%d}", 0) for day in dataset.split.days()}
         few = _few(rows, config.min_day_share, FEWEST_ACTIONS)
-        findings.problems += [f"actions of day {day}: {text}" for day, text in few]
+        findings.problems += [f"actions of day {day}: {text}" for day, text in few if of_split[day]]
 
 
 def _few(rows: Mapping[datetime.date, int], share: float, least_mean: float = 0) -> list[tuple[datetime.date, str]]:
@@ -137,12 +137,20 @@ def _date(day: str) -> datetime.date:
 
 
 def check_late(findings: Findings, manifest: Manifest, previous: Manifest) -> None:
-    """Warns of days that have other rows than when the run before read them: of files that came late, or were made anew."""
+    """Warns of days that both runs read and of which other rows were good: of files that came late, or were made anew."""
     before, now = previous.get("days", {}), manifest["days"]
-    changed = [f"{_date(day)} {now[day]:,} ({before[day]:,})" for day in now if before.get(day, now[day]) != now[day]]
+    if not before or not now:
+        return
+    first, last = max(min(before), min(now)), min(max(before), max(now))
+    changed = [
+        f"{_date(day)} {now.get(day, 0):,} ({before.get(day, 0):,})"
+        for day in sorted({*before, *now})
+        if first <= day <= last and now.get(day, 0) != before.get(day, 0)
+    ]
     if changed:
         findings.add(
-            "days with other rows than when the run before read them (its rows in brackets): " + ", ".join(changed),
+            "days with other good rows than when the run before read them (its rows in brackets): "
+            + ", ".join(changed),
             stops=False,
         )
 

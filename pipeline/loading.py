@@ -17,6 +17,7 @@ from features import catalog
 from features.catalog import synthetic
 from features.errors import ConfigError
 from features.frozen import Frozen, NoKindError, UnknownKeyError, did_you_mean, unknown
+from features.sources import OF_CSV
 from features.spec import Dataset
 from features.synthesis.config import SynthesisConfig
 from models.config import ALIASES, MODEL_PARTS, PRESETS, change_kind, change_preset
@@ -227,6 +228,8 @@ def _is_part(path: tuple[str, ...]) -> bool:
 
 def _beneath(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
     """What of `below` stays under `above`: another preset or kind of a part keeps what it knows, any other variant nothing."""
+    if path[-1:] == ("source",) and above.get("format", "csv") != "csv":
+        below = {key: value for key, value in below.items() if key not in (*OF_CSV, "encoding")}
     preset = above.get("preset")
     if path == ("model",) and isinstance(preset, str) and preset in (*PRESETS, *ALIASES):
         return change_preset(below, preset)

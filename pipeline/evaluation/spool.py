@@ -11,6 +11,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.errors import DataError
+
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 """Of some rows, (rows,) each."""
@@ -49,7 +51,7 @@ class Spool:
         self._waiting: list[Columns] = []
         self._waiting_rows = 0
         self._written: list[_WrittenBlock] = []
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="feedrank-")  # noqa: SIM115 - closed with the object
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="feedrank-", buffering=0)  # noqa: SIM115 - closed with the object
         weakref.finalize(self, self._file.close)
 
     def add(self, columns: Columns) -> None:
@@ -85,9 +87,19 @@ class Spool:
         for name in self._waiting[0]:
             values = np.concatenate([columns[name] for columns in self._waiting])
             places[name] = self._file.tell(), values.dtype
-            self._file.write(values.data.cast("B") if len(values) else b"")
+            self._append(values.data.cast("B") if len(values) else memoryview(b""))
         self._written.append(_WrittenBlock(self._waiting_rows, places))
         self._waiting, self._waiting_rows = [], 0
+
+    def _append(self, left: memoryview) -> None:
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise DataError(
+                f"the rows do not fit into a temporary file in '{tempfile.gettempdir()}': {error.strerror}; allowed: a folder with more "
+                "room, named by the environment variable TMPDIR"
+            ) from error
 
     def _read(self, rows: int, place: int, kind: np.dtype[Any]) -> Array:
         self._file.seek(place)

@@ -18,6 +18,8 @@ from pipeline.evaluation.spool import Columns, bins_to_parts, divided
 LIMIT = 4_000_000
 """Rows of a task in memory at once: some hundred bytes each while they are sorted."""
 LABEL, PREDICTION = "label", "prediction"
+_MOST_PARTS = 200
+"""Files open at once: of more than 800 million rows each part is larger."""
 _BIN_BITS, _GROUP_BITS = 20, 16
 """A part is made of neighbouring bins: predictions, or hashes of groups, with the same first bits."""
 
@@ -83,16 +85,17 @@ class TaskRows:
         return metrics.GroupedAuc(total / rows if rows else None, sum(part.groups for part in found), rows)
 
     def _parts(self, bins_of: Callable[[Columns], Column], bits: int) -> Iterator[Columns]:
-        """All rows, by bins; the columns of a part are one block."""
+        """All rows, by bins of so many bits; the columns of a part are one block. Of many rows the last bin is left out."""
         if self.rows <= self._limit:
             yield _joined(self._columns())
             return
-        counts = np.zeros(2**bits, np.int64)
+        counts = np.zeros(2**bits + 1, np.int64)
         for block in self._columns():
             counts += np.bincount(bins_of(block), minlength=len(counts))
-        parts, number = bins_to_parts(counts, self._limit)
+        parts, number = bins_to_parts(counts[:-1], max(self._limit, self.rows // _MOST_PARTS))
+        parts = np.append(parts, -1)
         for spool in divided(self._columns(), number, lambda block: parts[bins_of(block)]):
-            yield spool.columns(next(self._columns()))
+            yield spool.columns(spool.names)
 
 
 def auc_error(now: EvaluatedRows, before: EvaluatedRows, task: str, limit: int = LIMIT) -> float | None:
@@ -163,7 +166,8 @@ def _prediction_bins(block: Columns) -> Column:
 
 
 def _group_bins(block: Columns) -> Column:
-    return (block[GROUP] >> np.uint64(64 - _GROUP_BITS)).astype(np.int64)
+    bins = (block[GROUP] >> np.uint64(64 - _GROUP_BITS)).astype(np.int64)
+    return np.where(block[GROUP] == NO_GROUP, 2**_GROUP_BITS, bins)
 
 
 def _with_known_groups(block: Columns) -> Columns:

@@ -26,6 +26,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from features.errors import ConfigError
+from features.spec import ROW_WEIGHT
 from models.config import MultiWorkerMirroredStrategy, ParameterServerStrategy, StrategyConfig, TrainConfig
 from models.lookups import Lookups
 from models.ranker import build_ranker
@@ -82,6 +83,22 @@ def test_weighed_by_their_shares_the_losses_of_parts_sum_to_that_of_the_batch() 
     np.testing.assert_allclose(np.sum(totals, axis=0), whole, rtol=1e-5)
     for *summed, gradient in zip(*gradients, tape.gradient(total, ranker.trainable_variables), strict=True):
         np.testing.assert_allclose(sum(summed), tf.convert_to_tensor(gradient), rtol=1e-4, atol=1e-6)
+
+
+def test_a_calibrator_of_weighted_rows_sums_to_that_of_the_batch() -> None:
+    """AITM's is a mean by the rows' weights, so its parts count by theirs, and not by their rows."""
+    layout = LAYOUT.model_copy(update={"row_weights": True})
+    ranker = build_ranker(layout, TASKS, model_config("aitm", head={"calibrator_weight": 3.0}), RATES)
+    batch = {**batch_of(16, seed=4), ROW_WEIGHT: tf.constant([10.0] * 4 + [1.0] * 12)}
+    parts = [{name: values[cut] for name, values in batch.items()} for cut in (slice(0, 8), slice(8, 16))]
+    counted = [ranker.loss_rows(ranker.labels(part)) for part in parts]
+    assert [float(of[ROW_WEIGHT]) for of in counted] == [44.0, 8.0]
+    totals = []
+    for part, own in zip(parts, counted, strict=True):
+        shares = {name: own[name] / tf.add_n([of[name] for of in counted]) for name in own}
+        totals.append(float(ranker.dense_loss(ranker.embed(part), ranker.labels(part), True, shares)[0]))
+    whole = float(ranker.dense_loss(ranker.embed(batch), ranker.labels(batch), True)[0])
+    assert sum(totals) == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -348,8 +348,17 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
             ["model.gate={kind: dselect_k, entropy: .inf}"],
             "model.gate.entropy: Input should be a finite number; got inf",
         ),
-        (["model.trunk.experts=true"], "model.trunk: experts: true is no number; allowed: a number"),
-        (["train.clip_norm=false"], "train: clip_norm: false is no number; allowed: a number"),
+        (["model.trunk.experts=true"], "model.trunk: experts: true and false are no numbers; allowed: a number"),
+        (["train.clip_norm=false"], "train: clip_norm: true and false are no numbers; allowed: a number"),
+        (["model.trunk.units=[64, true]"], "model.trunk: units: true and false are no numbers; allowed: a number"),
+        (
+            ["evaluate.max_regression=true"],
+            "evaluate: max_regression: true and false are no numbers; allowed: a number",
+        ),
+        (
+            ["evaluate.max_regression={click: true}"],
+            "evaluate: max_regression: true and false are no numbers; allowed: a number",
+        ),
         (["check_serving.rows=1025"], "check_serving.rows: Input should be less than or equal to 1024"),
         (
             ["model=mose", "dataset.features.recent_clicks=null"],

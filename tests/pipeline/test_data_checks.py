@@ -287,8 +287,31 @@ def test_ignored_drift_is_a_warning() -> None:
 def test_days_that_changed_since_the_run_before_are_told() -> None:
     before = _manifest()
     before["days"] = {"20240227": 9, "20240228": 4, "20240229": 1, "20240301": 5, "20240302": 10}
-    said = "days with other rows than when the run before read them (its rows in brackets): 2024-02-29 3 (1), 2024-03-01 3 (5)"
+    said = "days with other good rows than when the run before read them (its rows in brackets): 2024-02-29 3 (1), 2024-03-01 3 (5)"
     assert _judge(previous=Previous(_statistics(), before)) == ([], [said])
+
+
+def test_days_that_came_late_as_a_whole_or_went_are_told() -> None:
+    before, now = _manifest(), _manifest()
+    before["days"] = {"20240228": 4, "20240301": 3, "20240302": 10, "20240303": 10}
+    now["days"] = {"20240228": 4, "20240229": 3, "20240302": 10, "20240303": 10, "20240304": 9}
+    _, warnings = _judge(
+        manifest=now, previous=Previous(_statistics(), before), config=DataGateConfig(required_days=False)
+    )
+    assert warnings[-1].endswith("(its rows in brackets): 2024-02-29 3 (0), 2024-03-01 0 (3)")
+
+
+def test_a_day_that_may_be_empty_needs_no_actions() -> None:
+    manifest = _manifest()
+    del manifest["days"]["20240301"]
+    manifest["actions"] = {"days": {"20240228": 100, "20240229": 100, "20240302": 100, "20240303": 100}}
+    config = DataGateConfig(required_days=False)
+    assert _judge(manifest=manifest, config=config) == ([], ["day 2024-03-01 has no rows"])
+    manifest["days"]["20240301"] = 3
+    problems, _ = _judge(manifest=manifest, config=config)
+    assert problems == [
+        "actions of day 2024-03-01: 0 rows, 0% of the mean of the days before it (100); allowed: 50% (validate.min_day_share)"
+    ]
 
 
 def test_the_previous_run_is_compared_too() -> None:

@@ -80,3 +80,11 @@ def test_a_day_that_no_calendar_has_is_named(own_log: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"(?s)own.yaml.*'2026-02-30' is no date.*line 14"):
         load(own_log)
+
+
+@pytest.mark.parametrize("dataset", ["ali_ccp", "criteo_attribution", "movielens_1m"])
+def test_a_known_log_in_another_format_leaves_its_keys_of_csv_behind(dataset: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"name: own\ndataset: {{extends: {dataset}, source: {{files: log.parquet, format: parquet}}}}\n")
+    source = load(path).dataset.source
+    assert (source.format, source.header, source.delimiter, source.encoding) == ("parquet", True, ",", "utf-8")

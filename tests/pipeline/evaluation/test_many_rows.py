@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import resource
+import signal
+import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
+from features.errors import DataError
 from models import metrics
 from pipeline.evaluation.measure import auc_errors, measure
 from pipeline.evaluation.rows import collect
 from pipeline.evaluation.spool import Spool, bins_to_parts, divided
-from pipeline.evaluation.task_rows import TaskRows
+from pipeline.evaluation.task_rows import TaskRows, _group_bins
 from tests.pipeline.evaluation import toy
+from tests.pipeline.evaluation.test_measure import changed
 
 
 class Columnwise:
@@ -108,6 +113,34 @@ def test_parts_rise_and_hold_no_more_than_the_limit_and_one_bin():
     assert max(sizes) <= 500 + ties
     joined = [np.sort(np.concatenate((each.positives, each.negatives))) for each in parts]
     assert all(one[-1] < other[0] for one, other in itertools.pairwise(joined))
+
+
+def test_rows_without_a_group_fill_no_part() -> None:
+    batch = made(5000)
+    users = batch.column(0).to_numpy(zero_copy_only=False).copy()
+    users[np.arange(5000) % 10 < 6] = np.nan
+    whole = spooled(changed(batch, "user", pa.array(users, from_pandas=True).cast(pa.int64())))
+    part = TaskRows.of(whole, "click", limit=300)
+    sizes = [len(block["label"]) for block in part._parts(_group_bins, 16)]
+    _, of_users = np.unique(users[~np.isnan(users)], return_counts=True)
+    assert sum(sizes) == of_users.sum()
+    assert max(sizes) < 300 + of_users.max()
+    assert part.gauc()._asdict() == near(TaskRows.of(whole, "click").gauc()._asdict())
+
+
+def test_a_full_disk_is_told_with_its_place() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    spool = Spool(1)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(
+            DataError, match=f"do not fit into a temporary file in '{tempfile.gettempdir()}': File too large"
+        ):
+            spool.add({"number": np.zeros(20_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_the_error_of_a_change_is_that_of_exact_ranks_to_three_digits():
