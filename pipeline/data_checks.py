@@ -52,7 +52,7 @@ def data_gate_config(validate: ValidateConfig, head: HeadConfig) -> DataGateConf
 
 
 class Previous(NamedTuple):
-    """What the last run that went through saw."""
+    """What the last run that went through saw; on Kubeflow, whose lookups know no verdicts, the newest of each, also of a stopped run."""
 
     statistics: Statistics
     """Of its training split."""

@@ -313,11 +313,6 @@ class Faults:
         return self._raw.file
 
     @property
-    def rejects(self) -> list[Reject]:
-        """The dead letters, one by one; of few rows."""
-        return from_batch(self.letters)
-
-    @property
     def good(self) -> NDArray[Any]:
         """int64: positions, in the batch as it was read, of the rows without a fault."""
         return self._origin[~self.bad]

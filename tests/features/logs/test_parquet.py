@@ -18,7 +18,7 @@ from features.errors import DataError
 from features.logs.casting import cast_column
 from features.logs.parquet_reader import check_parquet, read_parquet
 from features.logs.pieces import Piece
-from features.logs.quarantine import Faults, RawBatch
+from features.logs.quarantine import Faults, RawBatch, from_batch
 from features.logs.sources import check_columns
 from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
 from tests.features.logs.small_log import COLUMNS, dataset, read
@@ -64,7 +64,7 @@ def test_decimals_are_whole_numbers_exactly(tmp_path: Path, kind: pa.DataType) -
     typed = cast_column("user", Column(type="int64"), numbers, PARQUET, faults)
     assert typed.to_pylist() == [2**53 + 1, -(2**63) + 1, 2**63 - 1, *([None] * 6)]
     assert np.flatnonzero(faults.bad).tolist() == [4, 5, 6, 7, 8]
-    assert {reject.reason for reject in faults.rejects} == {"bad_number"}
+    assert {reject.reason for reject in from_batch(faults.letters)} == {"bad_number"}
 
 
 def test_bad_values_are_refused_row_by_row(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from features.errors import DataError
 from features.logs import shards
 from features.logs.instants import instants
-from features.logs.quarantine import Faults, RawBatch
+from features.logs.quarantine import Faults, RawBatch, from_batch
 from features.logs.row_hashes import row_hashes
 from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.sources import TimeColumn
@@ -126,4 +126,4 @@ def test_times_beyond_the_calendar_are_none() -> None:
     values = pa.array([253_402_300_799, 253_402_300_800, 2**62, -(2**63) + 1])
     faults = faults_of(4)
     assert instants(TimeColumn(column="t", unit="s"), values, faults).tolist() == [253_402_300_799_000_000, 0, 0, 0]
-    assert [reject.reason for reject in faults.rejects] == ["bad_time"] * 3
+    assert [reject.reason for reject in from_batch(faults.letters)] == ["bad_time"] * 3

@@ -121,7 +121,7 @@ def test_rows_without_a_group_fill_no_part() -> None:
     users[np.arange(5000) % 10 < 6] = np.nan
     whole = spooled(changed(batch, "user", pa.array(users, from_pandas=True).cast(pa.int64())))
     part = TaskRows.of(whole, "click", limit=300)
-    sizes = [len(block["label"]) for block in part._parts(_group_bins, 16)]
+    sizes = [len(block["label"]) for block in part._parts(("label", "prediction", "group"), _group_bins, 16)]
     _, of_users = np.unique(users[~np.isnan(users)], return_counts=True)
     assert sum(sizes) == of_users.sum()
     assert max(sizes) < 300 + of_users.max()
