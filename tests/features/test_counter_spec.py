@@ -169,5 +169,5 @@ EVE = {"by": "item", "days": 1, "columns": {"eve_shown": "count"}}
 
 
 def test_a_log_of_one_file_has_no_files_of_its_own_for_earlier_days(tmp_path: Path) -> None:
-    assert resolve_earlier(spec(source="log.csv"), str(tmp_path)) == ([], [])
-    assert resolve_earlier(spec({}, source="log/{day}.csv"), "nowhere") == ([], [])  # nobody asks the store again
+    assert resolve_earlier(spec(source="log.csv"), str(tmp_path)) == ([], [], ())
+    assert resolve_earlier(spec({}, source="log/{day}.csv"), "nowhere") == ([], [], ())  # nobody asks the store again

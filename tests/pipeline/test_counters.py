@@ -20,8 +20,7 @@ from features.logs.kafka_slice import Identity
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.spec import ROW_ID, SPLITS, Dataset
-from pipeline.components import ingest as ingest_module
-from pipeline.components import joining
+from pipeline.components import found_log, joining
 from pipeline.components.ingest import Folders, ingest
 from pipeline.config import Budget, DataConfig
 
@@ -217,7 +216,7 @@ def test_a_slice_of_a_topic_is_counted(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(kafka_reader, "_messages", messages)
     monkeypatch.setattr(kafka_reader, "CHUNK_OFFSETS", 4)
-    monkeypatch.setattr(ingest_module, "check_slice", lambda _: Identity("cluster", "topic"))
+    monkeypatch.setattr(found_log, "check_slice", lambda _: Identity("cluster", "topic"))
     kafka = {"servers": "nowhere:1", "topic": "shown", "offsets": {0: [0, len(sent)]}}
     topic = spec(source={"kafka": kafka})
     manifest, folders = run(topic, tmp_path)
