@@ -74,12 +74,17 @@ class Frozen(pydantic.BaseModel):
             known = [field.alias or name for name, field in cls.model_fields.items()]
             if strange := [str(key) for key in value if key not in known and key not in cls.model_fields]:
                 raise UnknownKeyError(strange, known)
-            for name, field in cls.model_fields.items():
-                given = value.get(field.alias or name)
-                kinds = _scalars(field.annotation)
-                if kinds & {int, float} and bool not in kinds and _has_bool(given, dict in kinds):
-                    raise SpecError(f"{field.alias or name}: true and false are no numbers; allowed: a number")
+            for key, kinds in cls._numbers().items():
+                if _has_bool(value.get(key), dict in kinds):
+                    raise SpecError(f"{key}: true and false are no numbers; allowed: a number")
         return value
+
+    @classmethod
+    @functools.cache
+    def _numbers(cls) -> dict[str, set[Any]]:
+        """The keys that hold numbers and no booleans, with their types."""
+        kinds = {field.alias or name: _scalars(field.annotation) for name, field in cls.model_fields.items()}
+        return {key: of for key, of in kinds.items() if of & {int, float} and bool not in of}
 
     @classmethod
     def __get_pydantic_json_schema__(

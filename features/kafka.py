@@ -22,9 +22,8 @@ _SECRET = ("password", "passphrase", "secret", "key.pem", "user.info")
 _SECURITY = ("security.", "ssl.", "sasl.")
 BARE = 0
 """Stands for an id in `KafkaAvro.schemas` where messages name none."""
-
-
 _LATER = "/later/"
+"""In the names of what `KafkaSource.later` has."""
 
 
 class KafkaSlice(NamedTuple):
