@@ -155,7 +155,11 @@ def test_a_config_survives_json(preset: str):
                     f"input_value={wrong!r}",
                 ],
             )
-            for wrong in ("many", {"units": [8]}, True, 1.5)
+            for wrong in ("many", {"units": [8]}, 1.5)
+        ),
+        (
+            {"trunk": {"kind": "ple", "layers": True}},
+            ["1 validation error", "layers: true and false are no numbers; allowed: a number"],
         ),
         (
             {"preset": "mmoe", "gate": {"kind": "top_k", "noise": False, "load_weight": 0.2}},
