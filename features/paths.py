@@ -65,8 +65,8 @@ def check_local(what: str, path: str) -> None:
     """
     if _REMOTE.match(path):
         raise ConfigError(
-            f"{what}: '{path}' is no path of this machine; remote ones (gs://, s3://, hdfs://, ...) are read by data.path, "
-            "source.files and --data alone; allowed: a local path, that of a mounted file system too"
+            f"{what}: '{path}' is no path of this machine; remote ones (gs://, s3://, hdfs://) are read by data.path, "
+            "source.files and --data, and written by push.directory, alone; allowed: a local path, that of a mounted file system too"
         )
 
 
@@ -80,12 +80,21 @@ def check_readable(what: str, path: str) -> None:
     Raises:
         ConfigError: if its scheme is none of :data:`STORES`, it names no bucket, or it holds a password.
     """
+    _check_store(what, path, "read")
+
+
+def check_writable(what: str, path: str) -> None:
+    """Refuses a path of a file system to which no model is pushed, as :func:`check_readable` does for logs."""
+    _check_store(what, path, "written")
+
+
+def _check_store(what: str, path: str, done: str) -> None:
     if not _REMOTE.match(path):
         return
     found = remote(path)
     if found is None or found.scheme not in STORES:
         raise ConfigError(
-            f"{what}: '{path}' is of no file system that is read; allowed: a local path, that of a mounted file system too, "
+            f"{what}: '{path}' is of no file system that is {done}; allowed: a local path, that of a mounted file system too, "
             + ", ".join(f"{scheme}://" for scheme in STORES)
         )
     if _holds_password(found):

@@ -10,7 +10,9 @@ import io
 import os
 import posixpath
 import re
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -18,10 +20,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from features.errors import ConfigError, DataError
-from features.paths import Remote, check_readable, without_options
+from features.paths import Remote, check_readable, remote, without_options
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_COPIED_AT_ONCE = 8 << 20
+"""Bytes."""
 _URL = re.compile(r"(https?)://([^/?#]+)/?")
 _ADVICE = (
     (r"NO_SUCH_BUCKET|bucket does not exist", "there is no such bucket"),
@@ -134,6 +138,22 @@ def has_bucket(path: Remote) -> bool:
     return is_folder(path._replace(key=""))
 
 
+def check_bucket(what: str, path: str) -> None:
+    """Asks for the bucket of a path before much is done that ends there; of a local path nothing.
+
+    Args:
+        what: the setting, for the message.
+        path: what it was set to.
+
+    Raises:
+        ConfigError: if there is none.
+        DataError: as of :func:`find`.
+    """
+    found = remote(path)
+    if found is not None and not has_bucket(found):
+        raise ConfigError(f"{what}: there is no {found.scheme}://{found.authority}; allowed: a bucket that is there")
+
+
 def is_folder(path: Remote) -> bool:
     """Whether files lie below a path; errors as of :func:`find`."""
     with _told(path):
@@ -155,20 +175,40 @@ def status(path: Remote) -> Status:
         return Status(info.size, info.mtime_ns or 0)
 
 
+def upload(folder: str | os.PathLike[str], to: Remote, last: str) -> None:
+    """Copies all files below a local folder.
+
+    Args:
+        folder: what is copied.
+        to: the folder that gets them; what lies there already is written over.
+        last: name of the file that is copied when all others are there.
+
+    Raises:
+        DataError: if the store does not answer or refuses, or there is no such bucket. Some files may be there then, `last` is not.
+    """
+    files = sorted((path for path in Path(folder).rglob("*") if path.is_file()), key=lambda path: path.name == last)
+    for file in files:
+        target = to._replace(key=posixpath.join(to.key, file.relative_to(folder).as_posix()))
+        with _told(target, "write"), file.open("rb") as source:
+            system, key = _located(target)
+            with system.open_output_stream(key, compression=None) as stream:  # else a name's ending would choose one
+                shutil.copyfileobj(source, stream, _COPIED_AT_ONCE)
+
+
 @contextlib.contextmanager
-def _told(path: Remote) -> Iterator[None]:
+def _told(path: Remote, verb: str = "read") -> Iterator[None]:
     """pyarrow's errors in words."""
     shown = without_options(str(path))
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(f"cannot read {shown}: no such file") from error
+        raise DataError(f"cannot {verb} {shown}: no such file") from error
     except pa.ArrowInvalid as error:
         raise ConfigError(f"'{path}': {error}; allowed: options that pyarrow knows, such as region, scheme") from error
     except (OSError, pa.ArrowException) as error:
         said = str(error).rstrip(".")
         advice = next((f"; {words}" for pattern, words in _ADVICE if re.search(pattern, said)), "")
-        raise DataError(f"cannot read {shown}: {said}{advice}") from error
+        raise DataError(f"cannot {verb} {shown}: {said}{advice}") from error
 
 
 def _located(path: Remote) -> tuple[Any, str]:

@@ -15,7 +15,7 @@ from features.columns import drift_columns, kept_columns
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError, unknown
 from features.kinds import Embedded, Pretrained
-from features.paths import check_local, check_readable, remote
+from features.paths import check_local, check_readable, check_writable, remote
 from features.spec import METRICS, Bag, Dataset, Numeric, Sequence, SideTable, Task
 from features.synthesis.config import SynthesisConfig
 from models.config import (
@@ -153,7 +153,7 @@ class PushConfig(Frozen):
     """Where blessed models go."""
 
     directory: str | None = None
-    """TF Serving's model folder, by default ``<output>/<name>/serving``."""
+    """TF Serving's model folder, by default ``<output>/<name>/serving``; also of a store: ``s3://``, ``gs://``, ``hdfs://``."""
 
 
 def _from_catalog(value: Any) -> Any:
@@ -227,7 +227,7 @@ class RunConfig(Frozen):
         return f"{self.output.rstrip('/')}/{self.name}/checkpoints"
 
     def check_paths(self) -> None:
-        """Refuses what only a compiled pipeline may name: logs are read from stores, all that a run writes is local.
+        """Refuses what only a compiled pipeline may name: logs are read from stores and models pushed to them, all else that a run writes is local.
 
         Raises:
             ConfigError: if a path that is written is remote, or one that is read is of a file system that is not read.
@@ -240,7 +240,7 @@ class RunConfig(Frozen):
                 sources[f"dataset.tables.{name}.source"] = table.source
         check_local("output", self.output)
         (check_readable if self.data.synthesize is None else check_local)("data.path", self.data.path)
-        check_local("push.directory", self.push_directory)
+        check_writable("push.directory", self.push.directory or "")
         check_local("data.hash_key", self.data.hash_key or "")
         for name, feature in self.dataset.pretrained().items():
             check_local(f"dataset.features.{name}.vectors", feature.vectors)

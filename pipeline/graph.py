@@ -14,6 +14,7 @@ from pipeline.components.check_serving import CheckServing
 from pipeline.components.engine import beam_args
 from pipeline.components.evaluate import Evaluate
 from pipeline.components.ingest import Ingest
+from pipeline.components.push import StorePusher
 from pipeline.components.report import Report
 from pipeline.components.statistics import CountedStatisticsGen
 from pipeline.components.transform import SpecTransform
@@ -150,7 +151,7 @@ def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
         examples=examples,
         model=model,
     )
-    nodes["push"] = tfx.components.Pusher(
+    nodes["push"] = StorePusher(
         model=model,
         model_blessing=nodes["evaluate"].outputs["blessing"],
         infra_blessing=nodes["check_serving"].outputs["blessing"],

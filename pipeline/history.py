@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 from pathlib import Path
 from typing import Any
 
 from features.errors import ConfigError
 from features.frozen import Frozen, did_you_mean
+from features.paths import remote, without_options
 from pipeline.beginnings import told_beginning
 from pipeline.config import RunConfig
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord
-
-_SAVED_MODEL = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
 
 
 class Outcome(Frozen):
@@ -31,8 +29,8 @@ class Outcome(Frozen):
     """Why evaluation refused."""
     serving_reasons: tuple[str, ...] = ()
     """Why the check of the export refused."""
-    pushed: Path | None = None
-    """Version folder that TF Serving loads."""
+    pushed: str | None = None
+    """Version folder that TF Serving loads; nobody asks a store whether it is still there."""
     beginning: str | None = None
     """Where a warm start took the weights from."""
     report: Path | None = None
@@ -113,7 +111,7 @@ def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:
         serves=check.get("verdict", {}).get("blessed"),
         reasons=tuple(evaluation.get("verdict", {}).get("reasons", ())),
         serving_reasons=tuple(check.get("verdict", {}).get("reasons", ())),
-        pushed=_pushed_version(record.output("push", "pushed_model"), Path(config.push_directory)),
+        pushed=_pushed_to(record),
         beginning=told_beginning(config.train.warm_start, curves.get("warm_start")) if curves else None,
         report=folder.report if folder.report.exists() else None,
     )
@@ -127,15 +125,9 @@ def read_json(directory: Path | None, name: str) -> dict[str, Any]:
     return content
 
 
-def _pushed_version(pushed: Path | None, push_directory: Path) -> Path | None:
-    """The version that is a copy of what was pushed; the newest, if the same model was pushed more than once."""
-    if pushed is None or not (pushed / _SAVED_MODEL[0]).exists() or not push_directory.is_dir():
+def _pushed_to(record: RunRecord) -> str | None:
+    found = record.stage("push")
+    to = found.pushed_to if found else None
+    if to is None or (remote(to) is None and not Path(to).is_dir()):
         return None
-    versions = sorted(
-        (v for v in push_directory.iterdir() if v.name.isdigit()), key=lambda v: int(v.name), reverse=True
-    )
-    for version in versions:
-        _, different, missing = filecmp.cmpfiles(pushed, version, _SAVED_MODEL, shallow=False)
-        if not different and not missing:
-            return version
-    return None
+    return without_options(to)

@@ -71,6 +71,8 @@ class StageResult(Frozen):
     rows: int | None = None
     outputs: dict[str, tuple[str, ...]] = {}
     """URIs by output name."""
+    pushed_to: str | None = None
+    """Where Pusher put the model; of a cached stage, where the run did that made it."""
     note: str = ""
 
 

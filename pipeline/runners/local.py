@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from features import progress
 from features.errors import FeedrankError
+from features.stores import check_bucket
 from models.training import check_devices
 from pipeline import failures, graph
 from pipeline.components.report import refresh
@@ -79,28 +81,38 @@ class _Launcher:
         state = self._state(info.execution_id)
         if state is None:
             raise FeedrankError(f"stage '{name}' could not start: its inputs could not be resolved; the log says why")
+        outputs = self._outputs(info.execution_id)
         return StageResult(
             name=name,
             state=state,
             seconds=time.monotonic() - started,
             rows=self._counter.rows.get(name),
-            outputs=self._outputs(info.execution_id),
+            outputs={key: tuple(artifact.uri for artifact in found) for key, found in outputs.items()},
+            pushed_to=_pushed_to(outputs),
         )
 
-    def _outputs(self, execution_id: int) -> dict[str, tuple[str, ...]]:
-        """URIs by output name, as published: a cached stage's are those of the run that made them."""
+    def _outputs(self, execution_id: int) -> dict[str, list[Any]]:
+        """Artifacts by output name, as published: a cached stage's are those of the run that made them."""
         store = mlmd.MetadataStore(self._connection)
         events = store.get_events_by_execution_ids([execution_id])
         made = {event.artifact_id: event.path.steps[0].key for event in events if event.type in _OUTPUTS}
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, list[Any]] = {}
         for artifact in store.get_artifacts_by_id(list(made)):
-            found[made[artifact.id]] = (*found.get(made[artifact.id], ()), artifact.uri)
+            found.setdefault(made[artifact.id], []).append(artifact)
         return found
 
     def _state(self, execution_id: int) -> Any:
         store = mlmd.MetadataStore(self._connection)
         (execution,) = store.get_executions_by_id([execution_id])
         return _STATES.get(execution.last_known_state)
+
+
+def _pushed_to(outputs: Mapping[str, Iterable[Any]]) -> str | None:
+    """What Pusher says on its artifact."""
+    for artifact in outputs.get("pushed_model", ()):
+        if "pushed_destination" in artifact.custom_properties:
+            return str(artifact.custom_properties["pushed_destination"].string_value)
+    return None
 
 
 def compile_local(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
@@ -150,7 +162,8 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
 
     compiled = None
     try:
-        check_devices(config.train.strategy)  # before an hour of other stages
+        check_devices(config.train.strategy)  # this and the next before an hour of other stages
+        check_bucket("push.directory", config.push_directory)
         config = pinned(config)
         folder.config.write_text(dump(config))
         compiled = compile_local(config, folder.run_id)

@@ -351,16 +351,15 @@ def judged(tmp_path: Path) -> tuple[RunFolder, Path]:
     verdict = {"blessed": False, "reasons": ["click: AUC 0.75 is below 0.8"]}
     (artifacts["evaluation"] / "evaluation.json").write_text(json.dumps({"tasks": tasks, "verdict": verdict}))
     (artifacts["check"] / "check.json").write_text(json.dumps({"verdict": {"blessed": True, "reasons": []}}))
-    for folder, content in ((artifacts["pushed"], "new"), (serving / "9", "old"), (serving / "10", "new")):
-        (folder / "variables").mkdir(parents=True)
-        for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
-            (folder / name).write_text(content)
+    for version in ("9", "10"):
+        (serving / version).mkdir(parents=True)
     outputs = {
         "evaluate": {"evaluation": (str(artifacts["evaluation"]),)},
         "check_serving": {"blessing": (str(artifacts["check"]),)},
         "push": {"pushed_model": (str(artifacts["pushed"]),)},
     }
     stages = [stage(name, outputs=found) for name, found in outputs.items()]
+    stages[-1] = stages[-1].model_copy(update={"pushed_to": str(serving / "9")})
     return write_run(tmp_path / "runs", "demo", "20260101T1", *stages), serving
 
 
@@ -373,8 +372,19 @@ def test_the_outcome_is_read_from_what_stages_left(tmp_path: Path) -> None:
         blessed=False,
         serves=True,
         reasons=("click: AUC 0.75 is below 0.8",),
-        pushed=serving / "10",
+        pushed=str(serving / "9"),
     )
+
+
+def test_a_version_that_is_gone_is_not_told_one_in_a_store_is_not_asked_for(tmp_path: Path) -> None:
+    folder, serving = judged(tmp_path)
+    (serving / "9").rmdir()
+    record = folder.read_record()
+    assert history.outcome(folder, record, load(folder.config)).pushed is None
+    to = "s3://nowhere/models/9?endpoint_override=127.0.0.1:1&scheme=http"
+    stages = (*record.stages[:-1], record.stages[-1].model_copy(update={"pushed_to": to}))
+    outcome = history.outcome(folder, record.model_copy(update={"stages": stages}), load(folder.config))
+    assert outcome.pushed == "s3://nowhere/models/9"
 
 
 def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -383,7 +393,7 @@ def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytes
     assert feedrank("show", "demo") == 0
     said = capsys.readouterr().out
     assert re.search(r"evaluate +refused\n +click: AUC 0.75 is below 0.8\ncheck_serving +blessed", said)
-    wanted = ("click 0.7500", "watch 2.0000", "refused", "is below 0.8", "blessed", "serving/10", "config.yaml")
+    wanted = ("click 0.7500", "watch 2.0000", "refused", "is below 0.8", "blessed", "serving/9", "config.yaml")
     assert [text for text in wanted if text not in said] == []
     assert feedrank("runs") == 0
     assert re.search(r"20260102T1 +other .* failed in ingest", capsys.readouterr().out)

@@ -105,7 +105,8 @@ def test_the_command_says_so(paths: PipelinePaths, other: tuple[subprocess.Popen
         ),
         ("data={path: 's3://', synthesize: null}", "data.path: 's3://' names no bucket; allowed: s3://BUCKET/FOLDER"),
         ("data={path: 's3://a:secret@b/c', synthesize: null}", "data.path: a password stands in the path"),
-        ("push.directory=hdfs://host:9000/models", "push.directory: 'hdfs://host:9000/models' is"),
+        ("push.directory=abfs://b/models", "push.directory: 'abfs://b/models' is of no file system that is written"),
+        ("push.directory=s3:///models", "push.directory: 's3:///models' names no bucket; allowed: s3://BUCKET/FOLDER"),
         ("dataset.source=wasb://bucket/*.csv", r"dataset.source: 'wasb://bucket/\*.csv' is of no file system"),
         ("dataset.source.files=[a.csv, 'https://host/b.csv']", "dataset.source: 'https://host/b.csv' is"),
         (
