@@ -33,6 +33,8 @@ def test_no_text_leaves_its_element(text):
     ("found", "expected"),
     [
         (html.count(94784), "94,784"),
+        (html.counted(1, "epoch"), "1 epoch"),
+        (html.counted(0, "epoch"), "0 epochs"),
         (html.compact(94784), "94.8k"),
         (html.compact(1_284_311), "1.3M"),
         (html.compact(999), "999"),
