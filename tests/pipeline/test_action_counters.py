@@ -282,13 +282,13 @@ def random_days(path: Path) -> tuple[list[Row], list[Row]]:
     """Few keys and many times of borders: of days, and of the window. In the order of files and rows."""
     draw = random.Random(7)
     times = [at(day, "00:00:00", OFFSET) + step for day in DAYS for step in (0, DAY // 2, DAY - SECOND)]
-    shown = [
+    shown: list[Row] = [
         {"user": draw.choice("abcdefghijkl"), "item": draw.randrange(4), "time": draw.choice(times), "note": note}
         for note in range(300)
     ]
     shown += draw.sample(shown, 20)
     steps = (-SECOND, 0, SECOND, 10 * HOUR, WINDOW_HOURS * HOUR, WINDOW_HOURS * HOUR + SECOND)
-    acted = [
+    acted: list[Row] = [
         {"user": row["user"], "item": row["item"], "at": row["time"] + draw.choice(steps), "action": kind}
         for row in draw.choices(shown, k=250)
         for kind in draw.choices(["click", "skip"], [2, 1])
