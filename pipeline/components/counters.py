@@ -101,12 +101,6 @@ def counter_manifest(
     return told
 
 
-def told_delays(delays: Mapping[str, int]) -> str:
-    """Which counters leave out days before a row's own, in a few words; nothing where none does."""
-    waiting = [f"{name} {days} day{'s' * (days > 1)}" for name, days in delays.items() if days]
-    return f"counters leave out: {', '.join(waiting)}" if waiting else ""
-
-
 class CountDays(beam.PTransform):
     """Pieces of the log in, with notes of their rows or without; out: ``counted``, the counter of each file of daily counts that was
     written, and of files of earlier days ``QUARANTINED`` and ``COUNTS``.

@@ -46,7 +46,7 @@ from features.logs.row_ids import check_disjoint
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
-from pipeline.components.counters import CountDays, CountPlan, counter_manifest, file_of, plan_counts, told_delays
+from pipeline.components.counters import CountDays, CountPlan, counter_manifest, file_of, plan_counts
 from pipeline.components.counting import Mergeable, WriteCounts
 from pipeline.components.found_log import FoundLog, find_log
 from pipeline.components.joining import (
@@ -218,8 +218,7 @@ def _notes(dataset: Dataset, plan: JoinPlan, folders: Folders, pieces: Any) -> d
 def _note(manifest: dict[str, Any]) -> str:
     """For the console."""
     joined = f"; {told(manifest['actions'])}" if "actions" in manifest else ""
-    delays = told_delays(manifest.get("counters", {}).get("delay_days", {}))
-    return f"{told_losses(manifest)}{joined}{delays and '; '}{delays}"
+    return f"{told_losses(manifest)}{joined}"
 
 
 def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from features.columns import from_lists
 from features.errors import DataError
 from features.spec import SPLITS, Dataset
 from pipeline.components import joining
-from pipeline.components.ingest import Folders, _note, ingest
+from pipeline.components.ingest import Folders, ingest
 from pipeline.components.joining import OTHERS
 from pipeline.config import Budget, DataConfig
 from pipeline.model_log import LogOptions, ModelLog
@@ -188,7 +188,6 @@ def test_clicks_of_a_log_of_actions_are_counted_once_their_window_is_over(ingest
     assert (counters["absent_days"], counters["absent_action_days"]) == ([], [])
     assert (counters["rows_read"], counters["quarantined"]["rows"]) == (5, 1)
     assert (manifest["rows_read"], manifest["quarantined"]["rows"]) == (5, 0)
-    assert "counters leave out: items 1 day" in _note(manifest)
 
 
 def test_every_action_of_an_earlier_day_is_told_once(ingested: Ingested) -> None:
