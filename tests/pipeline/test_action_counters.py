@@ -300,14 +300,17 @@ def random_days(path: Path) -> tuple[list[Row], list[Row]]:
 
 def clicked(shown: list[Row], acted: list[Row], until: float) -> set[int]:
     """Places of the impressions that have a click by the actions before a moment."""
-    places = set()
+    places: set[int] = set()
+    of_key: dict[tuple[str, int], list[int]] = {}
+    for place, row in enumerate(shown):
+        of_key.setdefault((row["user"], row["item"]), []).append(place)
     for action in acted:
         if action["at"] >= until or action["action"] != "click":
             continue
         mine = [
-            (row["time"], -place)
-            for place, row in enumerate(shown)
-            if (row["user"], row["item"]) == (action["user"], action["item"]) and row["time"] <= action["at"]
+            (shown[place]["time"], -place)
+            for place in of_key.get((action["user"], action["item"]), [])
+            if shown[place]["time"] <= action["at"]
         ]
         if mine and action["at"] - max(mine)[0] <= WINDOW_HOURS * HOUR:
             places.add(-max(mine)[1])
