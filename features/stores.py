@@ -30,14 +30,15 @@ _URL = re.compile(r"(https?)://([^/?#]+)/?")
 _ADVICE = (
     (r"NO_SUCH_BUCKET|bucket does not exist", "there is no such bucket"),
     (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|TOKEN|HTTP status 40[13]|code: 40[13]|[Cc]redentials",
+        r"ACCESS_DENIED|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|TOKEN|access token|"
+        r"HTTP status 40[13]|code: 40[13]|[Cc]redentials",
         "allowed: credentials that may list and read it, where the store's own tools find them "
         "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, GOOGLE_APPLICATION_CREDENTIALS, the machine's role)",
     ),
     (
-        r"NETWORK_CONNECTION|curlCode|[Cc]onnect",
+        r"NETWORK_CONNECTION|curlCode|CURL error|[Cc]onnect",
         "the store does not answer, which says nothing about the file; allowed: a store that this machine reaches (another "
-        "endpoint of S3: AWS_ENDPOINT_URL, or ?endpoint_override=HOST:PORT&scheme=http)",
+        "endpoint: ?endpoint_override=HOST:PORT&scheme=http, of S3 also AWS_ENDPOINT_URL)",
     ),
     (
         r"libjvm|libhdfs",
@@ -51,6 +52,18 @@ class Status(NamedTuple):
 
     size: int
     changed_ns: int
+
+
+class Entry(NamedTuple):
+    """A file or folder that a listing has; `path` as the file system knows it."""
+
+    path: str
+    is_file: bool
+
+    @property
+    def base_name(self) -> str:
+        """What stands behind the last slash."""
+        return posixpath.basename(self.path)
 
 
 class StoredFile(io.RawIOBase):
@@ -195,6 +208,17 @@ def upload(folder: str | os.PathLike[str], to: Remote, last: str) -> None:
                 shutil.copyfileobj(source, stream, _COPIED_AT_ONCE)
 
 
+def remove(path: Remote) -> None:
+    """Removes a file.
+
+    Raises:
+        DataError: if it is not there, or the store does not answer or refuses.
+    """
+    with _told(path, "remove"):
+        system, key = _located(path)
+        system.delete_file(key)
+
+
 @contextlib.contextmanager
 def _told(path: Remote, verb: str = "read") -> Iterator[None]:
     """pyarrow's errors in words."""
@@ -253,9 +277,23 @@ def _key(root: str, path: str) -> str:
     return path.removeprefix(root).lstrip("/")
 
 
-def _list(system: Any, folder: str, recursive: bool = False) -> Sequence[Any]:
-    found: Sequence[Any] = system.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
-    return found
+def _list(system: Any, folder: str, recursive: bool = False, folders: bool = True) -> list[Entry]:
+    """Files in a folder, or also all below them; with their folders, or where these are not asked for perhaps without."""
+    # Google's store has no folders: pyarrow shows files alone, and none of what lies deeper unless it is asked for all.
+    is_flat = system.type_name == "gcs"
+    selector = fs.FileSelector(folder, recursive=recursive or (is_flat and folders), allow_not_found=True)
+    found = {info.path: info.is_file for info in system.get_file_info(selector)}
+    if is_flat and folders:
+        found = {above: False for file in found for above in _folders(folder, file)} | found
+    if is_flat and not recursive:
+        found = {path: is_file for path, is_file in found.items() if posixpath.dirname(path) == folder}
+    return [Entry(path, is_file) for path, is_file in found.items()]
+
+
+def _folders(root: str, path: str) -> Iterator[str]:
+    """The folders below `root` that a path lies in."""
+    while (path := posixpath.dirname(path)) != root:
+        yield path
 
 
 def _expand(system: Any, folder: str, segments: Sequence[str]) -> Iterator[str]:
@@ -270,7 +308,7 @@ def _expand(system: Any, folder: str, segments: Sequence[str]) -> Iterator[str]:
     if first == "**":
         yield from _expand_all(system, folder, rest)
         return
-    for entry in _list(system, folder):
+    for entry in _list(system, folder, folders=bool(rest)):
         if not fnmatch.fnmatchcase(entry.base_name, first) or not _shows(first, entry.base_name):
             continue
         if rest and not entry.is_file:
