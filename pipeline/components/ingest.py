@@ -36,7 +36,7 @@ from features.logs import (
     with_counters,
 )
 from features.logs.action_counts import ActionCounts, told
-from features.logs.bigquery_reader import check_rows, count_rows, open_table
+from features.logs.bigquery_reader import check_rows, close_table, count_rows, open_table
 from features.logs.counters import count_entries, remove_counters
 from features.logs.files import name_of, size_of
 from features.logs.notes import Noted
@@ -187,6 +187,8 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     except DataError:
         _keep(folders)
         raise
+    if opened is not None:
+        close_table(dataset, opened)
     return manifest
 
 
