@@ -171,7 +171,7 @@ def is_folder(path: Remote) -> bool:
     """Whether files lie below a path; errors as of :func:`find`."""
     with _told(path):
         system, key = _located(path)
-        return bool(system.get_file_info(key).type == fs.FileType.Directory)
+        return bool(system.get_file_info(key).type == fs.FileType.Directory) and _is_there(system, key)
 
 
 def status(path: Remote) -> Status:
@@ -226,7 +226,8 @@ def _told(path: Remote, verb: str = "read") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(f"cannot {verb} {shown}: no such file") from error
+        absent = "there is no such bucket" if verb == "write" else "no such file"
+        raise DataError(f"cannot {verb} {shown}: {absent}") from error
     except pa.ArrowInvalid as error:
         raise ConfigError(f"'{path}': {error}; allowed: options that pyarrow knows, such as region, scheme") from error
     except (OSError, pa.ArrowException) as error:
@@ -288,6 +289,16 @@ def _list(system: Any, folder: str, recursive: bool = False, folders: bool = Tru
     if is_flat and not recursive:
         found = {path: is_file for path, is_file in found.items() if posixpath.dirname(path) == folder}
     return [Entry(path, is_file) for path, is_file in found.items()]
+
+
+def _is_there(system: Any, folder: str) -> bool:
+    """Whether what is called a folder is one: pyarrow says so of all that would lie in a bucket of Google's that is not there."""
+    if system.type_name == "gcs":
+        try:
+            system.get_file_info(fs.FileSelector(folder))
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def _folders(root: str, path: str) -> Iterator[str]:

@@ -139,6 +139,7 @@ def test_google_s_store_has_what_a_disk_has(gcs: GcsServer, tmp_path: Path) -> N
         assert [name_of(file, folder) for file in there] == names, pattern
         assert [open_bytes(file).read() for file in there] == [(tmp_path / name).read_bytes() for name in names]
     assert [is_folder(gcs.uri(f"globs/{key}")) for key in ("log/x", "log/a.csv", "log/nothing")] == [True, False, False]
+    assert not is_folder(gcs.uri("no-bucket/log"))
     spec = dataset(source=Source(files="*/y/a.csv"))
     here, there = read(spec, tmp_path), read(spec, folder)  # type: ignore[arg-type]
     assert there[0].equals(here[0])
