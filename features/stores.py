@@ -24,6 +24,8 @@ from features.paths import Remote, check_readable, remote, without_options
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_NOWHERE = "feedrank-looks-for-the-bucket"
+"""A folder that no bucket holds."""
 _COPIED_AT_ONCE = 8 << 20
 """Bytes."""
 _URL = re.compile(r"(https?)://([^/?#]+)/?")
@@ -148,7 +150,12 @@ def list_names(folder: Remote) -> list[str] | None:
 
 def has_bucket(path: Remote) -> bool:
     """Whether the bucket that a path names is there; of HDFS: its root. Errors as of :func:`find`."""
-    return is_folder(path._replace(key=""))
+    if path.scheme != "gs":
+        return is_folder(path._replace(key=""))
+    # Who may read and write objects there may not look at the bucket itself, but may list what it holds.
+    with _told(path):
+        system, key = _located(path._replace(key=_NOWHERE))
+        return _is_there(system, key)
 
 
 def check_bucket(what: str, path: str) -> None:
@@ -298,6 +305,9 @@ def _is_there(system: Any, folder: str) -> bool:
             system.get_file_info(fs.FileSelector(folder))
         except FileNotFoundError:
             return False
+        except OSError as error:
+            if str(error) != f"No such file or directory '{folder}'":  # nothing lies in it
+                raise
     return True
 
 
