@@ -65,8 +65,9 @@ class BigQueryExport(Frozen):
     folder: str
     """``gs://BUCKET/FOLDER``. Each time that ingest runs, BigQuery writes into a new folder below it, of a source by day into one a day in
     there."""
-    keep: bool = True
-    """false: the files are removed when ingest has read them all. Those of a run that fails stay."""
+    keep: bool | None = None
+    """false: the files are removed when ingest has read them all. Those of a run that fails stay. null: they are kept, of a log with personal
+    columns nobody knows."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> BigQueryExport:
@@ -86,6 +87,11 @@ class BigQueryExport(Frozen):
                 "braces, `//` or `..` (a folder a run, and of a source by day one a day, come by themselves)"
             )
         return self
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the files stay."""
+        return self.keep is not False
 
     def below(self, *names: str) -> Remote:
         """A folder or file below `folder`, with its options."""

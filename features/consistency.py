@@ -75,6 +75,7 @@ def check(dataset: Dataset) -> None:
         check_downsample(dataset.downsample, dataset.tasks)
     _check_kept(dataset, columns)
     _check_personal(dataset, columns)
+    _check_exported(dataset)
     _check_names_of_files("source", dataset.source, dataset.columns)
     if dataset.actions is not None:
         _check_names_of_files("actions", dataset.actions.source, dataset.actions.columns)
@@ -274,6 +275,17 @@ def _check_kept(dataset: Dataset, columns: Columns) -> None:
             raise SpecError(f"{what} reads column '{name}', which is dropped; allowed: `personal: hash`, or none")
         if not columns[name].kept:
             raise SpecError(f"{what} reads column '{name}', which is not kept; allowed: `kept: true`")
+
+
+def _check_exported(dataset: Dataset) -> None:
+    """What BigQuery exports is written before a personal column is hashed or dropped."""
+    export = dataset.source.bigquery.export if dataset.source.bigquery is not None else None
+    personal = [name for name, column in dataset.columns.items() if column.personal is not None]
+    if export is not None and export.keep is None and personal:
+        raise SpecError(
+            f"bigquery.export writes the personal column{'s' * (len(personal) > 1)} {', '.join(personal)} as the table has them; allowed: "
+            "`export: {folder: ..., keep: false}`, which removes the files once they are read, `keep: true`, or read sessions, which write nothing"
+        )
 
 
 def _check_personal(dataset: Dataset, columns: Columns) -> None:

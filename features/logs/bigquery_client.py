@@ -195,7 +195,12 @@ def _finished(source: BigQuerySource, statement: str) -> Iterator[tuple[Any, Any
     )
     with contextlib.closing(library.Client(source.payer, location=source.location, **anonymous)) as client:
         job = client.query(statement, job_config=config)
-        yield job, job.result(max_results=0).total_rows
+        try:
+            rows = job.result(max_results=0).total_rows
+        except (KeyboardInterrupt, SystemExit):
+            job.cancel()  # it would go on, and be paid
+            raise
+        yield job, rows
 
 
 def _id_of(job: Any) -> str:

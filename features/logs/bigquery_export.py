@@ -73,7 +73,7 @@ def export_part(
         "export": where,
         "files": len(files),
         "exported_rows": result.rows,
-        "kept": source.export.keep,
+        "kept": source.export.is_kept,
         "job": result.job,
     }
     if files and result.rows != 0:

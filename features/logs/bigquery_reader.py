@@ -86,15 +86,20 @@ def _opened_session(
     return files, said if result is None else said | {"job": result.job, "query_rows": result.rows}
 
 
-def close_table(dataset: Dataset, opened: OpenedTable) -> None:
+def close_table(dataset: Dataset, opened: OpenedTable) -> str:
     """Removes exported files that are not kept, when all has been read that is wanted of them. Sessions end by themselves.
 
-    Raises:
-        DataError: if the store refuses.
+    Returns:
+        why some of them are there all the same; empty where all went well. What was read and paid for is not thrown away for that.
     """
     source = dataset.source.bigquery
-    if source is not None and source.export is not None and not source.export.keep:
+    if source is None or source.export is None or source.export.is_kept:
+        return ""
+    try:
         remove_exported(opened.files)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def count_rows(sessions: Sequence[dict[str, Any]], files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -106,6 +106,11 @@ def resolve_actions(dataset: Dataset, path: str, earlier: EarlierFiles) -> Actio
         more = [file for file in _of_source(ours, later, path, "source.success") if file not in known]
     days = range(dataset.actions.days_reached + 1)
     labelled = [day for day in sorted(read) if read.issuperset(day + datetime.timedelta(days=n) for n in days)]
+    if patterns and not labelled and waiting_counters(dataset):
+        raise DataError(
+            f"counters of actions have no day to count: of none of the {len(read)} days that are read are the {len(days) - 1} days behind it, which "
+            f"`actions.window` reaches into, there too in {_absolute(path)}; allowed: logs of more days, or a shorter window"
+        )
     return ActionFiles(actions, more, absent, before, absent_before, labelled if patterns else None)
 
 

@@ -36,7 +36,7 @@ from features.logs import (
     with_counters,
 )
 from features.logs.action_counts import ActionCounts, told
-from features.logs.bigquery_reader import check_rows, close_table, count_rows, open_table
+from features.logs.bigquery_reader import OpenedTable, check_rows, close_table, count_rows, open_table
 from features.logs.counters import count_entries, remove_counters
 from features.logs.files import name_of, size_of
 from features.logs.notes import Noted
@@ -179,17 +179,32 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     if dataset.counters:
         _add_counters(manifest, dataset, data, log, folders)
     manifest |= {"tables": table_counts, "vectors": vectors, "seconds": round(time.monotonic() - started, 3)}
-    with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
-        json.dump(manifest, stream, indent=1)
+    _write_manifest(manifest, folders)
     progress.report("ingest", rows=manifest["rows_read"], note=_note(manifest))
+    _conclude(dataset, data, manifest, folders, opened)
+    return manifest
+
+
+def _conclude(
+    dataset: Dataset, data: DataConfig, manifest: dict[str, Any], folders: Folders, opened: OpenedTable | None
+) -> None:
+    """Judges what was read; only then goes what BigQuery exported for it."""
     try:
         _judge(dataset, data, manifest, folders.stopped)
     except DataError:
         _keep(folders)
         raise
-    if opened is not None:
-        close_table(dataset, opened)
-    return manifest
+    if opened is not None and (problem := close_table(dataset, opened)):
+        manifest["bigquery"] = [{**session, "kept": True} for session in manifest["bigquery"]]
+        _write_manifest(manifest, folders)
+        progress.report(
+            "ingest", said=f"what BigQuery exported was to be removed, and is not: {problem}", note=_note(manifest)
+        )
+
+
+def _write_manifest(manifest: dict[str, Any], folders: Folders) -> None:
+    with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
+        json.dump(manifest, stream, indent=1)
 
 
 def _is_read(piece: Piece | Noted, earlier: frozenset[str]) -> bool:

@@ -22,7 +22,7 @@ from features.logs.bigquery_export import export_statement
 from features.logs.columnar import BATCH_ROWS
 from features.logs.files import name_of
 from features.logs.row_hashes import value_ids
-from features.spec import Dataset, RandomSplit, SideTable, Source
+from features.spec import Column, Dataset, RandomSplit, SideTable, Source
 from pipeline import loading
 from pipeline.config import DataConfig, RunConfig, dump
 from pipeline.model_log import _located
@@ -118,7 +118,10 @@ def test_what_a_day_reads() -> None:
 
 def test_an_export_may_be_said_in_one_word() -> None:
     source = BigQuerySource.model_validate({"table": TABLE, "export": "gs://bucket/feed/", "location": "EU"})
-    assert source.export == BigQueryExport(folder="gs://bucket/feed/", keep=True)
+    assert source.export == BigQueryExport(folder="gs://bucket/feed/")
+    assert source.export.is_kept
+    assert BigQueryExport(folder="gs://bucket", keep=True).is_kept
+    assert not BigQueryExport(folder="gs://bucket", keep=False).is_kept
     assert BigQuerySource.model_validate_json(source.model_dump_json()) == source
     assert str(source.export.below("run", "2026-11-29")) == "gs://bucket/feed/run/2026-11-29"
     assert str(BigQueryExport(folder="gs://bucket?scheme=http").below("run")) == "gs://bucket/run?scheme=http"
@@ -198,3 +201,20 @@ def test_what_rows_are_drawn_by_depends_on_their_values_alone(rows: list[tuple[i
     assert [together[at] for at in order] == ids([rows[at] for at in order]) == [ids([rows[at]])[0] for at in order]
     assert len(set(together)) == len(set(rows))
     assert all(0 <= one < 2**63 for one in together)
+
+
+@pytest.mark.parametrize("personal", ["hash", "drop"])
+def test_an_export_of_personal_columns_says_whether_it_stays(personal: str) -> None:
+    def asked(**export: Any) -> Dataset:
+        return dataset(
+            source={"bigquery": {"table": TABLE, "export": {"folder": "gs://bucket"} | export}},
+            columns=dataset().columns | {"name": Column(type="string", personal=personal)},
+        )
+
+    with pytest.raises(
+        pydantic.ValidationError,
+        match=r"bigquery.export writes the personal column name as the table has them; allowed: .*keep: false",
+    ):
+        asked()
+    for keep in (True, False):
+        assert asked(keep=keep).source.bigquery.export.keep is keep

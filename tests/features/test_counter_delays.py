@@ -218,3 +218,15 @@ def test_files_that_are_not_by_day_have_all_actions(tmp_path: Path) -> None:
     _, acted = found(spec(actions={"source": "actions/{day}.csv"}), tmp_path)
     assert acted.labelled == [day(number) for number in range(1, 7)]
     assert names(tmp_path, acted.actions) == [f"actions/{number}" for number in range(1, 8)]
+
+
+def test_no_day_with_all_of_its_actions_stops_the_run(tmp_path: Path) -> None:
+    touch(tmp_path, "log", range(4, 7))
+    touch(tmp_path, "actions", range(4, 7))
+    counters = {"clicks": counter("clicked", days_before="optional")}
+    of_two_days = {"window": "48h", "days_after": "optional"}
+    assert found(by_day(counters=counters, actions=of_two_days), tmp_path)[1].labelled == [day(4)]
+    with pytest.raises(
+        DataError, match=r"of none of the 3 days that are read are the 3 days behind it, which `actions.window`"
+    ):
+        found(by_day(counters=counters, actions=of_two_days | {"window": "72h"}), tmp_path)

@@ -288,6 +288,21 @@ def test_files_and_rows_are_those_that_the_job_counts(
         _checked(spec(server, export=folder, where="day = 7"))
 
 
+def test_files_that_cannot_be_removed_are_told_and_cost_no_run(
+    server: BigQueryServer, gcs: GcsServer, bucket: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise DataError(f"cannot remove {path}: HTTP status 403")
+
+    monkeypatch.setattr(stores, "remove", refuse)
+    manifest, rows, _ = ingested(spec(server, export={"folder": folder, "keep": False}), tmp_path)
+    assert sum(map(len, rows.values())) == sum(manifest["rows_out"].values()) > 0
+    assert [of["kept"] for of in manifest["bigquery"]] == [True]
+    written = json.loads((tmp_path / "manifest" / "7" / "manifest.json").read_text())
+    assert written["bigquery"] == manifest["bigquery"]
+    assert len(gcs.keys(bucket)) == 3
+
+
 def _checked(asked: Dataset) -> dict[str, Any]:
     """What the manifest says of all that is read."""
     opened = open_table(asked)
