@@ -108,6 +108,41 @@ class StoredFile(io.RawIOBase):
         super().close()
 
 
+class StoredOutput(io.RawIOBase):
+    """A file of a store that is written, and is there once it was closed.
+
+    Raises:
+        DataError: also as it is written and closed, if the store does not answer or refuses.
+    """
+
+    def __init__(self, path: Remote) -> None:
+        self._path = path
+        with _told(path, "write"):
+            system, key = _located(path)
+            self._file: Any = system.open_output_stream(key, compression=None)  # else a name's ending would choose one
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """How many bytes were written."""
+        return int(self._file.tell())
+
+    def write(self, data: Any) -> int:
+        """Writes all of `data`."""
+        with _told(self._path, "write"):
+            self._file.write(data)
+        return memoryview(data).nbytes
+
+    def close(self) -> None:
+        """Completes the file."""
+        if not self.closed:
+            super().close()
+            with contextlib.suppress(AttributeError), _told(self._path, "write"):  # it could not be opened
+                self._file.close()
+
+
 def find(pattern: Remote) -> list[str]:
     """The files that a path or glob matches, sorted, as `glob.glob` with ``**`` does: names with a leading dot only where
     the pattern has it.
@@ -175,7 +210,71 @@ def status(path: Remote) -> Status:
         return Status(info.size, info.mtime_ns or 0)
 
 
-def upload(folder: str | os.PathLike[str], to: Remote, last: str) -> None:
+def exists(path: Remote) -> bool:
+    """Whether a file or folder is there; errors as of :func:`find`."""
+    with _told(path):
+        system, key = _located(path)
+        return bool(system.get_file_info(key).type != fs.FileType.NotFound)
+
+
+def list_files(folder: Remote) -> list[str]:
+    """All files below a folder, relative to it, sorted; none if nothing lies there. Errors as of :func:`find`."""
+    with _told(folder):
+        system, key = _located(folder)
+        return sorted(_key(key, entry.path) for entry in _list(system, key, recursive=True) if entry.is_file)
+
+
+def remove(path: Remote) -> None:
+    """Removes a file, or a folder with all that lies below it; that nothing is there is no error.
+
+    Raises:
+        DataError: if the store does not answer or refuses.
+    """
+    with _told(path, "remove"):
+        system, key = _located(path)
+        kind = system.get_file_info(key).type
+        if kind == fs.FileType.Directory:
+            system.delete_dir(key)
+        elif kind != fs.FileType.NotFound:
+            system.delete_file(key)
+
+
+def copy(source: Remote, target: Remote) -> None:
+    """Copies a file within a store, over another one if need be.
+
+    Raises:
+        DataError: if it is not there, or the store does not answer or refuses.
+    """
+    with _told(source, "copy"):
+        system, key = _located(source)
+        system.copy_file(key, _located(target)[1])
+
+
+def move(source: Remote, target: Remote) -> None:
+    """Renames a file within a store, over another one if need be; errors as of :func:`copy`."""
+    with _told(source, "move"):
+        system, key = _located(source)
+        system.move(key, _located(target)[1])
+
+
+def download(path: Remote, to: str | os.PathLike[str]) -> None:
+    """Copies a file, or all files below a folder, of a store; that nothing is there is no error.
+
+    Args:
+        path: what is copied.
+        to: the local file or folder that it becomes.
+
+    Raises:
+        DataError: if the store does not answer or refuses.
+    """
+    if exists(path):
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        with _told(path):
+            system, key = _located(path)
+            fs.copy_files(key, os.fspath(to), system, fs.LocalFileSystem(), chunk_size=_COPIED_AT_ONCE)
+
+
+def upload(folder: str | os.PathLike[str], to: Remote, last: str = "") -> None:
     """Copies all files below a local folder.
 
     Args:
@@ -189,10 +288,8 @@ def upload(folder: str | os.PathLike[str], to: Remote, last: str) -> None:
     files = sorted((path for path in Path(folder).rglob("*") if path.is_file()), key=lambda path: path.name == last)
     for file in files:
         target = to._replace(key=posixpath.join(to.key, file.relative_to(folder).as_posix()))
-        with _told(target, "write"), file.open("rb") as source:
-            system, key = _located(target)
-            with system.open_output_stream(key, compression=None) as stream:  # else a name's ending would choose one
-                shutil.copyfileobj(source, stream, _COPIED_AT_ONCE)
+        with file.open("rb") as source, StoredOutput(target) as stream:
+            shutil.copyfileobj(source, stream, _COPIED_AT_ONCE)
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def compile_pipeline(config: RunConfig, output: str, image: str | None = None) -
     path = Path(output)
     if path.suffix not in FORMATS:
         raise ConfigError(f"cannot write '{output}'; allowed endings: {', '.join(FORMATS)}")
-    pipeline = graph.build_pipeline(config, f"{config.output.rstrip('/')}/{config.name}/artifacts", _lookups())
+    pipeline = graph.build_pipeline(config, config.artifacts_directory, _lookups())
     pipeline.pipeline_info.pipeline_name = kubeflow_name(config.name)
     settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image or f"feedrank:{importlib.metadata.version('feedrank')}",

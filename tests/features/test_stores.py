@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from pyarrow import orc
 
 from features.errors import ConfigError, DataError
+from features.folders import is_folder
 from features.logs import fingerprint, resolve, resolve_log
-from features.logs.files import common_folder, find_files, folder_above, is_folder, name_of, open_bytes, size_of
+from features.logs.files import common_folder, find_files, folder_above, name_of, open_bytes, size_of
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, cut_source, read_source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.errors import DataError
+from features.folders import list_files, open_input, read_text
 from features.spec import ROW_ID, SPLITS, Dataset, Source
 from pipeline.components import joining
 from pipeline.components.ingest import Folders, ingest
@@ -20,6 +22,8 @@ from pipeline.config import Budget, DataConfig
 from tests.features.logs.small_log import GOOD, dataset, write
 from tests.features.logs.test_tables import USERS
 from tests.pipeline.test_ingest import in_format
+from tests.pipeline.test_joining import by_hand, run
+from tests.pipeline.test_joining import spec as joined_spec
 from tests.s3_server import S3Server
 
 Result = tuple[dict[str, Any], dict[str, pa.Table], list[dict[str, Any]]]
@@ -98,6 +102,65 @@ def test_a_large_file_is_cut_in_the_store(
     assert cut[-1] == 1
     assert there == here
     assert sum(map(len, there[1].values())) == rows
+
+
+def _found(folders: Folders) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Manifest without the time it took; rows of all Parquet files by folder, as texts in order."""
+    rows: dict[str, list[str]] = {}
+    for output, folder in folders._asdict().items():
+        for name in list_files(folder):
+            if name.endswith(".parquet"):
+                with open_input(f"{folder}/{name}") as stream:
+                    found = map(str, pq.read_table(stream).to_pylist())
+                place = name.rpartition("/")[0] if output in ("examples", "quarantine") else name
+                rows[f"{output}/{place}"] = sorted([*rows.get(f"{output}/{place}", ()), *found])
+    manifest: dict[str, Any] = json.loads(read_text(f"{folders.manifest}/manifest.json"))
+    del manifest["seconds"]
+    return manifest, rows
+
+
+def test_outputs_in_a_store_are_those_of_a_disk(store: str, tmp_path: Path) -> None:
+    by_hand(tmp_path)
+    first = tmp_path / "log" / "2024-01-01.csv"
+    first.write_text(first.read_text() + "\n".join(first.read_text().splitlines()[1:]) + "\n")  # each row twice
+    write(tmp_path, "1,3", "2,x", name="items.csv", header="item,size")
+    vectors = pa.table({"id": [1, 2, 3], "vector": [[0.5, 1.0], [1.5, 2.0], [2.5, 3.0]]})
+    pq.write_table(vectors, tmp_path / "vectors.parquet")
+    dataset = joined_spec(
+        duplicates="drop",
+        tables={"items": {"source": "items.csv", "columns": {"item": "int64", "size": "float32"}, "keys": ["item"]}},
+        counters={"day": {"by": "item", "days": 1, "days_before": "optional", "columns": {"shown": "count"}}},
+        features={
+            **{"item": "id", "age": "numeric", "size": "numeric", "shown": "numeric"},
+            "picture": {"kind": "pretrained", "column": "item", "vectors": "vectors.parquet", "dimension": 2},
+        },
+    )
+    _, here = run(dataset, tmp_path, "here", shards=3)
+    there = Folders(*[f"{store}/ingest/{name}/7" for name in ("examples", "quarantine", "manifest", "tables")])
+    data = DataConfig(path=str(tmp_path), budget=Budget(max_share=0.5), shards=3)
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    ingest(dataset, data, there, beam.Pipeline(options=options))
+    manifest, rows = _found(there)
+    assert (manifest, rows) == _found(here)
+    assert rows.keys() == {
+        *(f"examples/Split-{split}" for split in SPLITS),
+        *("quarantine/", "quarantine/_unattributed"),
+        *("tables/items.parquet", "tables/vectors/picture.parquet"),
+        *(name for name in rows if name.startswith("tables/feedrank_counter-day-")),
+    }
+    assert len(rows["tables/items.parquet"]) == 1
+    assert manifest["duplicates"] == 3
+    assert list_files(there.manifest) == ["manifest.json"]
+
+    with pytest.raises(
+        DataError, match=rf"All of them, with file, line, column and raw text: {store}/ingest/stopped/7"
+    ):
+        ingest(dataset, data.model_copy(update={"budget": Budget(max_share=0)}), there, beam.Pipeline(options=options))
+    kept = list_files(there.stopped)
+    assert "manifest.json" in kept
+    assert {name for name in kept if name.startswith("quarantine/")} == {
+        f"quarantine/{name}" for name in list_files(there.quarantine)
+    }
 
 
 def test_what_is_missing_stops_the_run_in_words(s3: S3Server, tmp_path: Path) -> None:
