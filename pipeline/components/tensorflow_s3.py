@@ -10,7 +10,7 @@ import tensorflow_io  # noqa: F401 - makes TensorFlow know s3://
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
-def _name_endpoint() -> None:
+def name_endpoint() -> None:
     """Tells the client of AWS_ENDPOINT_URL, under the names which it alone knows; what is set already stays."""
     endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
     if endpoint is not None:
@@ -19,4 +19,4 @@ def _name_endpoint() -> None:
         os.environ.setdefault("S3_USE_HTTPS", "1" if url.scheme == "https" else "0")
 
 
-_name_endpoint()
+name_endpoint()
