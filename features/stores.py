@@ -267,10 +267,11 @@ def download(path: Remote, to: str | os.PathLike[str]) -> None:
     Raises:
         DataError: if the store does not answer or refuses.
     """
-    if exists(path):
-        os.makedirs(os.path.dirname(to), exist_ok=True)
-        with _told(path):
-            system, key = _located(path)
+    with _told(path):
+        system, key = _located(path)
+        kind = system.get_file_info(key).type
+        if kind != fs.FileType.NotFound:
+            os.makedirs(to if kind == fs.FileType.Directory else os.path.dirname(to), exist_ok=True)
             fs.copy_files(key, os.fspath(to), system, fs.LocalFileSystem(), chunk_size=_COPIED_AT_ONCE)
 
 

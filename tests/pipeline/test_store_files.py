@@ -22,16 +22,21 @@ ASKED: tuple[Callable[[Any, str], Any], ...] = (
     lambda files, root: sorted(
         (top.removeprefix(root).strip("/"), sorted(below), sorted(names)) for top, below, names in files.walk(root)
     ),
-    lambda files, root: files.open(f"{root}/b/d/e.bin", "rb").read(),
-    lambda files, root: files.open(f"{root}/a.txt").read(),
+    lambda files, root: _read(files, f"{root}/b/d/e.bin", "rb"),
+    lambda files, root: _read(files, f"{root}/a.txt"),
     lambda files, root: files.copy(f"{root}/a.txt", f"{root}/b/copy.txt"),
     lambda files, root: files.copy(f"{root}/f/g.txt", f"{root}/b/c.txt", overwrite=True),
     lambda files, root: files.rename(f"{root}/a.txt", f"{root}/f/g.txt", overwrite=True),
     lambda files, root: files.remove(f"{root}/b/copy.txt"),
     lambda files, root: files.rmtree(f"{root}/b/d"),
     lambda files, root: sorted(names for _, _, found in files.walk(root) for names in found),
-    lambda files, root: [files.open(f"{root}/{name}").read() for name in ("b/c.txt", "f/g.txt")],
+    lambda files, root: [_read(files, f"{root}/{name}") for name in ("b/c.txt", "f/g.txt")],
 )
+
+
+def _read(files: Any, name: str, mode: str = "r") -> Any:
+    with files.open(name, mode) as file:
+        return file.read()
 
 
 def _answers(files: Any, root: str) -> list[Any]:
