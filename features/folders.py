@@ -80,7 +80,7 @@ def list_files(folder: str) -> list[str]:
     """Names of all files below a folder, relative to it, sorted; none if there is no such folder."""
     found = remote(folder)
     if found is not None:
-        return stores.list_files(found)
+        return list(stores.walk(found))
     return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 

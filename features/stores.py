@@ -60,6 +60,8 @@ class StoredFile(io.RawIOBase):
     damaged files aside: here the first becomes a DataError, which they let pass.
     """
 
+    mode = "rb"
+
     def __init__(self, path: Remote) -> None:
         self._path = path
         self._at = 0
@@ -114,6 +116,8 @@ class StoredOutput(io.RawIOBase):
     Raises:
         DataError: also as it is written and closed, if the store does not answer or refuses.
     """
+
+    mode = "wb"
 
     def __init__(self, path: Remote) -> None:
         self._path = path
@@ -217,11 +221,12 @@ def exists(path: Remote) -> bool:
         return bool(system.get_file_info(key).type != fs.FileType.NotFound)
 
 
-def list_files(folder: Remote) -> list[str]:
-    """All files below a folder, relative to it, sorted; none if nothing lies there. Errors as of :func:`find`."""
+def walk(folder: Remote) -> dict[str, Status]:
+    """All files below a folder, by name relative to it, in order; none if nothing lies there. Errors as of :func:`find`."""
     with _told(folder):
         system, key = _located(folder)
-        return sorted(_key(key, entry.path) for entry in _list(system, key, recursive=True) if entry.is_file)
+        files = sorted((_key(key, info.path), info) for info in _list(system, key, recursive=True) if info.is_file)
+    return {name: Status(info.size, info.mtime_ns or 0) for name, info in files}
 
 
 def remove(path: Remote) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
 from tfx.types import BaseChannel
 
-from features.errors import ConfigError
 from features.folders import local_copy
 from features.paths import remote
 from features.spec import SPLITS
@@ -65,20 +63,14 @@ def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pi
 
 
 def _beam_plugins(root: str) -> list[str]:
-    """What Beam's workers load before all else, for artifacts in S3.
-
-    Raises:
-        ConfigError: if Beam's client of S3 is not installed.
-    """
+    """What Beam's workers load before all else, for artifacts in S3; loaded here, too."""
     found = remote(root)
     if found is None or found.scheme != "s3":
         return []
-    if importlib.util.find_spec("boto3") is None:
-        raise ConfigError("artifacts in s3:// need boto3: install feedrank[s3] (uv sync --extra pipeline --extra s3)")
-    from pipeline.components import tensorflow_s3
+    from pipeline.components import beam_store, tensorflow_s3
 
     tensorflow_s3.name_endpoint()
-    return [f"--beam_plugins={tensorflow_s3.__name__}"]
+    return [f"--beam_plugins={module.__name__}" for module in (beam_store, tensorflow_s3)]
 
 
 def _add_data(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:

@@ -102,7 +102,7 @@ class StoreFilesystem(filesystem.Filesystem):
         """Each folder with the names of its folders and files."""
         del onerror
         folders: dict[str, tuple[set[str], list[str]]] = {}
-        for file in stores.list_files(_at(top)):
+        for file in stores.walk(_at(top)):
             folder, name = posixpath.split(file)
             folders.setdefault(folder, (set(), []))[1].append(name)
             while folder:

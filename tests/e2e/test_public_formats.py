@@ -62,7 +62,7 @@ def test_ali_ccp(tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str])
     assert all(uri.startswith(f"{root}/") for uri in made)
     assert not [uri for uri in made if not folders.list_files(uri) and "/tables/" not in uri]
     assert {path.name for path in (runs / "ali_ccp").iterdir()} == {
-        *("history", "lock", "metadata.sqlite", "owner", "serving"),
+        *("checkpoints", "history", "lock", "metadata.sqlite", "owner", "serving"),
     }
     left = [name for name in folders.list_files(root) if any(part in name for part in ("temp", "tmp", "work/"))]
     assert not left

@@ -11,7 +11,6 @@ import pytest
 from features import folders
 from features.errors import DataError
 from features.paths import remote
-from tests.s3_server import S3Server, s3_server
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -80,21 +79,7 @@ def test_parts_of_a_store_suffice(store: str) -> None:
         assert list(Path(here).iterdir()) == []
 
 
-def test_a_store_that_does_not_answer(s3_account: None, tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("x")
-    with s3_server(tmp_path) as server:
-        server.files.create_dir("away")
-        path = server.uri("away/x")
-        stream = folders.open_output(path)
-        stream.write(b"half")
-    with pytest.raises(DataError, match=r"^cannot write s3://away/x: .*; the store does not answer"):
-        stream.close()
-    for ask, verb in ((folders.exists, "read"), (folders.remove, "remove")):
-        with pytest.raises(DataError, match=rf"^cannot {verb} s3://away/x: .*; the store does not answer"):
-            ask(path)
-
-
-def test_what_is_not_there_cannot_be_read(store: str, s3: S3Server) -> None:
+def test_what_is_not_there_cannot_be_read(store: str) -> None:
     with pytest.raises(DataError, match=rf"^cannot read {store}/nothing: no such file$"):
         folders.read_text(f"{store}/nothing")
     with pytest.raises(DataError, match=r"^cannot write s3://not-there/x: .*there is no such bucket"):

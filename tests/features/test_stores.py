@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import orc
 
+from features import folders
 from features.errors import ConfigError, DataError
 from features.folders import is_folder
 from features.logs import fingerprint, resolve, resolve_log
@@ -226,6 +227,10 @@ def test_a_store_that_refuses(s3_account: None, tmp_path: Path) -> None:
         for ask in (size_of, open_bytes):
             with pytest.raises(DataError, match=r"cannot read s3://closed/log/log.csv: .*; allowed: credentials"):
                 ask(server.uri("closed/log/log.csv"))
+        with pytest.raises(DataError, match=r"cannot write s3://closed/log/new: .*; allowed: credentials"):
+            folders.write_text(server.uri("closed/log/new"), "new")
+        with pytest.raises(DataError, match=r"cannot remove s3://closed/log: .*; allowed: credentials"):
+            folders.remove(path)
 
 
 def test_a_store_that_does_not_answer_is_no_missing_file(s3_account: None, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,16 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from features.errors import DataError
 from features.folders import list_files, open_input, read_text
 from features.spec import ROW_ID, SPLITS, Dataset, Source
-from pipeline.components import joining
+from pipeline.components import beam_store, joining
 from pipeline.components.ingest import Folders, ingest
 from pipeline.config import Budget, DataConfig
 from tests.features.logs.small_log import GOOD, dataset, write
 from tests.features.logs.test_tables import USERS
+from tests.pipeline import test_counters, test_joining
 from tests.pipeline.test_ingest import in_format
-from tests.pipeline.test_joining import by_hand, run
-from tests.pipeline.test_joining import spec as joined_spec
 from tests.s3_server import S3Server
 
+beam_store.take_the_place()  # as the graph does
 Result = tuple[dict[str, Any], dict[str, pa.Table], list[dict[str, Any]]]
 
 
@@ -119,48 +121,70 @@ def _found(folders: Folders) -> tuple[dict[str, Any], dict[str, list[str]]]:
     return manifest, rows
 
 
-def test_outputs_in_a_store_are_those_of_a_disk(store: str, tmp_path: Path) -> None:
-    by_hand(tmp_path)
-    first = tmp_path / "log" / "2024-01-01.csv"
-    first.write_text(first.read_text() + "\n".join(first.read_text().splitlines()[1:]) + "\n")  # each row twice
-    write(tmp_path, "1,3", "2,x", name="items.csv", header="item,size")
+def _joined(path: Path) -> Dataset:
+    """Actions, duplicates, a side table with a bad row, vectors."""
+    test_joining.by_hand(path)
+    first = path / "log" / "2024-01-01.csv"
+    header, *lines = first.read_text().splitlines()
+    first.write_text("\n".join([header, *lines, *lines]) + "\n")
+    write(path, "1,3", "2,x", name="items.csv", header="item,size")
     vectors = pa.table({"id": [1, 2, 3], "vector": [[0.5, 1.0], [1.5, 2.0], [2.5, 3.0]]})
-    pq.write_table(vectors, tmp_path / "vectors.parquet")
-    dataset = joined_spec(
+    pq.write_table(vectors, path / "vectors.parquet")
+    return test_joining.spec(
         duplicates="drop",
-        tables={"items": {"source": "items.csv", "columns": {"item": "int64", "size": "float32"}, "keys": ["item"]}},
-        counters={"day": {"by": "item", "days": 1, "days_before": "optional", "columns": {"shown": "count"}}},
+        tables={"items": {"source": "items.csv", "columns": {"item": "int64", "size": "float32"}, "on": "item"}},
         features={
-            **{"item": "id", "age": "numeric", "size": "numeric", "shown": "numeric"},
+            **{"item": "id", "age": "numeric", "size": "numeric"},
             "picture": {"kind": "pretrained", "column": "item", "vectors": "vectors.parquet", "dimension": 2},
         },
     )
-    _, here = run(dataset, tmp_path, "here", shards=3)
-    there = Folders(*[f"{store}/ingest/{name}/7" for name in ("examples", "quarantine", "manifest", "tables")])
-    data = DataConfig(path=str(tmp_path), budget=Budget(max_share=0.5), shards=3)
-    options = PipelineOptions(["--runner=FnApiRunner"])
-    ingest(dataset, data, there, beam.Pipeline(options=options))
+
+
+def _counted(path: Path) -> Dataset:
+    test_counters.write(path)
+    return test_counters.spec()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "tables", "refused"),
+    [
+        (_joined, {"items.parquet", "vectors/picture.parquet"}, {"", "_unattributed"}),
+        (_counted, {f"feedrank_counter-{name}.parquet" for name in test_counters.COUNTERS}, {""}),
+    ],
+)
+def test_outputs_in_a_store_are_those_of_a_disk(
+    prepare: Callable[[Path], Dataset], tables: set[str], refused: set[str], store: str, tmp_path: Path
+) -> None:
+    spec = prepare(tmp_path)
+    data = DataConfig(path=str(tmp_path), budget=Budget(max_share=0.9), shards=2)
+    here, there = (
+        Folders(*[f"{root}/ingest/{name}/7" for name in ("examples", "quarantine", "manifest", "tables")])
+        for root in (tmp_path, store)
+    )
+    for folders in (here, there):
+        ingest(spec, data, folders, beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])))
     manifest, rows = _found(there)
     assert (manifest, rows) == _found(here)
-    assert rows.keys() == {
+    assert {re.sub(r"-\d{5}\.", ".", name) for name in rows} == {
         *(f"examples/Split-{split}" for split in SPLITS),
-        *("quarantine/", "quarantine/_unattributed"),
-        *("tables/items.parquet", "tables/vectors/picture.parquet"),
-        *(name for name in rows if name.startswith("tables/feedrank_counter-day-")),
+        *(f"quarantine/{name}" for name in refused),
+        *(f"tables/{name}" for name in tables),
     }
-    assert len(rows["tables/items.parquet"]) == 1
-    assert manifest["duplicates"] == 3
     assert list_files(there.manifest) == ["manifest.json"]
 
+
+def test_what_explains_a_stop_is_kept_in_the_store(store: str, tmp_path: Path) -> None:
+    write(tmp_path, *(GOOD.replace("20240101", f"2024010{day}") for day in (1, 2, 3, 4)), "too,few")
+    there = Folders(*[f"{store}/ingest/{name}/7" for name in ("examples", "quarantine", "manifest", "tables")])
+    data = DataConfig(path=str(tmp_path), budget=Budget(max_share=0))
     with pytest.raises(
         DataError, match=rf"All of them, with file, line, column and raw text: {store}/ingest/stopped/7"
     ):
-        ingest(dataset, data.model_copy(update={"budget": Budget(max_share=0)}), there, beam.Pipeline(options=options))
-    kept = list_files(there.stopped)
-    assert "manifest.json" in kept
-    assert {name for name in kept if name.startswith("quarantine/")} == {
-        f"quarantine/{name}" for name in list_files(there.quarantine)
-    }
+        ingest(dataset(), data, there, beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])))
+    letters, manifest = list_files(there.stopped)[::-1]
+    with open_input(f"{there.stopped}/{letters}") as stream:
+        assert pq.read_table(stream)["reason"].to_pylist() == ["wrong_width"]
+    assert (letters.partition("/")[0], manifest) == ("quarantine", "manifest.json")
 
 
 def test_what_is_missing_stops_the_run_in_words(s3: S3Server, tmp_path: Path) -> None:
