@@ -82,8 +82,8 @@ class StoreFileSystem(FileSystem):
             stores.move(_at(source), _at(target))
 
     def exists(self, path: str) -> bool:
-        """Whether a file or folder is there."""
-        return stores.exists(_at(path))
+        """Whether a file is there: Beam asks for its size then."""
+        return stores.exists(_at(path)) and not stores.is_folder(_at(path))
 
     def size(self, path: str) -> int:
         """Bytes of a file."""
