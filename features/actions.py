@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,6 +17,7 @@ MOST_SHARDS = 512
 RESERVED = "feedrank_"
 """How columns begin that feedrank adds."""
 
+_DAY_SECONDS = 86_400
 _EXACT = 2**53
 """Up to it a float is any integer."""
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
@@ -117,6 +119,11 @@ class Actions(Frozen):
     def keys(self) -> tuple[str, ...]:
         """`on` as a tuple."""
         return (self.on,) if isinstance(self.on, str) else self.on
+
+    @property
+    def days_reached(self) -> int:
+        """Days behind an impression's own that `window` reaches into."""
+        return math.ceil(self.window / _DAY_SECONDS)
 
     @property
     def outcomes(self) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import posixpath
 import re
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -11,48 +12,90 @@ import pydantic
 
 from features.errors import ConfigError
 from features.frozen import Frozen, SpecError
+from features.paths import Remote, check_readable, remote
 
 _DAY = re.compile(r"\{day(?::([^{}]*))?\}")
 _SNAPSHOT = "{snapshot}"
 _TABLE = re.compile(r"[^./`\s]+(?:\.[^./`\s]+:[^./`\s]+)?\.[^./`\s]+\.[^./`\s]+")
 _SERVER = re.compile(r"[^/\s]+:[0-9]+")
+_PLAIN = re.compile(r"[^*?\[\]{}'\"\\\s]*")
+_OF_SESSIONS = ("streams", "patience_s")
 
 
 class BigQueryPart(NamedTuple):
-    """What one read session reads.
+    """What one read session or export reads.
 
     Attributes:
         name: in row ids, manifests and dead letters; the same in every run.
         table: ``project.dataset.table``; empty where a query makes it.
         where: the row restriction; may be empty.
         query: SQL whose result is read; empty where there is a table.
+        day: as it is written in `name`; empty of a source that is not by day.
     """
 
     name: str
     table: str
     where: str
     query: str
+    day: str
 
 
 class BigQueryEmulator(Frozen):
     """A server in Google's place, asked without TLS and without credentials."""
 
-    storage: str
-    """Of the Storage Read API (gRPC): ``HOST:PORT``."""
+    storage: str | None = None
+    """Of the Storage Read API (gRPC), which all but an export needs: ``HOST:PORT``."""
     jobs: str | None = None
-    """Of the REST API, which a query needs: ``http://HOST:PORT``."""
+    """Of the REST API, which a query and an export need: ``http://HOST:PORT``."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> BigQueryEmulator:
-        if not _SERVER.fullmatch(self.storage):
+        if self.storage is not None and not _SERVER.fullmatch(self.storage):
             raise SpecError(f"emulator.storage '{self.storage}' is no gRPC server; allowed: HOST:PORT")
         if self.jobs is not None and not self.jobs.startswith("http://"):
             raise SpecError(f"emulator.jobs '{self.jobs}' is no REST server; allowed: http://HOST:PORT")
         return self
 
 
+class BigQueryExport(Frozen):
+    """Parquet files that BigQuery writes into Cloud Storage, which are read in the place of read sessions."""
+
+    SHORTHAND: ClassVar[str | None] = "folder"
+
+    folder: str
+    """``gs://BUCKET/FOLDER``. Each time that ingest runs, BigQuery writes into a new folder below it, of a source by day into one a day in
+    there."""
+    keep: bool = True
+    """false: the files are removed when ingest has read them all. Those of a run that fails stay."""
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> BigQueryExport:
+        place = remote(self.folder)
+        if place is None or place.scheme != "gs":
+            raise SpecError(
+                f"bigquery.export '{self.folder}' is no folder of Cloud Storage; allowed: gs://BUCKET/FOLDER"
+            )
+        try:
+            check_readable("bigquery.export", self.folder)
+        except ConfigError as error:
+            raise SpecError(str(error)) from error
+        folders = place.key.rstrip("/").split("/") if place.key else []
+        if not _PLAIN.fullmatch(place.authority + place.key) or {"", ".", ".."} & {*folders}:
+            raise SpecError(
+                f"bigquery.export '{self.folder}' is no plain folder; allowed: gs://BUCKET/FOLDER without blanks, quotes, wildcards, "
+                "braces, `//` or `..` (a folder a run, and of a source by day one a day, come by themselves)"
+            )
+        return self
+
+    def below(self, *names: str) -> Remote:
+        """A folder or file below `folder`, with its options."""
+        place = remote(self.folder)
+        assert place is not None
+        return place._replace(key=posixpath.join(place.key.rstrip("/"), *names))
+
+
 class BigQuerySource(Frozen):
-    """Rows of a table, or of a query's result, by the Storage Read API. Needs the extra ``feedrank[bigquery]``."""
+    """Rows of a table, or of a query's result, by the Storage Read API or an export. Needs the extra ``feedrank[bigquery]``."""
 
     SHORTHAND: ClassVar[str | None] = "table"
 
@@ -69,10 +112,13 @@ class BigQuerySource(Frozen):
     begins; its saved configuration says when, so that a rerun of that reads the same rows."""
     project: str | None = None
     """The project that pays; null: the table's. A query must name it."""
+    export: BigQueryExport | None = None
+    """``gs://BUCKET/FOLDER``: no read session is opened; BigQuery exports the rows into a new folder below it, as Parquet, and these files are
+    read. They are kept, unless it is ``{folder: gs://BUCKET/FOLDER, keep: false}``."""
     location: str | None = None
-    """Of a query's job, such as ``EU``; null: as BigQuery finds out."""
+    """Of the job of a query or an export, such as ``EU``; null: as BigQuery finds out."""
     max_gigabytes_billed: pydantic.PositiveInt | None = None
-    """A query that would bill more (in 10**9 bytes) fails, without a charge."""
+    """A query or export that would bill more (in 10**9 bytes) fails, without a charge."""
     streams: pydantic.NonNegativeInt = 0
     """Of each session at most, which workers read apart from each other; 0: as many as BigQuery holds reasonable."""
     patience_s: pydantic.PositiveInt = 300
@@ -86,10 +132,11 @@ class BigQuerySource(Frozen):
             raise SpecError("bigquery has `table` or `query`; allowed: one of them")
         if self.query:
             self._check_query()
-        elif self.location is not None or self.max_gigabytes_billed is not None:
+        elif self.export is None and (self.location is not None or self.max_gigabytes_billed is not None):
             raise SpecError(
-                "bigquery.location and bigquery.max_gigabytes_billed are a query's; allowed: without them, a table"
+                "bigquery.location and bigquery.max_gigabytes_billed are a query's or an export's; allowed: without them, a table"
             )
+        self._check_servers()
         for part in self.parts([datetime.date(2026, 11, 29)]):
             if part.table and not _TABLE.fullmatch(part.table):
                 raise SpecError(f"bigquery.table '{self.table}' is no table; allowed: PROJECT.DATASET.TABLE")
@@ -100,8 +147,17 @@ class BigQuerySource(Frozen):
             raise SpecError("bigquery.where restricts a table; allowed in a query: WHERE, in its text")
         if self.project is None:
             raise SpecError("bigquery.query needs `project`, which pays for it")
-        if self.emulator is not None and self.emulator.jobs is None:
-            raise SpecError("bigquery.query needs `emulator.jobs`, where it is run: http://HOST:PORT")
+
+    def _check_servers(self) -> None:
+        """Whether what is asked is there, and nothing is said of what is not."""
+        told = [key for key in _OF_SESSIONS if getattr(self, key) != type(self).model_fields[key].default]
+        if self.export is not None and told:
+            raise SpecError(f"bigquery.{told[0]} is of read sessions, and an export opens none; allowed: without it")
+        what = "export" if self.export is not None else "query" if self.query else ""
+        if self.emulator is not None and what and self.emulator.jobs is None:
+            raise SpecError(f"bigquery.{what} needs `emulator.jobs`, where it is run: http://HOST:PORT")
+        if self.emulator is not None and self.export is None and self.emulator.storage is None:
+            raise SpecError("bigquery without `export` needs `emulator.storage`, where read sessions are: HOST:PORT")
 
     @property
     def by_day(self) -> bool:
@@ -133,7 +189,10 @@ class BigQuerySource(Frozen):
         return [
             BigQueryPart(
                 f"bigquery://{shown}" + ("" if day is None else f"/{day}"),
-                *(self._filled(text, day) for text in (self.table, self.where, self.query)),
+                self._filled(self.table, day),
+                self._filled(self.where, day),
+                self._filled(self.query, day),
+                "" if day is None else str(day),
             )
             for day in (days if self.by_day else [None])
         ]

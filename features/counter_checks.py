@@ -33,11 +33,6 @@ def check_counters(dataset: Dataset, columns: Columns, tainted: Mapping[str, str
         return
     if dataset.time is None:
         raise SpecError("counters need the log's `time`: they are about the days before a row's own; got none")
-    if dataset.actions is not None:
-        raise SpecError(
-            "counters beside `actions`: what an action of a later day says of a row is not told from what was known on the row's own "
-            "day; allowed: labels that stand in the log, or a side table that another job counts"
-        )
     kafka, bigquery = dataset.source.kafka, dataset.source.bigquery
     if (kafka is not None and kafka.by_day) or (bigquery is not None and bigquery.by_day):
         raise SpecError(

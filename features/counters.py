@@ -83,7 +83,8 @@ class Counter(Frozen):
     days: int = pydantic.Field(ge=1, le=MOST_DAYS)
     """How many days are looked at."""
     delay_days: int = pydantic.Field(default=0, ge=0, le=MOST_DAYS)
-    """Days just before the row's own that are not looked at: 1 for labels that are known a day late."""
+    """Days just before the row's own that are not looked at: 1 for labels that are known a day late. A counter of labels that `actions` give
+    leaves out at least the days that their `window` reaches into (1 of ``24h``, 2 of ``36h``), in all its columns."""
     days_before: Literal["required", "optional"] = "required"
     """Of a log with files by day: whether there must be files, and markers, of the days before the split's that are looked at. ``optional``: the
     manifest names those that have none, and rows of the first days know less."""

@@ -47,6 +47,17 @@ def remote(path: str) -> Remote | None:
     return None if found is None else Remote(found[1], found[2], found[3].lstrip("/"), found[4] or "")
 
 
+def options_of(path: str) -> dict[str, str]:
+    """Options of a remote path, by name, as they are written; a local one has none.
+
+    >>> options_of("gs://bucket/log.csv?scheme=http&endpoint_override=127.0.0.1:4443")
+    {'scheme': 'http', 'endpoint_override': '127.0.0.1:4443'}
+    """
+    found = remote(path)
+    written = [] if found is None or not found.options else found.options.split("&")
+    return {name: value for name, _, value in (option.partition("=") for option in written)}
+
+
 def without_options(path: str) -> str:
     """A path as people know it, and whose ending tells a file's format: a remote one without its options."""
     found = remote(path)

@@ -15,6 +15,7 @@ import pydantic
 
 from features.actions import ActionLabel, Actions
 from features.consistency import check
+from features.counter_delays import waiting_counters
 from features.counters import Counter, CounterColumn
 from features.expected import Expected
 from features.frozen import Frozen, SpecError
@@ -146,7 +147,7 @@ class Dataset(Frozen):
     """Computed in this order, after all joins."""
     counters: dict[str, Counter] = {}
     """Numbers of the days before a row's own: impressions, clicks and rates of an item, an author, a user, ... Known after all else, so that
-    features may read them, and nothing else may."""
+    features may read them, and nothing else may. Labels that `actions` give count once their window is over."""
     features: dict[str, Feature]
     """What the model reads, by name; each reads the column of its name unless it says another."""
     tasks: dict[str, Task]
@@ -195,12 +196,16 @@ class Dataset(Frozen):
         """Columns that Transform reads: `feature_columns`, and the position, which a served model does not need."""
         return (*self.feature_columns(), *([self.position] if self.position is not None else []))
 
+    def delayed_counters(self) -> dict[str, Counter]:
+        """The counters, each with all the `delay_days` that it has: those of the spec, or as many as labels from actions need."""
+        return self.counters | waiting_counters(self)
+
     def counted_days(self) -> tuple[datetime.date, datetime.date] | None:
         """First and last day whose rows counters need; None: all are counted."""
         if not isinstance(self.split, TimeSplit):
             return None
         days = self.split.days()
-        reach = max((counter.reach for counter in self.counters.values()), default=0)
+        reach = max((counter.reach for counter in self.delayed_counters().values()), default=0)
         return days[0] - datetime.timedelta(days=reach), days[-1]
 
     @property

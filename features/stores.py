@@ -24,20 +24,23 @@ from features.paths import Remote, check_readable, remote, without_options
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_NOWHERE = "feedrank-looks-for-the-bucket"
+"""A folder that no bucket holds."""
 _COPIED_AT_ONCE = 8 << 20
 """Bytes."""
 _URL = re.compile(r"(https?)://([^/?#]+)/?")
 _ADVICE = (
     (r"NO_SUCH_BUCKET|bucket does not exist", "there is no such bucket"),
     (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|TOKEN|HTTP status 40[13]|code: 40[13]|[Cc]redentials",
+        r"ACCESS_DENIED|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|TOKEN|access token|"
+        r"HTTP status 40[13]|code: 40[13]|[Cc]redentials",
         "allowed: credentials that may list and read it, where the store's own tools find them "
         "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, GOOGLE_APPLICATION_CREDENTIALS, the machine's role)",
     ),
     (
-        r"NETWORK_CONNECTION|curlCode|[Cc]onnect",
+        r"NETWORK_CONNECTION|curlCode|CURL error|[Cc]onnect",
         "the store does not answer, which says nothing about the file; allowed: a store that this machine reaches (another "
-        "endpoint of S3: AWS_ENDPOINT_URL, or ?endpoint_override=HOST:PORT&scheme=http)",
+        "endpoint: ?endpoint_override=HOST:PORT&scheme=http, of S3 also AWS_ENDPOINT_URL)",
     ),
     (
         r"libjvm|libhdfs",
@@ -51,6 +54,18 @@ class Status(NamedTuple):
 
     size: int
     changed_ns: int
+
+
+class Entry(NamedTuple):
+    """A file or folder that a listing has; `path` as the file system knows it."""
+
+    path: str
+    is_file: bool
+
+    @property
+    def base_name(self) -> str:
+        """What stands behind the last slash."""
+        return posixpath.basename(self.path)
 
 
 class StoredFile(io.RawIOBase):
@@ -174,7 +189,12 @@ def list_names(folder: Remote) -> list[str] | None:
 
 def has_bucket(path: Remote) -> bool:
     """Whether the bucket that a path names is there; of HDFS: its root. Errors as of :func:`find`."""
-    return is_folder(path._replace(key=""))
+    if path.scheme != "gs":
+        return is_folder(path._replace(key=""))
+    # Who may read and write objects there may not look at the bucket itself, but may list what it holds.
+    with _told(path):
+        system, key = _located(path._replace(key=_NOWHERE))
+        return _is_there(system, key)
 
 
 def check_bucket(what: str, path: str) -> None:
@@ -197,7 +217,7 @@ def is_folder(path: Remote) -> bool:
     """Whether files lie below a path; errors as of :func:`find`."""
     with _told(path):
         system, key = _located(path)
-        return bool(system.get_file_info(key).type == fs.FileType.Directory)
+        return _kind(system, key) == fs.FileType.Directory
 
 
 def status(path: Remote) -> Status:
@@ -218,15 +238,16 @@ def exists(path: Remote) -> bool:
     """Whether a file or folder is there; errors as of :func:`find`."""
     with _told(path):
         system, key = _located(path)
-        return bool(system.get_file_info(key).type != fs.FileType.NotFound)
+        return _kind(system, key) != fs.FileType.NotFound
 
 
 def walk(folder: Remote) -> dict[str, Status]:
     """All files below a folder, by name relative to it, in order; none if nothing lies there. Errors as of :func:`find`."""
     with _told(folder):
         system, key = _located(folder)
-        files = sorted((_key(key, info.path), info) for info in _list(system, key, recursive=True) if info.is_file)
-    return {name: Status(info.size, info.mtime_ns or 0) for name, info in files}
+        found = system.get_file_info(fs.FileSelector(key, recursive=True, allow_not_found=True))
+    files = {_key(key, info.path): Status(info.size, info.mtime_ns or 0) for info in found if info.is_file}
+    return dict(sorted(files.items()))
 
 
 def remove(path: Remote) -> None:
@@ -237,8 +258,12 @@ def remove(path: Remote) -> None:
     """
     with _told(path, "remove"):
         system, key = _located(path)
-        kind = system.get_file_info(key).type
-        if kind == fs.FileType.Directory:
+        kind = _kind(system, key)
+        if kind == fs.FileType.Directory and system.type_name == "gcs":
+            # Of a folder pyarrow removes the object of that name, too, which nobody need have made.
+            for info in system.get_file_info(fs.FileSelector(key, recursive=True)):
+                system.delete_file(info.path)
+        elif kind == fs.FileType.Directory:
             system.delete_dir(key)
         elif kind != fs.FileType.NotFound:
             system.delete_file(key)
@@ -274,10 +299,14 @@ def download(path: Remote, to: str | os.PathLike[str]) -> None:
     """
     with _told(path):
         system, key = _located(path)
-        kind = system.get_file_info(key).type
-        if kind != fs.FileType.NotFound:
-            os.makedirs(to if kind == fs.FileType.Directory else os.path.dirname(to), exist_ok=True)
-            fs.copy_files(key, os.fspath(to), system, fs.LocalFileSystem(), chunk_size=_COPIED_AT_ONCE)
+        kind = _kind(system, key)
+    if kind == fs.FileType.NotFound:
+        return
+    files = [os.path.join(to, name) for name in walk(path)] if kind == fs.FileType.Directory else [os.fspath(to)]
+    for folder in {os.path.dirname(file) for file in files}:  # pyarrow makes none that Google's store does not show
+        os.makedirs(folder, exist_ok=True)
+    with _told(path):
+        fs.copy_files(key, os.fspath(to), system, fs.LocalFileSystem(), chunk_size=_COPIED_AT_ONCE)
 
 
 def upload(folder: str | os.PathLike[str], to: Remote, last: str = "") -> None:
@@ -305,7 +334,8 @@ def _told(path: Remote, verb: str = "read") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(f"cannot {verb} {shown}: no such file") from error
+        absent = "there is no such bucket" if verb == "write" else "no such file"
+        raise DataError(f"cannot {verb} {shown}: {absent}") from error
     except pa.ArrowInvalid as error:
         raise ConfigError(f"'{path}': {error}; allowed: options that pyarrow knows, such as region, scheme") from error
     except (OSError, pa.ArrowException) as error:
@@ -356,9 +386,42 @@ def _key(root: str, path: str) -> str:
     return path.removeprefix(root).lstrip("/")
 
 
-def _list(system: Any, folder: str, recursive: bool = False) -> Sequence[Any]:
-    found: Sequence[Any] = system.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
-    return found
+def _list(system: Any, folder: str, recursive: bool = False, folders: bool = True) -> list[Entry]:
+    """Files in a folder, or also all below them; with their folders, or where these are not asked for perhaps without."""
+    # Google's store has no folders: pyarrow shows files alone, and none of what lies deeper unless it is asked for all.
+    is_flat = system.type_name == "gcs"
+    selector = fs.FileSelector(folder, recursive=recursive or (is_flat and folders), allow_not_found=True)
+    found = {info.path: info.is_file for info in system.get_file_info(selector)}
+    if is_flat and folders:
+        found = {above: False for file in found for above in _folders(folder, file)} | found
+    if is_flat and not recursive:
+        found = {path: is_file for path, is_file in found.items() if posixpath.dirname(path) == folder}
+    return [Entry(path, is_file) for path, is_file in found.items()]
+
+
+def _kind(system: Any, path: str) -> Any:
+    """What lies at a path."""
+    kind = system.get_file_info(path).type
+    return kind if kind != fs.FileType.Directory or _is_there(system, path) else fs.FileType.NotFound
+
+
+def _is_there(system: Any, folder: str) -> bool:
+    """Whether what is called a folder is one: pyarrow says so of all that would lie in a bucket of Google's that is not there."""
+    if system.type_name == "gcs":
+        try:
+            system.get_file_info(fs.FileSelector(folder))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if str(error) != f"No such file or directory '{folder}'":  # nothing lies in it
+                raise
+    return True
+
+
+def _folders(root: str, path: str) -> Iterator[str]:
+    """The folders below `root` that a path lies in."""
+    while (path := posixpath.dirname(path)) != root:
+        yield path
 
 
 def _expand(system: Any, folder: str, segments: Sequence[str]) -> Iterator[str]:
@@ -373,7 +436,7 @@ def _expand(system: Any, folder: str, segments: Sequence[str]) -> Iterator[str]:
     if first == "**":
         yield from _expand_all(system, folder, rest)
         return
-    for entry in _list(system, folder):
+    for entry in _list(system, folder, folders=bool(rest)):
         if not fnmatch.fnmatchcase(entry.base_name, first) or not _shows(first, entry.base_name):
             continue
         if rest and not entry.is_file:

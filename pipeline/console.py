@@ -118,7 +118,11 @@ class RunConsole(logging.Handler):
             what = ["unchanged, reused"]
         if result.state == "failed":
             what.append("failed")
-        what += _training(self._numbers) + _validation(self._numbers)
+        what += (
+            _training(self._numbers)
+            + _validation(self._numbers)
+            + ([result.note] if result.state == "done" and result.note else [])
+        )
         self._stage = ""
         line = Text.assemble((f"{mark} ", colour), (f"{result.name:<20}", "bold"), "   ".join(what))
         self._console.print(line, soft_wrap=True)

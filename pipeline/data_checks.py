@@ -100,8 +100,8 @@ def check_rows(findings: Findings, manifest: Manifest) -> None:
 def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, config: ValidateConfig) -> None:
     """Every day of a split by time, and each before it that counters read, has rows, and not far fewer than those before it.
 
-    So have the actions of the split's days, where they are a log of their own: of a day whose actions are half-written, rows would
-    train as negatives.
+    So have the actions of these days, where they are a log of their own: of a day whose actions are half-written, rows would train, or
+    count, as negatives.
     """
     if not isinstance(dataset.split, TimeSplit):
         return
@@ -114,9 +114,15 @@ def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, config:
     few = _few(rows, config.min_day_share)
     findings.problems += [f"day {day}{_BEFORE if day in earlier else ''} has {text}" for day, text in few if rows[day]]
     if (acted := manifest.get("actions", {}).get("days")) is not None:
-        rows = {day: acted.get(f"{day:%Y%m%d}", 0) for day in dataset.split.days()}
-        few = _few(rows, config.min_day_share, FEWEST_ACTIONS)
-        findings.problems += [f"actions of day {day}: {text}" for day, text in few if of_split[day]]
+        before = {_date(day): count for day, count in manifest.get("counters", {}).get("action_days", {}).items()}
+        of_actions = before | {day: acted.get(f"{day:%Y%m%d}", 0) for day in of_split}
+        few = _few(dict(sorted(of_actions.items())), config.min_day_share, FEWEST_ACTIONS)
+        # Of a log that is not by day nobody knows which rows lie before the split.
+        findings.problems += [
+            f"actions of day {day}{_BEFORE.removesuffix(',') if day in before else ''}: {text}"
+            for day, text in few
+            if rows.get(day, 1)
+        ]
 
 
 def _few(rows: Mapping[datetime.date, int], share: float, least_mean: float = 0) -> list[tuple[datetime.date, str]]:

@@ -19,6 +19,8 @@ from pipeline.runs import PipelinePaths, RunFolder, RunRecord
 class Outcome(Frozen):
     """What came of a run, as far as it got."""
 
+    delay_days: dict[str, int] = {}
+    """Days just before a row's own that counters leave out, by their name, where they leave out some."""
     aucs: dict[str, float | None] = {}
     """By task; None where it is undefined. Regression tasks have none."""
     errors: dict[str, float | None] = {}
@@ -106,7 +108,9 @@ def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:
     check = read_json(record.uri("check_serving", "blessing"), "check.json")
     curves = read_json(record.uri("train", "model_run"), "curves.json")
     tasks = evaluation.get("tasks", {})
+    counters = config.dataset.delayed_counters()
     return Outcome(
+        delay_days={name: counter.delay_days for name, counter in counters.items() if counter.delay_days},
         aucs={name: numbers.get("auc") for name, numbers in tasks.items() if numbers.get("kind") != "regression"},
         errors={name: numbers.get("mse") for name, numbers in tasks.items() if numbers.get("kind") == "regression"},
         blessed=evaluation.get("verdict", {}).get("blessed"),

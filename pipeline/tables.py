@@ -71,10 +71,13 @@ def show_stages(console: Console, folder: RunFolder, record: RunRecord) -> None:
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
-    """What came of a run: the beginning, metrics, blessings, the pushed version, the report."""
+    """What came of a run: the beginning, days that counters wait, metrics, blessings, the pushed version, the report."""
     lines: list[tuple[str, str]] = []
     if outcome.beginning is not None:
         lines.append(("warm start", escape(outcome.beginning)))
+    if outcome.delay_days:
+        waits = [f"{name} {days} day{'s' * (days > 1)}" for name, days in outcome.delay_days.items()]
+        lines.append(("counters", f"leave out before a row's own day: {', '.join(waits)}"))
     for name, values in (("AUC", outcome.aucs), ("MSE", outcome.errors)):
         if values:
             lines.append((name, "   ".join(f"{task} {_number(value)}" for task, value in values.items())))

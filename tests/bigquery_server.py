@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
+
+from tests.bigquery_exports import Export, Refused, check_empty, export_of, parquet, restricted, selection_of, upload
 
 SERVICE = "google.cloud.bigquery.storage.v1.BigQueryRead"
 EPOCH = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
-_TERM = re.compile(r"(\w+) = (?:'([^']*)'|(-?[0-9]+))")
 
 
 @dataclass
@@ -36,6 +35,13 @@ class BigQueryServer:
         forbidden: tables that nobody may read.
         wrong_count: what is added to the number of rows that a message says it has.
         busy: requests for jobs that are refused for now.
+        store: URL of the server of Cloud Storage that exports are written to.
+        files: of an export.
+        closed: buckets that nobody may write to.
+        narrow: whether exports write FLOAT64 as FLOAT.
+        counts_rows: whether a job says how many rows it exported.
+        lost_rows: of the first file of each export, rows that a job counts, and that are not there.
+        lost_files: of each export, files that a job counts, and that are not there.
         queries: results by SQL.
         sessions: requests for sessions, in their order.
         jobs: what was posted to run queries.
@@ -51,6 +57,13 @@ class BigQueryServer:
     forbidden: set[str] = field(default_factory=set)
     wrong_count: int = 0
     busy: int = 0
+    store: str = ""
+    files: int = 3
+    closed: set[str] = field(default_factory=set)
+    narrow: bool = False
+    counts_rows: bool = True
+    lost_rows: int = 0
+    lost_files: int = 0
     queries: dict[str, pa.Table] = field(default_factory=dict)
     sessions: list[Any] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
@@ -58,6 +71,7 @@ class BigQueryServer:
     _versions: dict[str, list[tuple[datetime.datetime, pa.Table]]] = field(default_factory=dict)
     _rows: dict[str, pa.Table] = field(default_factory=dict)
     _destinations: dict[str, tuple[str, str, pa.Table | None]] = field(default_factory=dict)
+    _exports: dict[str, dict[str, str] | Refused] = field(default_factory=dict)
 
     def put(self, table: str, rows: pa.Table, since: datetime.datetime = EPOCH) -> None:
         """``project.dataset.table`` as it is from a moment on."""
@@ -86,13 +100,17 @@ class BigQueryServer:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, f"Access Denied: Table {table}: no bigquery.readsessions")
         if table not in self._versions:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Not found: Table {table}")
-        rows = self._at(table, wanted, context)
+        try:
+            rows = self._at(table, wanted.table_modifiers.snapshot_time or datetime.datetime.now(datetime.timezone.utc))
+            rows = restricted(rows, wanted.read_options.row_restriction)
+        except Refused as refused:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, refused.message)
+            raise AssertionError from refused  # abort has raised
         columns = list(wanted.read_options.selected_fields)
         if absent := [column for column in columns if column not in rows.schema.names]:
             context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"selected fields do not exist in the table schema: {absent}"
             )
-        rows = self._restricted(rows, wanted.read_options.row_restriction, context)
         rows = rows.select([name for name in rows.schema.names if name in columns])  # in the table's order
         session = f"projects/{request.parent.split('/')[1]}/locations/us/sessions/s{len(self.sessions)}"
         number = min(request.max_stream_count or self.streams, self.streams) if rows.num_rows else 0
@@ -111,27 +129,11 @@ class BigQueryServer:
             estimated_total_bytes_scanned=rows.nbytes,
         )
 
-    def _at(self, table: str, wanted: Any, context: Any) -> pa.Table:
-        import grpc
-
-        moment = wanted.table_modifiers.snapshot_time or datetime.datetime.now(datetime.timezone.utc)
+    def _at(self, table: str, moment: datetime.datetime) -> pa.Table:
         found = [rows for since, rows in self._versions[table] if since <= moment]
         if not found:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid snapshot time {moment} for Table {table}")
+            raise Refused("invalid", f"Invalid snapshot time {moment} for Table {table}")
         return found[-1]
-
-    def _restricted(self, rows: pa.Table, restriction: str, context: Any) -> pa.Table:
-        import grpc
-
-        for term in restriction.split(" AND ") if restriction else ():
-            parsed = _TERM.fullmatch(term)
-            if parsed is None or parsed[1] not in rows.schema.names:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"row restriction cannot be parsed: {term}")
-                raise AssertionError  # abort has raised
-            column = rows.column(parsed[1])
-            value = int(parsed[3]) if parsed[3] is not None else parsed[2]
-            rows = rows.filter(pc.equal(column, pa.scalar(value).cast(column.type)))
-        return rows
 
     def read_rows(self, request: Any, context: Any) -> Iterator[Any]:
         import grpc
@@ -159,41 +161,74 @@ class BigQueryServer:
             self.busy -= 1
             return 503, {"error": {"code": 503, "message": "busy", "errors": [{"reason": "backendError"}]}}
         self.jobs.append(body["configuration"]["query"])
-        asked, job = self.jobs[-1], body["jobReference"]["jobId"]
+        try:
+            self._run(project, body["jobReference"]["jobId"], self.jobs[-1])
+        except Refused as refused:
+            code = {"accessDenied": 403, "notFound": 404}.get(refused.reason, 400)
+            return code, {"error": {"code": code, "message": refused.message, "errors": [refused.said]}}
+        return 200, self.job(project, body["jobReference"]["jobId"], "RUNNING")
+
+    def _run(self, project: str, job: str, asked: Mapping[str, Any]) -> None:
+        export = export_of(asked["query"])
         if asked["query"].startswith("DELETE"):
             self._destinations[job] = ("", "DELETE", None)
-        elif asked["query"] not in self.queries:
-            return 400, {
-                "error": {
-                    "code": 400,
-                    "message": f"Syntax error: {asked['query']}",
-                    "errors": [{"reason": "invalidQuery"}],
-                }
-            }
-        elif int(asked.get("maximumBytesBilled", 10**18)) < 10**10:
-            return 400, {
-                "error": {
-                    "code": 400,
-                    "message": "Query exceeded limit for bytes billed",
-                    "errors": [{"reason": "bytesBilledLimitExceeded"}],
-                }
-            }
-        else:
-            rows = self.queries[asked["query"]]
-            table = f"anon{len(self.jobs)}"
-            self.put(f"{project}._results.{table}", rows, datetime.datetime.now(datetime.timezone.utc))
-            self._destinations[job] = (table, "SELECT", rows)
-        return 200, self.job(project, job, "RUNNING")
+            return
+        rows = self._selected(asked["query"] if export is None else export.query)
+        if int(asked.get("maximumBytesBilled", 10**18)) < 10**10:
+            raise Refused("bytesBilledLimitExceeded", "Query exceeded limit for bytes billed")
+        if export is not None:
+            self._destinations[job] = ("", "EXPORT_DATA", None)
+            try:
+                self._exports[job] = self._exported(export, rows)
+            except Refused as refused:  # what is wrong with a bucket, a job finds when it runs
+                self._exports[job] = refused
+            return
+        table = f"anon{len(self.jobs)}"
+        self.put(f"{project}._results.{table}", rows, datetime.datetime.now(datetime.timezone.utc))
+        self._destinations[job] = (table, "SELECT", rows)
+
+    def _selected(self, query: str) -> pa.Table:
+        if query in self.queries:
+            return self.queries[query]
+        selection = selection_of(query)
+        if selection is None:
+            raise Refused("invalidQuery", f"Syntax error: {query}")
+        if selection.table in self.forbidden:
+            raise Refused("accessDenied", f"Access Denied: Table {selection.table}: no bigquery.tables.getData")
+        if selection.table not in self._versions:
+            raise Refused("notFound", f"Not found: Table {selection.table}")
+        rows = restricted(self._at(selection.table, selection.moment), selection.where)
+        if absent := [column for column in selection.columns if column not in rows.schema.names]:
+            raise Refused("invalidQuery", f"Unrecognized name: {absent[0]}")
+        return rows.select(selection.columns)
+
+    def _exported(self, export: Export, rows: pa.Table) -> dict[str, str]:
+        """What the job's statistics say of the files that it wrote."""
+        if export.bucket in self.closed:
+            raise Refused("accessDenied", f"Access Denied: {export.bucket}: Permission denied while writing data")
+        check_empty(self.store, export.bucket, export.key.rpartition("/")[0] + "/")
+        # In no order that another export has; of no row a file without one.
+        order = np.random.default_rng(len(self.jobs)).permutation(rows.num_rows)
+        number = self.files if rows.num_rows else 1
+        for file in range(number - self.lost_files):
+            of_file = rows.take(pa.array(order[file::number])).slice(0 if file else self.lost_rows)
+            upload(self.store, export.bucket, export.key.replace("*", f"{file:012d}"), parquet(of_file, self.narrow))
+        return {"fileCount": str(number)} | ({"rowCount": str(rows.num_rows)} if self.counts_rows else {})
 
     def job(self, project: str, job: str, state: str) -> dict[str, Any]:
         table, kind, _ = self._destinations[job]
         place = {"projectId": project, "datasetId": "_results", "tableId": table}
+        exported = self._exports.get(job, {})
+        status: dict[str, Any] = {"state": state}
+        if isinstance(exported, Refused) and state == "DONE":
+            status |= {"errorResult": exported.said, "errors": [exported.said]}
+        statistics = {} if isinstance(exported, Refused) or not exported else {"exportDataStatistics": exported}
         return {
             "id": f"{project}:EU.{job}",
             "jobReference": {"projectId": project, "jobId": job, "location": "EU"},
             "configuration": {"jobType": "QUERY", "query": {"destinationTable": place} if table else {}},
-            "statistics": {"query": {"statementType": kind}},
-            "status": {"state": state},
+            "statistics": {"query": {"statementType": kind} | (statistics if state == "DONE" else {})},
+            "status": status,
         }
 
     def results(self, project: str, job: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from features import environment
+from tests.gcs_server import GcsServer, gcs_server
 from tests.kafka_broker import KafkaBroker, kafka_broker
 from tests.public_logs import PublicLogs
 from tests.s3_server import ACCOUNT, S3Server, s3_server
@@ -72,6 +73,13 @@ def s3_account(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in ACCOUNT.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
+    """A server of Cloud Storage, the same for all tests: each takes a bucket of its own."""
+    with gcs_server(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,39 +14,14 @@ from typing import NamedTuple
 
 import pytest
 
-VERSION = "v2.74.0"
-MODULE = f"github.com/apache/beam/sdks/v2/go/cmd/prism@{VERSION}"
-ROOT = Path(__file__).parents[1]
-BUILT = ROOT / ".tools" / f"prism-{VERSION}" / "prism"
-BUILD_S = 800
+from tests.go_program import ROOT, go_program
+
 READY_S = 60
 
 
 def prism_program() -> Path:
-    """The program's file, built if it is not there; skips the test where Go or the module's source is not."""
-    if BUILT.exists():
-        return BUILT
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("no go, which builds Prism")
-    BUILT.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILT.parent) as folder:
-        try:
-            built = subprocess.run(
-                [go, "install", MODULE],
-                env={**os.environ, "GOBIN": folder, "GOFLAGS": "-mod=mod"},
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=BUILD_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"Go built no Prism within {BUILD_S} s")
-        if built.returncode:
-            pytest.skip(f"Go built no Prism: {built.stderr[-500:]}")
-        (Path(folder) / "prism").replace(BUILT)  # whole or not at all: another test may be at it
-    return BUILT
+    """The program's file; skips the test where it cannot be built."""
+    return go_program("github.com/apache/beam/sdks/v2/go/cmd/prism", "v2.74.0")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
-"""Google's clients of BigQuery: read sessions, their streams, query jobs. The one module of features that loads Google's libraries."""
+"""Google's clients of BigQuery: read sessions, their streams, jobs of queries and exports. The one module of features that loads Google's
+libraries."""
 
 from __future__ import annotations
 
@@ -51,6 +52,20 @@ class QueryResult(NamedTuple):
     job: str
     table: str
     rows: int
+
+
+class ExportResult(NamedTuple):
+    """What a job of `EXPORT DATA` says that it wrote.
+
+    Attributes:
+        job: ``project:location.id``.
+        files: how many.
+        rows: in all of them; None where BigQuery does not say it, for which its reference has no promise ("alpha").
+    """
+
+    job: str
+    files: int
+    rows: int | None
 
 
 def open_session(source: BigQuerySource, part: BigQueryPart, table: str, columns: Sequence[str]) -> Session:
@@ -117,6 +132,19 @@ def batches(source: BigQuerySource, name: str, stream: str) -> Iterator[pa.Recor
             yield batch
 
 
+def jobs_library() -> Any:
+    """Google's library of the REST API.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    try:
+        from google.cloud import bigquery
+    except ImportError as error:
+        raise _not_installed("google-cloud-bigquery") from error
+    return bigquery
+
+
 def run_query(source: BigQuerySource, part: BigQueryPart) -> QueryResult:
     """Runs a query and waits for it; what is tried again, and how long, is left to Google's client.
 
@@ -124,23 +152,54 @@ def run_query(source: BigQuerySource, part: BigQueryPart) -> QueryResult:
         ConfigError: as of :func:`open_session`.
         DataError: if BigQuery refuses the query or stops it, does not answer, or the query has no result.
     """
-    library, emulator = _jobs(), source.emulator
+    with _told(f"{part.name}: BigQuery gives no result of the query"), _finished(source, part.query) as done:
+        job, rows = done
+        table = job.destination
+    if table is None or rows is None:
+        raise DataError(f"{part.name}: the statement has no result ({job.statement_type}); allowed: a SELECT")
+    return QueryResult(_id_of(job), f"{table.project}.{table.dataset_id}.{table.table_id}", int(rows))
+
+
+def run_export(source: BigQuerySource, name: str, statement: str) -> ExportResult:
+    """Runs a statement `EXPORT DATA` and waits for it, as :func:`run_query` does.
+
+    Args:
+        source: says who pays and who is asked.
+        name: the part's, for messages.
+        statement: of GoogleSQL.
+
+    Raises:
+        ConfigError: as of :func:`open_session`.
+        DataError: if BigQuery refuses the statement or stops it (no such table, column or bucket, no permission, a moment before its time
+            travel, files that are there already), or does not answer.
+    """
+    with _told(f"{name}: BigQuery exports nothing"), _finished(source, statement) as (job, _):
+        kind = job.statement_type
+        # The resource as Google's REST API gives it: the library has no name for these statistics.
+        said = job._properties["statistics"].get("query", {}).get("exportDataStatistics", {})
+    if kind != "EXPORT_DATA":
+        raise DataError(f"{name}: BigQuery ran {kind}, which exports nothing; allowed: a query of one SELECT")
+    rows = said.get("rowCount")
+    return ExportResult(_id_of(job), int(said.get("fileCount", 0)), None if rows is None else int(rows))
+
+
+@contextlib.contextmanager
+def _finished(source: BigQuerySource, statement: str) -> Iterator[tuple[Any, Any]]:
+    """A job that is done, and its number of rows; its client lives as long as it is looked at."""
+    library, emulator = jobs_library(), source.emulator
     config = library.QueryJobConfig(labels={"started_by": _OURS})
     if source.max_gigabytes_billed is not None:  # of None the library would make a text
         config.maximum_bytes_billed = source.max_gigabytes_billed * _GIGABYTE
-    with _told(f"{part.name}: BigQuery gives no result of the query"):
-        anonymous = (
-            {} if emulator is None else {"credentials": _anonymous(), "client_options": {"api_endpoint": emulator.jobs}}
-        )
-        with contextlib.closing(library.Client(source.project, location=source.location, **anonymous)) as client:
-            job = client.query(part.query, job_config=config)
-            rows = job.result(max_results=0).total_rows
-            table = job.destination
-    if table is None or rows is None:
-        raise DataError(f"{part.name}: the statement has no result ({job.statement_type}); allowed: a SELECT")
-    return QueryResult(
-        f"{job.project}:{job.location}.{job.job_id}", f"{table.project}.{table.dataset_id}.{table.table_id}", int(rows)
+    anonymous = (
+        {} if emulator is None else {"credentials": _anonymous(), "client_options": {"api_endpoint": emulator.jobs}}
     )
+    with contextlib.closing(library.Client(source.payer, location=source.location, **anonymous)) as client:
+        job = client.query(statement, job_config=config)
+        yield job, job.result(max_results=0).total_rows
+
+
+def _id_of(job: Any) -> str:
+    return f"{job.project}:{job.location}.{job.job_id}"
 
 
 @contextlib.contextmanager
@@ -199,15 +258,6 @@ def _storage() -> Any:
     except ImportError as error:
         raise _not_installed("google-cloud-bigquery-storage") from error
     return bigquery_storage_v1
-
-
-def _jobs() -> Any:
-    """Google's library of the REST API; errors as of :func:`_storage`."""
-    try:
-        from google.cloud import bigquery
-    except ImportError as error:
-        raise _not_installed("google-cloud-bigquery") from error
-    return bigquery
 
 
 def _not_installed(library: str) -> ConfigError:

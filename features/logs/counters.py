@@ -32,7 +32,7 @@ class CounterTable:
     """The daily counts of one counter, summed up so that any span of days takes two searches.
 
     Args:
-        spec: the counter.
+        spec: the counter, with all its `delay_days`.
         daily: `features.logs.counting.daily_schema`; each key and day once, in any order.
         last: the last day that was counted, though no row of it may have the key; by default the last in `daily`.
 
@@ -142,8 +142,9 @@ def load_counters(dataset: Dataset, folder: str) -> dict[str, CounterTable]:
     """
     loaded = {}
     span = dataset.counted_days()
+    specs = dataset.delayed_counters()
     for name, entries in count_entries(dataset, folder).items():
-        spec = dataset.counters[name]
+        spec = specs[name]
         if not entries:
             raise DataError(
                 f"counter '{name}' has nothing to say: no row has a value of {' and '.join(spec.keys)} on the days that it looks at, or "

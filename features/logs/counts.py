@@ -43,7 +43,7 @@ class Counts:
         orphans: by task with a parent and part: rows with a label above 0 whose parent's is not (rows of both masks).
         unmatched: rows that found nothing in a side table, by table.
         without: by column, the rows of batches in which no row has a value of it.
-        actions: actions of the rows out, where the dataset has a log of them.
+        actions: actions of the rows out, or of good rows that are read for counters alone, where the dataset has a log of them.
         duplicates: rows with the values of an earlier one, where they are looked for.
     """
 
@@ -92,6 +92,7 @@ class Counts:
         counts = cls.of_letters(found.quarantined, found.rows_read)
         counts.files = {found.file: found.rows_read}
         counts._add_days(found.rows)
+        counts.actions = found.actions
         counts.rows_out = {"all": found.rows.num_rows}
         return counts
 

@@ -7,7 +7,6 @@ import fnmatch
 import glob
 import hashlib
 import io
-import math
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +15,14 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from features import stores
+from features.counter_delays import waiting_counters
+from features.counters import Counter
 from features.errors import DataError
 from features.paths import check_local, check_readable, remote, without_options
 from features.sources import by_day, of_any_day, of_day
 from features.spec import Dataset, SideTable, Source, TimeSplit
 
 _NAMED = 5
-_DAY_SECONDS = 86_400
 _READ_AHEAD = 1 << 20
 """Bytes that a small read asks of a store: each costs a request."""
 
@@ -55,15 +55,28 @@ class ActionFiles(NamedTuple):
         later: files of the log itself, of days behind the split's, or what lies behind the window of a topic: an impression there takes
             the actions that are its own.
         absent: days behind the split's that have no files, where the spec says that they are optional.
+        before: days before the split's whose actions counters need, in order.
+        absent_before: days before the split's that have no files, where the counters say that they are optional.
+        labelled: days whose rows have all of their actions, those of the days that the window reaches into too; counters of actions count
+            no others. None: any, for all files are read.
     """
 
     actions: list[str]
     later: list[str]
     absent: list[datetime.date]
+    before: Sequence[datetime.date] = ()
+    absent_before: Sequence[datetime.date] = ()
+    labelled: Sequence[datetime.date] | None = None
 
 
-def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
-    """Of sources by day, the files of the split's days and of the days behind them that the window reaches into.
+def resolve_actions(dataset: Dataset, path: str, earlier: EarlierFiles) -> ActionFiles:
+    """Of sources by day, the files of the split's days, of the days behind them that the window reaches into, and of those before them
+    that counters of actions look at.
+
+    Args:
+        dataset: the spec.
+        path: the data folder.
+        earlier: of the log itself, see :func:`resolve_earlier`.
 
     Raises:
         DataError: if a pattern finds no file on a day that must have one, or such a day is not complete. If a store does not answer.
@@ -71,11 +84,11 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
     """
     assert dataset.actions is not None
     theirs, ours = dataset.actions.source, dataset.source
-    split = dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
-    reach = range(1, 1 + math.ceil(dataset.actions.window / _DAY_SECONDS))
+    split = _split_days(dataset)
+    reach = range(1, 1 + dataset.actions.days_reached)
     after = sorted({day + datetime.timedelta(days=days) for day in split for days in reach} - set(split))
     patterns = [*filter(by_day, (*theirs.patterns, *ours.patterns, theirs.success or "", ours.success or ""))]
-    absent = [day for day in after if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
+    absent = _absent(after, patterns, path)
     if absent and dataset.actions.days_after == "required":
         raise DataError(
             f"the window of actions reaches into {len(after)} days behind the split's, and {_named([str(day) for day in absent])} "
@@ -83,14 +96,50 @@ def resolve_actions(dataset: Dataset, path: str) -> ActionFiles:
             "complete for these days, a split that ends earlier, or `actions.days_after: optional`"
         )
     later = sorted({*after} - {*absent})
-    actions = _of_source(theirs, sorted({*split, *later}), path, "actions.source.success")
-    if (
-        not ours.by_day
-    ):  # files are read as a whole anyway; what a topic's window lacks, the run has asked for as it began
-        return ActionFiles(actions, [] if ours.kafka is None else ours.kafka.later_names, absent)
-    more = _of_source(ours, later, path, "source.success")
-    known = set(resolve_log(dataset, path))
-    return ActionFiles(actions, [file for file in more if file not in known], absent)
+    before, absent_before = _acted_before(dataset, path, patterns)
+    read = {*split, *later, *before}
+    actions = _of_source(theirs, sorted(read), path, "actions.source.success")
+    # Files that are not by day are read as a whole anyway; what a topic's window lacks, the run has asked for as it began.
+    more = [] if ours.kafka is None else ours.kafka.later_names
+    if ours.by_day:
+        known = {*resolve_log(dataset, path), *earlier.files}
+        more = [file for file in _of_source(ours, later, path, "source.success") if file not in known]
+    days = range(dataset.actions.days_reached + 1)
+    labelled = [day for day in sorted(read) if read.issuperset(day + datetime.timedelta(days=n) for n in days)]
+    return ActionFiles(actions, more, absent, before, absent_before, labelled if patterns else None)
+
+
+def _acted_before(
+    dataset: Dataset, path: str, patterns: Sequence[str]
+) -> tuple[list[datetime.date], list[datetime.date]]:
+    """Days before the split's that counters of actions look at: those that both logs have, and those that may be absent and are."""
+    counters = waiting_counters(dataset).values()
+    asked = _days_before(dataset, counters) if patterns else []
+    absent = _absent(asked, patterns, path)
+    required = _days_before(dataset, [counter for counter in counters if counter.days_before == "required"])
+    if lacking := [str(day) for day in required if day in absent]:
+        raise DataError(
+            f"counters of actions look at {len(asked)} days before the split's, and {_named(lacking)} lack files or markers of the log or "
+            f"its actions in {_absolute(path)}: rows of the first days would be told too little; allowed: both logs complete for these "
+            "days, a split that begins later, or `days_before: optional` of the counters"
+        )
+    return sorted({*asked} - {*absent}), absent
+
+
+def _split_days(dataset: Dataset) -> list[datetime.date]:
+    return dataset.split.days() if isinstance(dataset.split, TimeSplit) else []
+
+
+def _days_before(dataset: Dataset, counters: Iterable[Counter]) -> list[datetime.date]:
+    """Days that are not the split's and that counters of its rows reach."""
+    split = _split_days(dataset)
+    reach = range(1, 1 + max((counter.reach for counter in counters), default=0))
+    return sorted({day - datetime.timedelta(days=back) for day in split for back in reach} - {*split})
+
+
+def _absent(days: Iterable[datetime.date], patterns: Sequence[str], path: str) -> list[datetime.date]:
+    """Those days of which a file or marker is not there."""
+    return [day for day in days if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
 
 
 class EarlierFiles(NamedTuple):
@@ -117,18 +166,12 @@ def resolve_earlier(dataset: Dataset, path: str) -> EarlierFiles:
     is_by_day = dataset.source.elsewhere is None and dataset.source.by_day
     if not dataset.counters or not is_by_day or not isinstance(dataset.split, TimeSplit):
         return EarlierFiles([], [])
-    split = dataset.split.days()
-
-    def earlier(reach: int) -> list[datetime.date]:
-        return sorted({day - datetime.timedelta(days=back) for day in split for back in range(1, reach + 1)} - {*split})
-
-    def longest(*days_before: str) -> int:
-        return max((c.reach for c in dataset.counters.values() if c.days_before in days_before), default=0)
-
-    asked = earlier(longest("required", "optional"))
+    counters = dataset.delayed_counters().values()
+    asked = _days_before(dataset, counters)
     patterns = [*filter(by_day, (*dataset.source.patterns, dataset.source.success or ""))]
-    absent = [day for day in asked if not all(_find(of_day(pattern, day), path) for pattern in patterns)]
-    if lacking := [str(day) for day in earlier(longest("required")) if day in absent]:
+    absent = _absent(asked, patterns, path)
+    required = _days_before(dataset, [counter for counter in counters if counter.days_before == "required"])
+    if lacking := [str(day) for day in required if day in absent]:
         raise DataError(
             f"counters look at {len(asked)} days before the split's, and {_named(lacking)} lack files or markers in {_absolute(path)}: "
             "rows of the first days would be told too little; allowed: a log that begins earlier, a split that begins later, or "
@@ -315,9 +358,11 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
     table that is read from files, and of vectors.
     """
     if dataset.source.elsewhere is None:
-        yield from (*resolve_log(dataset, path), *resolve_earlier(dataset, path).files)
+        yield from resolve_log(dataset, path)
+    earlier = resolve_earlier(dataset, path)
+    yield from earlier.files
     if dataset.actions is not None:
-        joined = resolve_actions(dataset, path)
+        joined = resolve_actions(dataset, path, earlier)
         yield from (*joined.actions, *joined.later)
     for table in dataset.tables.values():
         if isinstance(table, SideTable):

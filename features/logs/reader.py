@@ -113,12 +113,14 @@ class GoodRows(NamedTuple):
         rows: the good rows.
         quarantined: the others, one dead letter each (`features.logs.quarantine.SCHEMA`).
         rows_read: good and bad rows.
+        actions: actions of the good rows, where the dataset has a log of them.
     """
 
     file: str
     rows: pa.RecordBatch
     quarantined: pa.RecordBatch
     rows_read: int
+    actions: int = 0
 
 
 def read_rows(
@@ -262,8 +264,7 @@ class _Stages:
             part, weights = sampled_parts(self._downsample, labels, part, made.drawn)
             columns[ROW_WEIGHT] = pa.array(weights)
         columns |= self._counted(columns)
-        acted = made.acted
-        of_rows_out = 0 if acted is None else int(acted.to_numpy()[~second.bad & (part != SAMPLED_OUT)].sum())
+        of_rows_out = _sum(made.acted, ~second.bad & (part != SAMPLED_OUT))
         rows = pa.RecordBatch.from_arrays([columns[f.name] for f in self._schema], schema=self._schema)
         if second.bad.any():
             rows, numbers, part = rows.filter(pa.array(~second.bad)), numbers[~second.bad], part[~second.bad]
@@ -290,7 +291,7 @@ class _Stages:
         rows = rows.filter(pa.array(~made.faults.bad)) if made.faults.bad.any() else rows
         letters = self._refused(raw, made)
         _check_sum(raw, rows, letters)
-        return GoodRows(raw.file, rows, letters, raw.rows_read)
+        return GoodRows(raw.file, rows, letters, raw.rows_read, _sum(made.acted, ~made.faults.bad))
 
     def _refused(self, raw: RawBatch, made: _Made) -> pa.RecordBatch:
         letters = joined([to_batch(raw.rejects), made.typing.letters, made.faults.letters])
@@ -357,6 +358,10 @@ class _Stages:
                 faults.mark((part == NO_PART) & expected, OUT_OF_WINDOW, time.column, columns[time.column])
             faults.mark(part == NO_PART, OUT_OF_DAYS, time.column, columns[time.column])
         return part
+
+
+def _sum(acted: pa.Array | None, chosen: NDArray[Any]) -> int:
+    return 0 if acted is None else int(acted.to_numpy()[chosen].sum())
 
 
 def _has_values(values: pa.Array | None) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from features.errors import DataError
 from features.logs.avro_reader import check_avro, read_avro
-from features.logs.bigquery_reader import check_bigquery, read_bigquery
+from features.logs.bigquery_reader import check_bigquery, cut_bigquery, read_bigquery
 from features.logs.csv_reader import check_csv, cut_csv, read_csv
 from features.logs.jsonl_reader import cut_jsonl, read_jsonl
 from features.logs.kafka_reader import check_kafka, cut_kafka, read_kafka
@@ -47,7 +47,7 @@ READERS: Mapping[str, Reader] = {
     "tfrecord": Reader(read_tfrecord, None, None),
     "orc": Reader(read_orc, check_orc, None),
     "avro": Reader(read_avro, check_avro, None),
-    "bigquery": Reader(read_bigquery, check_bigquery, None),
+    "bigquery": Reader(read_bigquery, check_bigquery, cut_bigquery),
     "kafka": Reader(read_kafka, check_kafka, cut_kafka),
 }
 

@@ -23,6 +23,8 @@ from features.spec import Column, Dataset
 
 ID, VECTOR = "id", "vector"
 """Columns of what :func:`prepare_vectors` writes."""
+_BLOCK = 65_536
+"""Rows of which principal components are computed at once."""
 _NO_LINE = "[\n\r]"
 """A line of a vocabulary holds one id."""
 
@@ -223,18 +225,29 @@ def principal_components(name: str, matrix: NDArray[np.float32], width: int) -> 
         width: components, at most the dimension.
 
     Returns:
-        (rows, width), and the share of the variance that they hold. ``X - mean = U S V^T``; the answer is ``U S`` of the largest S, each
-        component's sign such that the largest entry of its direction in V is positive.
+        (rows, width), and the share of the variance that they hold: ``(X - mean) V`` of the eigenvectors V of ``(X - mean)^T (X - mean)`` with the
+        largest eigenvalues, which are the right singular vectors of ``X - mean``; each component's sign is such that the largest entry of
+        its direction is positive. Beside `matrix` and the answer, memory holds a block of rows.
 
     Raises:
         DataError: if there are fewer rows than components.
     """
     if len(matrix) < width:
         raise DataError(f"feature '{name}': `pca: {width}` of {len(matrix)} vectors; allowed: as many vectors at least")
-    centred = matrix - matrix.mean(axis=0, dtype=np.float64)
-    left, values, directions = np.linalg.svd(centred, full_matrices=False)
-    largest = np.abs(directions).argmax(axis=1)
-    signs = np.where(directions[np.arange(len(directions)), largest] < 0, -1.0, 1.0)
-    total = float((values**2).sum())
-    explained = float((values[:width] ** 2).sum()) / total if total else 1.0
-    return ((left * values * signs)[:, :width]).astype(np.float32), explained
+    mean = matrix.mean(axis=0, dtype=np.float64)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(matrix), _BLOCK)]
+    scatter = np.zeros((len(mean), len(mean)))
+    for block in blocks:
+        centred = matrix[block] - mean
+        scatter += centred.T @ centred
+    values, vectors = np.linalg.eigh(scatter)  # rising
+    values = np.maximum(values, 0.0)  # of a rank below the dimension some come out just below
+    directions = vectors[:, ::-1][:, :width]
+    largest = np.abs(directions).argmax(axis=0)
+    directions = directions * np.where(directions[largest, np.arange(width)] < 0, -1.0, 1.0)
+    total = float(values.sum())
+    explained = float(values[::-1][:width].sum()) / total if total else 1.0
+    answer = np.empty((len(matrix), width), np.float32)
+    for block in blocks:
+        answer[block] = (matrix[block] - mean) @ directions
+    return answer, explained

@@ -76,7 +76,7 @@ class Curves(Frozen):
         waited = len(self.epochs) - self.best_epoch
         if waited >= max(patience, 1):
             return f"no better validation score in {waited} epoch{'s' if waited > 1 else ''}"
-        return f"{epochs} epochs done" if len(self.epochs) >= epochs else None
+        return f"{epochs} epoch{'s' if epochs > 1 else ''} done" if len(self.epochs) >= epochs else None
 
 
 class Board:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -11,14 +11,17 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from features.counter_delays import waiting_counters
 from features.logs import Counts, load_saved_tables, pseudonyms_of
 from features.logs.counters import save_counts
 from features.logs.counting import DailyCounts, Hashed, daily_schema, sorted_counts
+from features.logs.files import name_of
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.reader import read_rows
 from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.spec import DAY, Dataset
+from pipeline.components.found_log import FoundLog
 from pipeline.components.joining import COUNTS, QUARANTINED, size_of_log
 from pipeline.config import DataConfig
 
@@ -33,6 +36,8 @@ class CountPlan(NamedTuple):
         work: a folder that every worker reaches, for files that are not kept.
         shards: how many.
         earlier: files that are read for counters alone: what is refused of them is told here, of the others where they are read for good.
+        waiting: names of the counters that count what actions say.
+        labelled: the days, yyyymmdd, that these count; None: all.
     """
 
     dataset: str
@@ -41,23 +46,59 @@ class CountPlan(NamedTuple):
     work: str
     shards: int
     earlier: tuple[str, ...]
+    waiting: frozenset[str]
+    labelled: tuple[int, ...] | None
 
 
-def plan_counts(
-    dataset: Dataset, data: DataConfig, files: Sequence[str], earlier: Sequence[str], tables: str, work: str
-) -> CountPlan:
+def plan_counts(dataset: Dataset, data: DataConfig, log: FoundLog, tables: str, work: str) -> CountPlan:
     """Decides on the shards.
 
     Args:
         dataset: the spec.
         data: folder of the log.
-        files: the log's files, or its streams.
-        earlier: its files of earlier days.
+        log: its files, or its streams, and what else is read.
         tables: folder of the side tables.
         work: a folder for files that are not kept.
     """
-    size = size_of_log(dataset.source, [*files, *earlier])
-    return CountPlan(dataset.model_dump_json(), data, tables, work, data.shards or shards_for(size), tuple(earlier))
+    size = size_of_log(dataset.source, [*log.files, *log.earlier.files])
+    days = log.acted.labelled
+    return CountPlan(
+        dataset.model_dump_json(),
+        data,
+        tables,
+        work,
+        data.shards or shards_for(size),
+        tuple(log.earlier.files),
+        frozenset(waiting_counters(dataset)),
+        None if days is None else tuple(int(f"{day:%Y%m%d}") for day in days),
+    )
+
+
+def counter_manifest(
+    dataset: Dataset, data: DataConfig, log: FoundLog, counts: Mapping[str, Any], acted: Mapping[str, int]
+) -> dict[str, Any]:
+    """What was counted, and what became of the rows of earlier days, which no other part of the manifest knows.
+
+    Args:
+        dataset: the spec.
+        data: folder of the log.
+        log: what was read.
+        counts: of the rows of earlier days.
+        acted: good actions by day.
+    """
+    earlier = log.earlier
+    told = {
+        "delay_days": {name: counter.delay_days for name, counter in dataset.delayed_counters().items()},
+        "earlier_files": [name_of(file, data.path) for file in earlier.files],
+        "absent_days": list(map(str, earlier.absent)),
+        "days": {(key := f"{day:%Y%m%d}"): counts["days"].get(key, 0) for day in earlier.days},
+        "rows_read": counts["rows_read"],
+        "quarantined": counts["quarantined"],
+    }
+    if waiting_counters(dataset):
+        told["action_days"] = {(key := f"{day:%Y%m%d}"): acted.get(key, 0) for day in log.acted.before}
+        told["absent_action_days"] = list(map(str, log.acted.absent_before))
+    return told
 
 
 class CountDays(beam.PTransform):
@@ -106,8 +147,9 @@ class _CountPieces(beam.DoFn):
             if is_earlier and found.quarantined.num_rows:
                 yield beam.pvalue.TaggedOutput(QUARANTINED, pa.Table.from_batches([found.quarantined]))
             needed = _of_days(self._dataset, found.rows)
+            labelled = self._labelled(needed)
             for name, counts in self._counts.items():
-                self._write(name, counts.add(needed))
+                self._write(name, counts.add(labelled if name in self._plan.waiting else needed))
 
     def finish_bundle(self) -> Iterator[Any]:
         everywhere = GlobalWindow()
@@ -115,6 +157,13 @@ class _CountPieces(beam.DoFn):
             self._write(name, self._counts[name].rest())
             for shard, part in writer.close().items():
                 yield WindowedValue(((name, shard), part), everywhere.max_timestamp(), [everywhere])
+
+    def _labelled(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of days whose actions were all read."""
+        if self._plan.labelled is None:
+            return rows
+        days = rows.column(rows.schema.get_field_index(DAY))
+        return rows.filter(pc.is_in(days, value_set=pa.array(self._plan.labelled, pa.int64())))
 
     def _write(self, name: str, found: Iterable[Hashed]) -> None:
         for counts in found:

@@ -41,7 +41,7 @@ def find_log(dataset: Dataset, data: DataConfig) -> FoundLog:
     topic = _told_topic(dataset)
     for file in (*files, *earlier.files):
         check_columns(file, name_of(file, data.path), dataset.source, dataset.columns)
-    return FoundLog(files, earlier, find_actions(dataset, data), topic)
+    return FoundLog(files, earlier, find_actions(dataset, data, earlier), topic)
 
 
 def _told_topic(dataset: Dataset) -> dict[str, Any] | None:

@@ -36,9 +36,9 @@ from features.logs import (
     with_counters,
 )
 from features.logs.action_counts import ActionCounts, told
-from features.logs.bigquery_reader import check_rows, count_rows, open_table
+from features.logs.bigquery_reader import check_rows, close_table, count_rows, open_table
 from features.logs.counters import count_entries, remove_counters
-from features.logs.files import EarlierFiles, name_of, size_of
+from features.logs.files import name_of, size_of
 from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
@@ -46,9 +46,9 @@ from features.logs.row_ids import check_disjoint
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
-from pipeline.components.counters import CountDays, CountPlan, file_of, plan_counts
+from pipeline.components.counters import CountDays, CountPlan, counter_manifest, file_of, plan_counts
 from pipeline.components.counting import Mergeable, WriteCounts
-from pipeline.components.found_log import find_log
+from pipeline.components.found_log import FoundLog, find_log
 from pipeline.components.joining import (
     COUNTS,
     QUARANTINED,
@@ -138,7 +138,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     """
     started = time.monotonic()
     log = find_log(dataset, data)
-    earlier, topic = log.earlier, log.topic
+    earlier = log.earlier.files
     table_counts = _prepare_tables(dataset, data, folders)
     vectors = prepare_vectors(
         dataset, data.path, os.path.join(folders.tables, VECTORS), pseudonyms_of(dataset, data.hash_key)
@@ -147,11 +147,11 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         LOGGER.info("feature '%s': vectors %s", name, json.dumps(of))
     # Last: a query costs, and what is missing at hand has stopped the run by now.
     opened = None if dataset.source.bigquery is None else open_table(dataset)
-    files = log.files if opened is None else opened.files
+    log = log if opened is None else log._replace(files=opened.files)
     make(folders.manifest)
     with _work_folder(folders) as work:
         is_noted = dataset.actions is not None or dataset.duplicates != "keep"
-        read_twice = [*files, *earlier.files]
+        read_twice = [*log.files, *earlier]
         plan = plan_join(dataset, data, read_twice, log.acted, work, folders.quarantine) if is_noted else None
         with _user_errors_unwrapped(), pipeline:
             pieces = pipeline | "Log" >> ReadPieces(
@@ -161,17 +161,17 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
                 pieces = {"pieces": pieces, **_notes(dataset, plan, folders, pieces)} | "TakeNotes" >> TakeNotes(plan)
             counted = None
             if dataset.counters:
-                counts = plan_counts(dataset, data, files, earlier.files, folders.tables, work)
+                counts = plan_counts(dataset, data, log, folders.tables, work)
                 counted = _count_days(counts, folders, pieces)
-                pieces |= "OfTheSplit" >> beam.Filter(_is_read, frozenset(earlier.files))
+                pieces |= "OfTheSplit" >> beam.Filter(_is_read, frozenset(earlier))
             read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables, counted)
             _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(dataset, folders)
-    manifest = _manifest(folders, files if dataset.source.elsewhere is None else [], data.path)
+    manifest = _manifest(folders, log.files if dataset.source.elsewhere is None else [], data.path)
     if opened is not None:
         manifest["bigquery"] = count_rows(opened.sessions, manifest["files"])
     if (kafka := dataset.source.kafka) is not None:
         offsets = dict(zip(kafka.names, (kafka.offsets[number] for number in sorted(kafka.offsets)), strict=True))
-        manifest["kafka"] = topic
+        manifest["kafka"] = log.topic
         manifest["files"] = [{**file, "offsets": [*offsets[file["path"]]]} for file in manifest["files"]]
     of_rows_out, repeated = manifest.pop("actions"), manifest.pop("duplicates")
     if dataset.duplicates != "keep":
@@ -179,7 +179,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     if dataset.actions is not None and plan is not None:
         manifest["actions"] = _action_manifest(folders, plan, of_rows_out)
     if dataset.counters:
-        manifest["counters"] = _counter_manifest(folders, dataset, data, earlier)
+        _add_counters(manifest, dataset, data, log, folders)
     manifest |= {"tables": table_counts, "vectors": vectors, "seconds": round(time.monotonic() - started, 3)}
     write_text(os.path.join(folders.manifest, MANIFEST), json.dumps(manifest, indent=1))
     progress.report("ingest", rows=manifest["rows_read"], note=_note(manifest))
@@ -188,6 +188,8 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     except DataError:
         _keep(folders)
         raise
+    if opened is not None:
+        close_table(dataset, opened)
     return manifest
 
 
@@ -283,17 +285,15 @@ def _action_manifest(folders: Folders, plan: JoinPlan, of_rows_out: int) -> dict
     }
 
 
-def _counter_manifest(folders: Folders, dataset: Dataset, data: DataConfig, earlier: EarlierFiles) -> dict[str, Any]:
-    """What was counted, and what became of the rows of earlier days, which no other part of the manifest knows."""
-    of_earlier = _counted(folders, EARLIER)
-    return {
-        "entries": count_entries(dataset, folders.tables),
-        "earlier_files": [name_of(file, data.path) for file in earlier.files],
-        "absent_days": list(map(str, earlier.absent)),
-        "days": {(key := f"{day:%Y%m%d}"): of_earlier["days"].get(key, 0) for day in earlier.days},
-        "rows_read": of_earlier["rows_read"],
-        "quarantined": of_earlier["quarantined"],
-    }
+def _add_counters(
+    manifest: dict[str, Any], dataset: Dataset, data: DataConfig, log: FoundLog, folders: Folders
+) -> None:
+    """What was counted, and how many actions belong to rows of earlier days."""
+    of_earlier, actions = _counted(folders, EARLIER), manifest.get("actions")
+    counters = counter_manifest(dataset, data, log, of_earlier, {} if actions is None else actions["days"])
+    manifest["counters"] = {"entries": count_entries(dataset, folders.tables), **counters}
+    if actions is not None:
+        actions["of_earlier_rows"] = of_earlier["actions"]
 
 
 def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped: str) -> None:

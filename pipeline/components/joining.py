@@ -18,7 +18,7 @@ from features.logs.action_log import KeyedRows, action_schema, impression_schema
 from features.logs.attribution import attribute
 from features.logs.bigquery_reader import bytes_of
 from features.logs.duplicates import read_hashes, repeated_rows
-from features.logs.files import ActionFiles, name_of, resolve_actions, size_of
+from features.logs.files import ActionFiles, EarlierFiles, name_of, resolve_actions, size_of
 from features.logs.notes import Home, Note, Noted, write_notes
 from features.logs.pieces import Piece
 from features.logs.places import FILE, TIME
@@ -63,15 +63,20 @@ class JoinPlan(NamedTuple):
     others: str
 
 
-def find_actions(dataset: Dataset, data: DataConfig) -> ActionFiles:
+def find_actions(dataset: Dataset, data: DataConfig, earlier: EarlierFiles) -> ActionFiles:
     """The files that actions are joined from; none where there are no actions.
+
+    Args:
+        dataset: the spec.
+        data: folder of the logs.
+        earlier: files of the log itself that are read for counters.
 
     Raises:
         DataError: if a file or column is missing.
     """
     if dataset.actions is None:
         return ActionFiles([], [], [])
-    found = resolve_actions(dataset, data.path)
+    found = resolve_actions(dataset, data.path, earlier)
     for file in found.actions:
         check_columns(file, name_of(file, data.path), dataset.actions.source, dataset.actions.columns)
     return found

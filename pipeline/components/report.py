@@ -34,6 +34,7 @@ from pipeline.report.data import (
     Stage,
     with_stages,
 )
+from pipeline.report.html import counted
 from pipeline.report.page import render
 from pipeline.report.statistics import column_statistics
 from serving.bundle import FOLDER, Bundle
@@ -202,7 +203,7 @@ def _stages(manifest: Json, training: Json, evaluation: Json, check: Json, versi
             name="train",
             seconds=sum(learned) if learned else None,
             rows=out.get(SPLITS[0]),
-            note=f"{len(epochs)} epochs, best {best}",
+            note=f"{counted(len(epochs), 'epoch')}, best {best}",
         ),
         Stage(
             name="evaluate",

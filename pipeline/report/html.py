@@ -86,6 +86,11 @@ def compact(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 epoch``, ``3 epochs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A fixed number of decimals."""
     return NOTHING if value is None else f"{value:.{digits}f}"

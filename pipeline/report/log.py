@@ -114,13 +114,18 @@ def _actions(manifest: Json) -> Markup | None:
         el(
             "p",
             f"{count(read)} actions read from {len(actions['files'])} files; {count(actions['of_rows_out'])} belong to rows that are "
-            "learned from or measured on.",
+            f"learned from or measured on{_of_earlier(actions)}.",
         ),
         el("p", f"No files of {absent}: labels of the days before lack the actions of these.") if absent else None,
         table(["Outcome", "Actions", "Share", "Meaning"], rows, numeric=[1, 2]),
         _quarantine(actions) if actions["quarantined"]["rows"] else None,
         class_="card",
     )
+
+
+def _of_earlier(actions: Json) -> str:
+    of_earlier = actions.get("of_earlier_rows")
+    return f", {count(of_earlier)} to rows of earlier days, which counters alone look at" if of_earlier else ""
 
 
 def _share_of(rows: int, read: int) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from pipeline.report.data import ReportData, Stage
-from pipeline.report.html import NOTHING, Markup, compact, count, duration, el, number
+from pipeline.report.html import NOTHING, Markup, compact, count, counted, duration, el, number
 from pipeline.report.svg import colour
 
 
@@ -83,7 +83,7 @@ def _tiles(data: ReportData) -> Iterable[Markup]:
         yield _tile("Test rows", compact(data.evaluation.get("rows")), "never trained on")
     if training:
         epochs = len(training.get("epochs") or [])
-        yield _tile("Parameters", compact(training.get("parameters")), f"{epochs} epochs")
+        yield _tile("Parameters", compact(training.get("parameters")), counted(epochs, "epoch"))
     if data.stages:
         yield _tile(
             "Whole run",

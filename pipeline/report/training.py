@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.beginnings import told_beginning
 from pipeline.report.data import Json, ReportData
-from pipeline.report.html import NOTHING, Markup, compact, count, duration, el, number, percent, table
+from pipeline.report.html import NOTHING, Markup, compact, count, counted, duration, el, number, percent, table
 from pipeline.report.svg import Series, lines
 from pipeline.report.tasks import task_index, task_name
 
@@ -17,7 +17,7 @@ def training(data: ReportData) -> Markup:
     epochs: Sequence[Json] = data.training.get("epochs") or []
     best = data.training.get("best_epoch")
     why = data.training.get("stopped")
-    lead = f"{len(epochs)} epochs" + (f"; kept the weights of epoch {best}" if best is not None else "")
+    lead = counted(len(epochs), "epoch") + (f"; kept the weights of epoch {best}" if best is not None else "")
     lead += f"; stopped: {why}." if why else "."
     charts = [
         el(

@@ -41,29 +41,31 @@ _STATES = {_Execution.COMPLETE: "done", _Execution.CACHED: "cached"}
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
 
 
-class _RowCounter(logging.Handler):
-    """Remembers how many rows each stage last reported."""
+class _Reports(logging.Handler):
+    """Remembers how many rows each stage last reported, and the note of its last report."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[str, int] = {}
+        self.notes: dict[str, str] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        rows = getattr(record, "numbers", {}).get("rows")
-        if rows is not None:
-            self.rows[record.__dict__["stage"]] = int(rows)
+        numbers, stage = getattr(record, "numbers", {}), record.__dict__["stage"]
+        self.notes[stage] = str(numbers.get("note", ""))
+        if "rows" in numbers:
+            self.rows[stage] = int(numbers["rows"])
 
 
 class _Launcher:
     """Launches the nodes of one compiled pipeline and tells how each ended."""
 
-    def __init__(self, pipeline: pipeline_pb2.Pipeline, counter: _RowCounter) -> None:
+    def __init__(self, pipeline: pipeline_pb2.Pipeline, reports: _Reports) -> None:
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         connection = deployment.metadata_connection_config
         self._pipeline = pipeline
         self._deployment = deployment
         self._connection = getattr(connection, connection.WhichOneof("connection_config"))
-        self._counter = counter
+        self._reports = reports
 
     def launch(self, node: pipeline_pb2.PipelineNode) -> StageResult:
         """Runs one node to its end."""
@@ -87,9 +89,10 @@ class _Launcher:
             name=name,
             state=state,
             seconds=time.monotonic() - started,
-            rows=self._counter.rows.get(name),
+            rows=self._reports.rows.get(name),
             outputs={key: tuple(artifact.uri for artifact in found) for key, found in outputs.items()},
             pushed_to=_pushed_to(outputs),
+            note=self._reports.notes.get(name, ""),
         )
 
     def _outputs(self, execution_id: int) -> dict[str, list[Any]]:
@@ -146,8 +149,9 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
     """
     folder.config.write_text(dump(config))
     paths = PipelinePaths(root=Path(config.directory))
-    counter = _RowCounter()
-    progress.LOGGER.addHandler(counter)
+    reports = _Reports()
+    progress.LOGGER.addHandler(reports)
+    progress.LOGGER.setLevel(logging.INFO)  # the record is the same without a console
     started, begun = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     stages: list[StageResult] = []
 
@@ -172,7 +176,7 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
         config = pinned(config)
         folder.config.write_text(dump(config))
         compiled = compile_local(config, folder.run_id)
-        _launch_all(compiled, counter, listener, stages)
+        _launch_all(compiled, reports, listener, stages)
     except BaseException as error:
         told = failures.message(error)
         failed = record(told if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}")
@@ -180,7 +184,7 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
         _write_stopped_page(config, compiled, folder, failed, told)
         raise
     finally:
-        progress.LOGGER.removeHandler(counter)
+        progress.LOGGER.removeHandler(reports)
     result = record(None)
     if (report := result.uri("report", "report")) is not None:
         # The report stage cannot know how long it and its neighbours took, nor MLMD; the page is made again with both.
@@ -201,10 +205,10 @@ def _write_stopped_page(
 
 
 def _launch_all(
-    pipeline: pipeline_pb2.Pipeline, counter: _RowCounter, listener: StageListener, stages: list[StageResult]
+    pipeline: pipeline_pb2.Pipeline, reports: _Reports, listener: StageListener, stages: list[StageResult]
 ) -> None:
     """Runs the nodes in their topological order, adding each result to `stages` as it comes."""
-    nodes = _Launcher(pipeline, counter)
+    nodes = _Launcher(pipeline, reports)
     for node in pipeline.nodes:
         name = node.pipeline_node.node_info.id
         listener.stage_started(name)

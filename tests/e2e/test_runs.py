@@ -39,6 +39,9 @@ def test_a_run_pushes_a_model_and_accounts_for_every_row(first_run):
     folder, record = first_run
     assert record.status == "done"
     assert all(record.stage(name).state == "done" for name in STAGES)
+    notes = {stage.name: stage.note for stage in record.stages if stage.note}
+    assert notes == {"ingest": "0 quarantined", "check_serving": "blessed"}
+    assert record.stage("push").pushed_to == str(_serving(folder) / str(versions(_serving(folder))[0]))
     manifest = json.loads((record.output("ingest", "manifest") / "manifest.json").read_text())
     assert manifest["rows_read"] == 30_000 == sum(manifest["rows_out"].values()) + manifest["quarantined"]["rows"]
     evaluation = _evaluation(record)

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.bigquery import BigQueryPart, BigQuerySource
+from features.bigquery import BigQueryExport, BigQueryPart, BigQuerySource
 from features.errors import ConfigError, DataError
 from features.logs import bigquery_reader, fingerprint, resolve, resolve_log
+from features.logs.bigquery_export import export_statement
 from features.logs.columnar import BATCH_ROWS
 from features.logs.files import name_of
 from features.logs.row_hashes import value_ids
@@ -45,7 +46,22 @@ DAY = datetime.date(2026, 11, 29)
         ({"bigquery": {"table": TABLE, "query": "SELECT 1"}}, "bigquery has `table` or `query`; allowed: one of them"),
         ({"bigquery": {"query": "SELECT 1"}}, "bigquery.query needs `project`"),
         ({"bigquery": {"query": "SELECT 1", "project": "p", "where": "a"}}, "allowed in a query: WHERE, in its text"),
-        ({"bigquery": {"table": TABLE, "location": "EU"}}, "bigquery.location .* are a query's"),
+        ({"bigquery": {"table": TABLE, "location": "EU"}}, "bigquery.location .* are a query's or an export's"),
+        ({"bigquery": {"table": TABLE, "export": "s3://b/x"}}, "'s3://b/x' is no folder of Cloud Storage; allowed: gs://BUCKET/FOLDER"),
+        ({"bigquery": {"table": TABLE, "export": "exports"}}, "'exports' is no folder of Cloud Storage; allowed: gs://BUCKET/FOLDER"),
+        ({"bigquery": {"table": TABLE, "export": "gs:///x"}}, "'gs:///x' names no bucket; allowed: gs://BUCKET/FOLDER"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b/x?token=1"}}, "bigquery.export: a password stands in the path"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b/x/{day}"}}, "is no plain folder; allowed: gs://BUCKET/FOLDER without"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b/x/*.parquet"}}, "is no plain folder; allowed: gs://BUCKET/FOLDER without"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b/x'"}}, "is no plain folder; allowed: gs://BUCKET/FOLDER without"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b/x//y"}}, "is no plain folder; allowed: gs://BUCKET/FOLDER without"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b', x='1/y"}}, "is no plain folder; allowed: gs://BUCKET/FOLDER without"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b/../y"}}, "is no plain folder; allowed: gs://BUCKET/FOLDER without"),
+        ({"bigquery": {"table": TABLE, "export": {"folder": "gs://b", "keeps": True}}}, "unknown key 'keeps'; did you mean 'keep'"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b", "streams": 2}}, "bigquery.streams is of read sessions, and an export opens none"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b", "patience_s": 9}}, "bigquery.patience_s is of read sessions"),
+        ({"bigquery": {"table": TABLE, "export": "gs://b", "emulator": {"storage": "a:1"}}}, "bigquery.export needs `emulator.jobs`"),
+        ({"bigquery": {"table": TABLE, "emulator": {"jobs": "http://a:1"}}}, "without `export` needs `emulator.storage`"),
         ({"bigquery": {"table": TABLE, "snapshot": "2026-11-29T00:00:00"}}, "should have timezone info"),
         ({"bigquery": {"table": TABLE, "emulator": {"storage": "http://a:1"}}}, "is no gRPC server; allowed: HOST:PORT"),
         ({"bigquery": {"table": TABLE, "emulator": {"storage": "a:1", "jobs": "a:2"}}}, "allowed: http://HOST:PORT"),
@@ -90,12 +106,40 @@ def test_what_a_day_reads() -> None:
         "p.d.events_20261201",
         "REGEXP_CONTAINS(x, '{2}') AND dt = '2026-12-01'",
         "",
+        "2026-12-01",
     )
     whole = BigQuerySource(table="example.com:p.d.t")
     assert (whole.by_day, whole.payer, whole.parts([DAY])) == (
         False,
         "example.com:p",
-        [BigQueryPart("bigquery://example.com:p.d.t", "example.com:p.d.t", "", "")],
+        [BigQueryPart("bigquery://example.com:p.d.t", "example.com:p.d.t", "", "", "")],
+    )
+
+
+def test_an_export_may_be_said_in_one_word() -> None:
+    source = BigQuerySource.model_validate({"table": TABLE, "export": "gs://bucket/feed/", "location": "EU"})
+    assert source.export == BigQueryExport(folder="gs://bucket/feed/", keep=True)
+    assert BigQuerySource.model_validate_json(source.model_dump_json()) == source
+    assert str(source.export.below("run", "2026-11-29")) == "gs://bucket/feed/run/2026-11-29"
+    assert str(BigQueryExport(folder="gs://bucket?scheme=http").below("run")) == "gs://bucket/run?scheme=http"
+
+
+def test_a_statement_exports_columns_of_a_table_at_a_moment() -> None:
+    """As in Google's reference: OPTIONS, a SELECT; what a name or restriction holds ends neither."""
+    source = BigQuerySource.model_validate(
+        {
+            "table": "example.com:p.d.t",
+            "where": "a = 1 -- one",
+            "export": "gs://anonymous@b/x",
+            "snapshot": "2026-11-29T01:00:00+01:00",
+        }
+    )
+    assert source.export is not None
+    (part,) = source.parts([])
+    assert export_statement(source, part, ["a", "b`\\"], source.export.below("run")) == (
+        "EXPORT DATA OPTIONS(uri='gs://b/x/run/*.parquet', format='PARQUET', compression='SNAPPY', overwrite=false) AS\n"
+        "SELECT `a`, `b\\`\\\\`\nFROM `example.com:p.d.t` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-11-29T01:00:00+01:00'\n"
+        "WHERE (\na = 1 -- one\n)"
     )
 
 

@@ -123,20 +123,6 @@ def test_what_does_not_go_with_counters(changes: dict[str, Any], said: str) -> N
     assert said in str(error.value)
 
 
-def test_actions_are_refused_with_the_reason() -> None:
-    actions = {
-        "source": "a.csv",
-        "columns": {"user": "int64", "at": "int64"},
-        "on": "user",
-        "time": "at",
-        "window": "1d",
-        "labels": {"acted": {"take": "count"}},
-    }
-    columns = COLUMNS | {"ms": Column(type="int64")}
-    with pytest.raises(pydantic.ValidationError, match="counters beside `actions`"):
-        spec(actions=actions, columns=columns, time="ms")
-
-
 # -- files by day ------------------------------------------------------------------------------------------------------
 
 

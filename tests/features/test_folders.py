@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import folders
+from features import folders, stores
 from features.errors import DataError
-from features.paths import remote
+from features.paths import Remote, remote
+from tests.gcs_server import GcsServer
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -84,3 +85,32 @@ def test_what_is_not_there_cannot_be_read(store: str) -> None:
         folders.read_text(f"{store}/nothing")
     with pytest.raises(DataError, match=r"^cannot write s3://not-there/x: .*there is no such bucket"):
         folders.write_text("s3://not-there/x", "x")
+
+
+def test_of_googles_store_too(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.make("folders")
+
+    def at(key: str) -> Remote:
+        found = remote(gcs.uri(f"folders/{key}"))
+        assert found is not None
+        return found
+
+    here = tmp_path / "here"
+    _write(str(here), "a", "b/c", "b/d/e", "f/g")
+    assert not stores.exists(at("x"))
+    stores.upload(here, at("x"))
+    assert gcs.keys("folders") == ["x/a", "x/b/c", "x/b/d/e", "x/f/g"]
+    assert {name: of.size for name, of in stores.walk(at("x")).items()} == {
+        name: len(f"content of {name}: é".encode()) for name in ("a", "b/c", "b/d/e", "f/g")
+    }
+    assert [stores.exists(at(key)) for key in ("x", "x/a", "x/b", "x/c")] == [True, True, True, False]
+    stores.move(at("x/a"), at("x/b/c"))
+    stores.copy(at("x/f/g"), at("x/h"))
+    for key in ("x/b/d", "x/f/g", "x/nothing"):
+        stores.remove(at(key))
+    stores.download(at("x"), tmp_path / "there")
+    assert folders.list_files(str(tmp_path / "there")) == ["b/c", "h"]
+    assert folders.read_text(gcs.uri("folders/x/b/c")) == "content of a: é"
+    elsewhere = remote(gcs.uri("not-there/x"))
+    assert elsewhere is not None
+    assert (stores.exists(elsewhere), stores.walk(elsewhere)) == (False, {})

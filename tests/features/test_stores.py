@@ -34,6 +34,7 @@ from features.sources import COMPRESSED, written_as
 from features.spec import Column, Source
 from tests.features.logs.small_log import GOOD, HEADER, dataset, read, write
 from tests.features.logs.test_tfrecord import framed
+from tests.gcs_server import GcsServer
 from tests.s3_server import S3Server, s3_server
 
 # -- paths -------------------------------------------------------------------------------------------------------------
@@ -125,6 +126,34 @@ def test_globs_find_what_they_find_on_a_disk(s3: S3Server, tmp_path: Path) -> No
     assert is_folder(s3.uri("globs/log/x"))
     assert not is_folder(s3.uri("globs/log/a.csv"))
     assert not is_folder(s3.uri("globs/nothing"))
+
+
+def test_google_s_store_has_what_a_disk_has(gcs: GcsServer, tmp_path: Path) -> None:
+    """Globs though it has no folders, sizes, bytes, rows of a log and their ids; what is not there, and a server that does not answer."""
+    for name in TREE:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("\n".join([HEADER, GOOD, GOOD]) if name == "x/y/a.csv" else name)
+    folder = gcs.upload(tmp_path, "globs")
+    for pattern in PATTERNS:
+        there = find_files(gcs.uri(f"globs/log/{pattern}"))
+        local = [path for path in glob.glob(str(tmp_path / pattern), recursive=True) if os.path.isfile(path)]
+        names = sorted({os.path.relpath(os.path.realpath(path), tmp_path) for path in local})
+        assert [name_of(file, folder) for file in there] == names, pattern
+        assert [open_bytes(file).read() for file in there] == [(tmp_path / name).read_bytes() for name in names]
+    assert [is_folder(gcs.uri(f"globs/{key}")) for key in ("log/x", "log/a.csv", "log/nothing")] == [True, False, False]
+    assert not is_folder(gcs.uri("no-bucket/log"))
+    spec = dataset(source=Source(files="*/y/a.csv"))
+    here, there = read(spec, tmp_path), read(spec, folder)  # type: ignore[arg-type]
+    assert there[0].equals(here[0])
+    assert there[0].num_rows == 2
+    assert size_of(gcs.uri("globs/log/x/a.csv")) == len("x/a.csv")
+    with pytest.raises(DataError, match=r"no file matches '\*\.tsv' in gs://.*globs/log; the folder holds: .*, x, z$"):
+        resolve(Source(files="*.tsv"), folder)
+    with pytest.raises(DataError, match=r"^cannot read gs://anonymous@globs/log/gone.csv: no such file$"):
+        open_bytes(gcs.uri("globs/log/gone.csv"))
+    away = "gs://anonymous@b/x/*.csv?endpoint_override=127.0.0.1:1&scheme=http&retry_limit_seconds=1"
+    with pytest.raises(DataError, match=r"cannot read gs://anonymous@b/x/\*.csv: .*; the store does not answer, which"):
+        find_files(away)
 
 
 def test_bytes_are_those_of_the_file_wherever_one_looks(s3: S3Server, tmp_path: Path) -> None:

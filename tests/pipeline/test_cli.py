@@ -437,6 +437,23 @@ def test_show_tells_where_a_training_began(
     assert (found and found[1]) == said
 
 
+def test_show_names_the_days_that_counters_leave_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path, "demo", "1")
+    commands.show("demo", tmp_path)
+    assert "\ncounters " not in capsys.readouterr().out
+    counter = {"by": "item_id", "days": 7}
+    counters = {
+        "eve": counter | {"columns": {"item_shown": "count"}},
+        "week": counter | {"columns": {"item_liked": {"of": "liked"}}, "delay_days": 1},
+        "late": counter | {"columns": {"item_shared": {"of": "shared"}}, "delay_days": 3},
+    }
+    config = yaml.safe_load(folder.config.read_text()) | {"dataset": {"extends": "synthetic", "counters": counters}}
+    folder.config.write_text(yaml.safe_dump(config, sort_keys=False))
+    commands.show("demo", tmp_path)
+    said = capsys.readouterr().out
+    assert re.search(r"^counters +leave out before a row's own day: week 1 day, late 3 days$", said, re.MULTILINE)
+
+
 # -- the console -----------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from features import progress
 from pipeline.console import RunConsole
+from pipeline.runs import StageResult
 
 
 class Terminal(io.StringIO):
@@ -26,3 +27,15 @@ def test_a_narrow_terminal_shows_epoch_loss_and_every_tasks_quality(monkeypatch:
     drawn = {line.strip() for line in lines}
     assert {"epoch 1/3   loss 0.5000", "AUC  click 0.7500", "MSE  watch 2.5000"} <= drawn
     assert max(map(len, lines)) <= 80
+
+
+def test_the_line_of_a_stage_that_ended_keeps_its_note() -> None:
+    screen = io.StringIO()
+    with RunConsole(screen) as console:
+        for state in ("done", "cached"):
+            console.stage_started("ingest")
+            console.stage_finished(StageResult(name="ingest", state=state, seconds=2.0, rows=10, note="3 quarantined"))
+    assert [line.split() for line in screen.getvalue().splitlines()] == [
+        ["✓", "ingest", "2.0", "s", "10", "rows", "5", "rows/s", "3", "quarantined"],
+        ["↺", "ingest", "unchanged,", "reused"],
+    ]

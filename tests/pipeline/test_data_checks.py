@@ -147,6 +147,27 @@ def test_a_day_of_few_actions_stops(acted: list[int], problem: str | None) -> No
     assert _judge(manifest=manifest)[0] == ([said] if problem else [])
 
 
+@pytest.mark.parametrize("rows", [{}, {4: 100, 3: 100, 2: 0, 1: 100}])
+def test_a_day_of_few_actions_that_only_counters_read_stops(rows: dict[int, int]) -> None:
+    """Of a log by day, and of one whose rows before the split nobody knows by day: there a day without actions is told, too."""
+    manifest, days = _manifest(), _dataset().split.days()
+    acted = {4: 100, 3: 49, 2: 0, 1: 100}
+
+    def by_day(counts: dict[int, int]) -> dict[str, int]:
+        return {f"{days[0] - datetime.timedelta(days=back):%Y%m%d}": count for back, count in counts.items()}
+
+    manifest["days"] = {f"{day:%Y%m%d}": 100 for day in days}
+    manifest["actions"] = {"days": manifest["days"]}
+    manifest["counters"] = {"days": by_day(rows), "action_days": by_day(acted)}
+    problems, _ = _judge(manifest=manifest, config=DataGateConfig(required_days=False))
+    third, second = (days[0] - datetime.timedelta(days=back) for back in (3, 2))
+    said = [
+        f"actions of day {third}, before the split's, which counters read: 49 rows, 49% of the mean of the days before it (100)",
+        f"actions of day {second}, before the split's, which counters read: 0 rows, 0% of the mean of the days before it (74)",
+    ]
+    assert problems == [f"{text}; allowed: 50% (validate.min_day_share)" for text in said[: 1 if rows else 2]]
+
+
 def test_a_day_of_few_rows_that_only_counters_read_stops() -> None:
     manifest, days = _manifest(), _dataset().split.days()
     manifest["days"] = {f"{day:%Y%m%d}": 100 for day in days}

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import datetime
-import decimal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.bigquery import BigQuerySource
 from features.errors import ConfigError, DataError
 from features.logs import read_log
 from features.logs.bigquery_reader import open_table
 from features.logs.tables import Tables
-from features.spec import ROW_ID, SPLITS, Column, Dataset, Downsample, RandomSplit, Source
-from pipeline.components.ingest import Folders, ingest
-from pipeline.config import Budget, DataConfig
+from features.spec import Column, Dataset, Downsample, RandomSplit, Source
 from tests.bigquery_server import BigQueryServer, bigquery_server
 from tests.features.logs.small_log import dataset
-
-TABLE = "feed-project.log.impressions"
-UTC = datetime.timezone.utc
-MAY = datetime.datetime(2026, 5, 1, tzinfo=UTC)
-Rows = dict[str, list[Any]]
+from tests.pipeline.bigquery_log import MAY, TABLE, UTC, ingested, log, read_opened, spec, typed_log
 
 
 @pytest.fixture
@@ -39,53 +30,12 @@ def server() -> Iterator[BigQueryServer]:
         yield running
 
 
-def log(begin: int, end: int) -> pa.Table:
-    """Rows of `tests.features.logs.small_log`, of the types that BigQuery gives; every 50th user is missing, which quarantines the row."""
-    users = range(begin, end)
-    return pa.table(
-        {
-            "unread": pa.array([f"row {user}" for user in users]),
-            "user": pa.array([None if user % 50 == 49 else user for user in users], pa.int64()),
-            "item": pa.array([user % 9 for user in users], pa.int64()),
-            "score": pa.array([user / 100 for user in users], pa.float64()),
-            "name": pa.array([f"ann {user}" for user in users]),
-            "tags": pa.array([[*range(user % 3)] for user in users], pa.list_(pa.int64())),
-            "day": pa.array([20240101 + user % 4 for user in users], pa.int64()),
-            "click": pa.array([user % 2 for user in users], pa.int64()),
-            "like": pa.array([user % 5 == 0 for user in users], pa.bool_()),
-            "seen": pa.array([True for user in users], pa.bool_()),
-        }
-    )
-
-
-def spec(server: BigQueryServer, _changes: dict[str, Any] | None = None, **bigquery: Any) -> Dataset:
-    now = datetime.datetime.now(UTC).replace(microsecond=0)
-    said = (
-        {"emulator": server.emulator, "snapshot": now}
-        | ({"table": TABLE} if "query" not in bigquery else {})
-        | bigquery
-    )
-    return dataset(**({"source": Source.model_validate({"bigquery": said})} | (_changes or {})))
-
-
-def _ingested(asked: Dataset, out: Path) -> tuple[dict[str, Any], Rows, list[dict[str, Any]]]:
-    """Manifest, the rows of each part without their ids, sorted, and dead letters."""
-    folders = Folders(*[str(out / name / "7") for name in ("examples", "quarantine", "manifest", "tables")])
-    data = DataConfig(path=str(out), budget=Budget(max_share=0.5))
-    manifest = ingest(asked, data, folders, beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])))
-    rows = {s: pq.read_table(f"{folders.examples}/Split-{s}").to_pylist() for s in SPLITS}
-    ids = [row.pop(ROW_ID)[0] for part in rows.values() for row in part]
-    assert len({*ids}) == len(ids) == sum(manifest["rows_out"].values())
-    letters = pq.read_table(folders.quarantine).to_pylist()
-    return manifest, {s: sorted(part, key=str) for s, part in rows.items()}, letters
-
-
 def test_every_row_once_as_if_it_were_read_from_parquet(server: BigQueryServer, tmp_path: Path) -> None:
     server.breaks_after = 3  # of ten messages a stream, twice: each goes on from where it broke
-    manifest, rows, letters = _ingested(spec(server, snapshot=MAY, streams=2), tmp_path / "bigquery")
+    manifest, rows, letters = ingested(spec(server, snapshot=MAY, streams=2), tmp_path / "bigquery")
     (tmp_path / "parquet").mkdir()
     pq.write_table(log(0, 200), tmp_path / "parquet" / "log.parquet")
-    of_file, expected, refused = _ingested(dataset(source=Source(files="log.parquet")), tmp_path / "parquet")
+    of_file, expected, refused = ingested(dataset(source=Source(files="log.parquet")), tmp_path / "parquet")
     assert rows == expected
     assert sum(map(len, rows.values())) == 196
     places = ("file", "row", "line")
@@ -119,18 +69,18 @@ def test_a_rerun_draws_the_same_rows_in_another_order(server: BigQueryServer, tm
     drawn: dict[str, Any] = {"split": RandomSplit(by="random"), "downsample": Downsample(keep=0.5)}
     asked = spec(server, drawn)
     saved = asked.model_dump_json()
-    manifest, rows, _ = _ingested(asked, tmp_path / "first")
+    manifest, rows, _ = ingested(asked, tmp_path / "first")
     assert all(manifest["rows_out"].values())
     later = datetime.datetime.now(UTC) + datetime.timedelta(seconds=1)
     server.put(TABLE, log(50, 300), later)  # rows are deleted, others come
-    again, same, _ = _ingested(Dataset.model_validate_json(saved), tmp_path / "second")
+    again, same, _ = ingested(Dataset.model_validate_json(saved), tmp_path / "second")
     assert same == rows
     counts = ("rows_read", "rows_out", "sampled_out")
     assert [again[name] for name in counts] == [manifest[name] for name in counts]
     first, second = (pq.read_table(tmp_path / run / "examples/7/Split-train") for run in ("first", "second"))
     assert first.column("user") != second.column("user")
     server.put(TABLE, log(50, 300))
-    assert _read(spec(server, drawn))[0].num_rows == 250 - 5
+    assert read_opened(spec(server, drawn))[0].num_rows == 250 - 5
 
 
 @pytest.mark.parametrize(
@@ -146,7 +96,7 @@ def test_a_session_a_day(server: BigQueryServer, tmp_path: Path, day: dict[str, 
         server.put(
             f"feed-project.log.d{20240101 + number}", rows.filter(pa.array([row % 4 == number for row in range(200)]))
         )
-    manifest, rows, _ = _ingested(spec(server, **day), tmp_path)
+    manifest, rows, _ = ingested(spec(server, **day), tmp_path)
     expected = [user for user in range(200) if user % 50 != 49 and (not sent or user % 9 == 3)]
     assert sorted(row["user"][0] for part in rows.values() for row in part) == expected
     assert [session["path"].rpartition("/")[2] for session in manifest["bigquery"]] == [
@@ -160,7 +110,7 @@ def test_a_day_without_a_row_stops_before_a_row_is_read(server: BigQueryServer, 
     full = log(0, 200)
     server.put(TABLE, full.filter(pa.array([row % 4 != 2 for row in range(200)])))
     with pytest.raises(DataError, match=rf"{TABLE}/2024-01-03: BigQuery has no row of it where day = 20240103"):
-        _ingested(spec(server, where="day = {day:%Y%m%d}"), tmp_path)
+        ingested(spec(server, where="day = {day:%Y%m%d}"), tmp_path)
     assert server.reads == []
 
 
@@ -170,7 +120,7 @@ def test_a_query(server: BigQueryServer, tmp_path: Path) -> None:
     server.queries[sent] = log(0, 120)
     server.busy = 1  # the job is posted again
     asked = spec(server, query=text, project="payer", location="EU", max_gigabytes_billed=20, snapshot=MAY)
-    manifest, rows, _ = _ingested(asked, tmp_path)
+    manifest, rows, _ = ingested(asked, tmp_path)
     assert sorted(row["user"][0] for part in rows.values() for row in part) == [u for u in range(120) if u % 50 != 49]
     (job,) = server.jobs
     assert (job["query"], job["maximumBytesBilled"], job["useLegacySql"]) == (sent, "20000000000", False)
@@ -201,7 +151,7 @@ def test_a_query_whose_result_is_not_all_there(server: BigQueryServer, tmp_path:
     put = server.put
     server.put = lambda table, rows, since: put(table, rows.slice(20), since)  # type: ignore[method-assign, assignment]
     with pytest.raises(DataError, match="the query's result has 120 rows, and 100 were read"):
-        _ingested(spec(server, query="SELECT 1", project="payer"), tmp_path)
+        ingested(spec(server, query="SELECT 1", project="payer"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -234,13 +184,13 @@ def test_nothing_is_paid_for_while_a_file_is_missing(
     server.queries["SELECT 1"] = log(0, 120)
     asked = Dataset.model_validate(spec(server, query="SELECT 1", project="payer").model_dump(mode="json") | more)
     with pytest.raises(DataError, match=said):
-        _ingested(asked, tmp_path)
+        ingested(asked, tmp_path)
     assert (server.jobs, server.sessions) == ([], [])
 
 
 def test_equal_rows_are_found_over_streams(server: BigQueryServer, tmp_path: Path) -> None:
     server.put(TABLE, pa.concat_tables([log(0, 40), log(0, 30)]))
-    manifest, rows, letters = _ingested(spec(server, {"duplicates": "drop"}), tmp_path)
+    manifest, rows, letters = ingested(spec(server, {"duplicates": "drop"}), tmp_path)
     assert sorted(row["user"][0] for part in rows.values() for row in part) == [*range(40)]
     assert (manifest["duplicates"], manifest["rows_read"]) == (30, 70)
     assert {letter["reason"] for letter in letters} == {"duplicate"}
@@ -256,11 +206,11 @@ def test_counters_are_those_of_a_file_with_the_same_rows(server: BigQueryServer,
     twice = pa.concat_tables([log(0, 200), log(0, 50)])
     server.put(TABLE, twice)
     asked = Dataset.model_validate(spec(server, streams=3).model_dump(mode="json") | counted)
-    manifest, rows, _ = _ingested(asked, tmp_path / "bigquery")
+    manifest, rows, _ = ingested(asked, tmp_path / "bigquery")
     (tmp_path / "parquet").mkdir()
     pq.write_table(twice, tmp_path / "parquet" / "log.parquet")
     source = {"source": "log.parquet"}
-    of_file, expected, _ = _ingested(
+    of_file, expected, _ = ingested(
         Dataset.model_validate(asked.model_dump(mode="json") | source), tmp_path / "parquet"
     )
     assert rows == expected
@@ -290,15 +240,6 @@ def test_what_is_refused_stops_in_words(
         open_table(spec(server, changes, **bigquery))
 
 
-def _read(asked: Dataset) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """Rows with their numbers, and dead letters, of all streams."""
-    opened = open_table(asked)
-    batches = [*read_log(asked, "nowhere", Tables(), opened.files)]
-    return pa.Table.from_batches([batch.rows for batch in batches]), [
-        letter for batch in batches for letter in batch.quarantined.to_pylist()
-    ]
-
-
 def test_a_stream_that_cannot_be_read_to_its_end(server: BigQueryServer) -> None:
     asked = spec(server, patience_s=1)
     opened = open_table(asked)
@@ -318,30 +259,10 @@ def test_a_stream_that_cannot_be_read_to_its_end(server: BigQueryServer) -> None
 
 def test_types_of_bigquery(server: BigQueryServer) -> None:
     """INT64, NUMERIC, BIGNUMERIC, BOOL, FLOAT64, STRING, BYTES, DATE, TIMESTAMP, ARRAY: exactly, or as a dead letter."""
-    number = decimal.Decimal
-    values: dict[str, pa.Array] = {
-        "user": pa.array([2**53 + 1, 2, -(2**63)], pa.int64()),
-        "item": pa.array([number(3), number("4.5"), number(5)], pa.decimal128(38, 9)),
-        "wide": pa.array([number(2**53 + 1), None, number(7)], pa.decimal256(76, 38)),
-        "flag": pa.array([True, False, None], pa.bool_()),
-        "score": pa.array([0.1, float("nan"), 0.3], pa.float64()),
-        "name": pa.array(["é", None, ""], pa.string()),
-        "raw": pa.array([b"ab", b"cd", b"\xff"], pa.binary()),
-        "tags": pa.array([[1, 2], [], [3]], pa.list_(pa.int64())),
-        "prices": pa.array([[number("1.25")], [], []], pa.list_(pa.decimal128(38, 9))),
-        "day": pa.array([datetime.date(2024, 1, 1)] * 3, pa.date32()),
-        "click": pa.array([1, 0, 1], pa.int64()),
-        "like": pa.array([1, 0, 1], pa.int64()),
-        "seen": pa.array([1, 0, 1], pa.int64()),
-    }
-    extra: dict[str, Any] = {"wide": "int64", "flag": "int64", "raw": "string", "prices": "list<float32>"}
-    columns = dataset().columns | {name: Column(type=kind) for name, kind in extra.items()}
-    tags = Column(type="list<int64>")
-    features = dataset().features | {name: {"kind": "numeric"} for name in ("wide", "flag")}
-    features |= {"name": {"kind": "id"}, "raw": {"kind": "id"}}
-    server.put("feed-project.log.types", pa.table(values))
-    asked = spec(server, {"columns": columns | {"tags": tags}, "features": features}, table="feed-project.log.types")
-    rows, letters = _read(asked)
+    values, changes = typed_log()
+    server.put("feed-project.log.types", values)
+    asked = spec(server, changes, table="feed-project.log.types")
+    rows, letters = read_opened(asked)
     (row,) = rows.to_pylist()
     assert (row["user"], row["item"], row["wide"], row["flag"]) == (2**53 + 1, 3, 2**53 + 1, 1)
     assert row["score"] == pytest.approx(0.1)
@@ -367,7 +288,7 @@ def test_a_type_that_never_fits_stops(server: BigQueryServer, column: str, value
     one = log(0, 1)
     server.put(TABLE, one.set_column(one.schema.get_field_index(column), column, values))
     with pytest.raises(DataError, match=said):
-        _read(spec(server))
+        read_opened(spec(server))
 
 
 def test_a_moment_is_read_by_a_time_column(server: BigQueryServer) -> None:
@@ -375,7 +296,7 @@ def test_a_moment_is_read_by_a_time_column(server: BigQueryServer) -> None:
     moment = pa.array([datetime.datetime(2024, 1, 2, 23, 30, tzinfo=UTC)], pa.timestamp("us", "UTC"))
     server.put(TABLE, one.set_column(one.schema.get_field_index("day"), "day", moment))
     time = {"column": "day", "unit": "ms", "utc_offset_hours": 1}
-    rows, _ = _read(spec(server, {"time": time}))
+    rows, _ = read_opened(spec(server, {"time": time}))
     assert rows.column("feedrank_day").to_pylist() == [20240103]
 
 
@@ -395,6 +316,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     [
         ("bigquery_storage_v1", {"table": TABLE}),
         ("bigquery", {"query": "SELECT 1", "project": "payer"}),
+        ("bigquery", {"table": TABLE, "export": "gs://bucket"}),
     ],
 )
 def test_without_the_libraries(monkeypatch: pytest.MonkeyPatch, library: str, source: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ def test_half_an_artifact_is_none(store: str, tmp_path: Path, monkeypatch: pytes
         runtime_parameter_utils.substitute_runtime_parameter(
             compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )
-        return local._Launcher(compiled, local._RowCounter()).launch(compiled.nodes[0].pipeline_node)
+        return local._Launcher(compiled, local._Reports()).launch(compiled.nodes[0].pipeline_node)
 
     written: list[str] = []
 

@@ -13,8 +13,10 @@ from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
 from features.errors import ConfigError, DataError
+from features.logs.files import open_bytes
 from features.stores import check_bucket
 from pipeline.components.push import PushExecutor, StorePusher
+from tests.gcs_server import GcsServer
 from tests.s3_server import S3Server
 
 FILES = {
@@ -82,6 +84,20 @@ def test_a_blessed_model_goes_into_a_store(s3: S3Server, bucket: str, tmp_path: 
     assert stored["saved_model.pb"][1] == max(moment for _, moment in stored.values())
     archive = {name: (tmp_path / "pushed" / name).read_bytes() for name in FILES}
     assert archive == FILES
+
+
+def test_a_blessed_model_goes_into_google_s_store(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.make("pushed-models")
+    directory = gcs.uri("pushed-models/feed/")
+    check_bucket("push.directory", directory)
+    version = _push(tmp_path, directory).get_string_custom_property("pushed_version")
+    assert gcs.keys("pushed-models") == sorted(f"feed/{version}/{name}" for name in FILES)
+    stored = {name: open_bytes(gcs.uri(f"pushed-models/feed/{version}/{name}")).read() for name in FILES}
+    assert stored == FILES
+    with pytest.raises(DataError, match=r"^cannot write gs://anonymous@not-there/feed/\d+/.*: there is no such bucket"):
+        _push(tmp_path / "again", gcs.uri("not-there/feed"))
+    with pytest.raises(ConfigError, match=r"^push.directory: there is no gs://anonymous@not-there; allowed: a bucket"):
+        check_bucket("push.directory", gcs.uri("not-there/feed"))
 
 
 def test_two_pushes_of_one_second_are_two_versions(

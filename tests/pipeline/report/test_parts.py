@@ -33,6 +33,8 @@ def test_no_text_leaves_its_element(text):
     ("found", "expected"),
     [
         (html.count(94784), "94,784"),
+        (html.counted(1, "epoch"), "1 epoch"),
+        (html.counted(0, "epoch"), "0 epochs"),
         (html.compact(94784), "94.8k"),
         (html.compact(1_284_311), "1.3M"),
         (html.compact(999), "999"),
@@ -155,6 +157,9 @@ def test_what_became_of_actions():
     ):
         assert part in shown
     assert "<h3>Actions" not in log(sample())
+    counting = ACTED | {"of_earlier_rows": 13}
+    told = log(sample().model_copy(update={"manifest": manifest() | {"actions": counting}}))
+    assert "measured on, 13 to rows of earlier days, which counters alone look at." in told
     told = log(sample().model_copy(update={"manifest": manifest() | {"duplicates": 94_784 // 2}}))
     assert "47,392 rows (50.0 %) have the values of an earlier row" in told
     assert "of an earlier row" not in log(sample())
