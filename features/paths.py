@@ -77,7 +77,7 @@ def check_local(what: str, path: str) -> None:
     if _REMOTE.match(path):
         raise ConfigError(
             f"{what}: '{path}' is no path of this machine; remote ones (gs://, s3://, hdfs://) are read by data.path, "
-            "source.files and --data, and written by push.directory, alone; allowed: a local path, that of a mounted file system too"
+            "source.files and --data, and written by artifacts (not hdfs://) and push.directory, alone; allowed: a local path, that of a mounted file system too"
         )
 
 

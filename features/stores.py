@@ -75,6 +75,8 @@ class StoredFile(io.RawIOBase):
     damaged files aside: here the first becomes a DataError, which they let pass.
     """
 
+    mode = "rb"
+
     def __init__(self, path: Remote) -> None:
         self._path = path
         self._at = 0
@@ -121,6 +123,43 @@ class StoredFile(io.RawIOBase):
             with contextlib.suppress(AttributeError):  # it could not be opened
                 self._file.close()
         super().close()
+
+
+class StoredOutput(io.RawIOBase):
+    """A file of a store that is written, and is there once it was closed.
+
+    Raises:
+        DataError: also as it is written and closed, if the store does not answer or refuses.
+    """
+
+    mode = "wb"
+
+    def __init__(self, path: Remote) -> None:
+        self._path = path
+        with _told(path, "write"):
+            system, key = _located(path)
+            self._file: Any = system.open_output_stream(key, compression=None)  # else a name's ending would choose one
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """How many bytes were written."""
+        return int(self._file.tell())
+
+    def write(self, data: Any) -> int:
+        """Writes all of `data`."""
+        with _told(self._path, "write"):
+            self._file.write(data)
+        return memoryview(data).nbytes
+
+    def close(self) -> None:
+        """Completes the file."""
+        if not self.closed:
+            super().close()
+            with contextlib.suppress(AttributeError), _told(self._path, "write"):  # it could not be opened
+                self._file.close()
 
 
 def find(pattern: Remote) -> list[str]:
@@ -178,7 +217,7 @@ def is_folder(path: Remote) -> bool:
     """Whether files lie below a path; errors as of :func:`find`."""
     with _told(path):
         system, key = _located(path)
-        return bool(system.get_file_info(key).type == fs.FileType.Directory) and _is_there(system, key)
+        return _kind(system, key) == fs.FileType.Directory
 
 
 def status(path: Remote) -> Status:
@@ -195,7 +234,82 @@ def status(path: Remote) -> Status:
         return Status(info.size, info.mtime_ns or 0)
 
 
-def upload(folder: str | os.PathLike[str], to: Remote, last: str) -> None:
+def exists(path: Remote) -> bool:
+    """Whether a file or folder is there; errors as of :func:`find`."""
+    with _told(path):
+        system, key = _located(path)
+        return _kind(system, key) != fs.FileType.NotFound
+
+
+def walk(folder: Remote) -> dict[str, Status]:
+    """All files below a folder, by name relative to it, in order; none if nothing lies there. Errors as of :func:`find`."""
+    with _told(folder):
+        system, key = _located(folder)
+        found = system.get_file_info(fs.FileSelector(key, recursive=True, allow_not_found=True))
+    files = {_key(key, info.path): Status(info.size, info.mtime_ns or 0) for info in found if info.is_file}
+    return dict(sorted(files.items()))
+
+
+def remove(path: Remote) -> None:
+    """Removes a file, or a folder with all that lies below it; that nothing is there is no error.
+
+    Raises:
+        DataError: if the store does not answer or refuses.
+    """
+    with _told(path, "remove"):
+        system, key = _located(path)
+        kind = _kind(system, key)
+        if kind == fs.FileType.Directory and system.type_name == "gcs":
+            # Of a folder pyarrow removes the object of that name, too, which nobody need have made.
+            for info in system.get_file_info(fs.FileSelector(key, recursive=True)):
+                system.delete_file(info.path)
+        elif kind == fs.FileType.Directory:
+            system.delete_dir(key)
+        elif kind != fs.FileType.NotFound:
+            system.delete_file(key)
+
+
+def copy(source: Remote, target: Remote) -> None:
+    """Copies a file within a store, over another one if need be.
+
+    Raises:
+        DataError: if it is not there, or the store does not answer or refuses.
+    """
+    with _told(source, "copy"):
+        system, key = _located(source)
+        system.copy_file(key, _located(target)[1])
+
+
+def move(source: Remote, target: Remote) -> None:
+    """Renames a file within a store, over another one if need be; errors as of :func:`copy`."""
+    with _told(source, "move"):
+        system, key = _located(source)
+        system.move(key, _located(target)[1])
+
+
+def download(path: Remote, to: str | os.PathLike[str]) -> None:
+    """Copies a file, or all files below a folder, of a store; that nothing is there is no error.
+
+    Args:
+        path: what is copied.
+        to: the local file or folder that it becomes.
+
+    Raises:
+        DataError: if the store does not answer or refuses.
+    """
+    with _told(path):
+        system, key = _located(path)
+        kind = _kind(system, key)
+    if kind == fs.FileType.NotFound:
+        return
+    files = [os.path.join(to, name) for name in walk(path)] if kind == fs.FileType.Directory else [os.fspath(to)]
+    for folder in {os.path.dirname(file) for file in files}:  # pyarrow makes none that Google's store does not show
+        os.makedirs(folder, exist_ok=True)
+    with _told(path):
+        fs.copy_files(key, os.fspath(to), system, fs.LocalFileSystem(), chunk_size=_COPIED_AT_ONCE)
+
+
+def upload(folder: str | os.PathLike[str], to: Remote, last: str = "") -> None:
     """Copies all files below a local folder.
 
     Args:
@@ -209,21 +323,8 @@ def upload(folder: str | os.PathLike[str], to: Remote, last: str) -> None:
     files = sorted((path for path in Path(folder).rglob("*") if path.is_file()), key=lambda path: path.name == last)
     for file in files:
         target = to._replace(key=posixpath.join(to.key, file.relative_to(folder).as_posix()))
-        with _told(target, "write"), file.open("rb") as source:
-            system, key = _located(target)
-            with system.open_output_stream(key, compression=None) as stream:  # else a name's ending would choose one
-                shutil.copyfileobj(source, stream, _COPIED_AT_ONCE)
-
-
-def remove(path: Remote) -> None:
-    """Removes a file.
-
-    Raises:
-        DataError: if it is not there, or the store does not answer or refuses.
-    """
-    with _told(path, "remove"):
-        system, key = _located(path)
-        system.delete_file(key)
+        with file.open("rb") as source, StoredOutput(target) as stream:
+            shutil.copyfileobj(source, stream, _COPIED_AT_ONCE)
 
 
 @contextlib.contextmanager
@@ -296,6 +397,12 @@ def _list(system: Any, folder: str, recursive: bool = False, folders: bool = Tru
     if is_flat and not recursive:
         found = {path: is_file for path, is_file in found.items() if posixpath.dirname(path) == folder}
     return [Entry(path, is_file) for path, is_file in found.items()]
+
+
+def _kind(system: Any, path: str) -> Any:
+    """What lies at a path."""
+    kind = system.get_file_info(path).type
+    return kind if kind != fs.FileType.Directory or _is_there(system, path) else fs.FileType.NotFound
 
 
 def _is_there(system: Any, folder: str) -> bool:

@@ -18,6 +18,7 @@ import yaml
 
 from features import catalog
 from features.errors import ConfigError, FeedrankError
+from features.folders import local_copy
 from features.frozen import unknown
 from features.paths import check_local
 from features.synthesis import synthesize
@@ -194,32 +195,32 @@ class Beside(NamedTuple):
     """File with the key of hashed columns."""
 
 
-def score(model: Path, data: str, output: Path, beside: Beside) -> None:
+def score(model: str, data: str, output: Path, beside: Beside) -> None:
     """Scores all rows of a log into a file."""
     check_local("--output", str(output))
-    with _asking("score") as asking:
+    with _asking("score") as asking, local_copy(model) as here:
         options = asking.model_log.LogOptions(*beside)
-        result = asking.scoring.score(model, data, str(output), options)
+        result = asking.scoring.score(here, data, str(output), options)
     tables.show_scored(tables.screen(), result)
 
 
-def top(model: Path, data: str, user: str | None, items: int, beside: Beside) -> None:
+def top(model: str, data: str, user: str | None, items: int, beside: Beside) -> None:
     """Shows one user's best items."""
-    with _asking("score") as asking:
+    with _asking("score") as asking, local_copy(model) as here:
         options = asking.model_log.LogOptions(*beside)
-        best = asking.scoring.top_items(model, data, user, items, options)
+        best = asking.scoring.top_items(here, data, user, items, options)
     tables.show_top_items(tables.screen(), best)
 
 
-def evaluate(model: Path, data: str, output: Path, slices: Sequence[str], as_json: bool, beside: Beside) -> None:
+def evaluate(model: str, data: str, output: Path, slices: Sequence[str], as_json: bool, beside: Beside) -> None:
     """Evaluates a model on a log with labels, saves the evaluation and prints it: the tables, or the JSON with the tables
     on standard error.
     """
     check_local("--output", str(output))
     refused = output.with_suffix(".quarantine.parquet")
-    with _asking("evaluate") as asking:
+    with _asking("evaluate") as asking, local_copy(model) as here:
         options = asking.model_log.LogOptions(*beside, quarantine=str(refused))
-        evaluation = asking.scoring.evaluate(model, data, options, slices)
+        evaluation = asking.scoring.evaluate(here, data, options, slices) | {"model": model}
         printed = asking.scoring.evaluation_tables(evaluation)
     text = json.dumps(evaluation, indent=2)
     output.parent.mkdir(parents=True, exist_ok=True)

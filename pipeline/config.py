@@ -43,6 +43,11 @@ MAX_REGRESSION = 0.005
 WITNESS_ROWS = 1024
 """Validation rows whose predictions travel with the export, for check_serving to compare."""
 
+ARTIFACT_STORES = ("s3", "gs")
+"""Where artifacts may lie: stores that pyarrow, Beam and TensorFlow all write to."""
+CLUSTERED = ("multi_worker_mirrored", "parameter_server")
+"""Strategies of several processes."""
+
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
@@ -191,6 +196,9 @@ class RunConfig(Frozen):
     """Of the pipeline: runs of one name share their history, cache and pushed models."""
     output: str = "runs"
     """Folder of all pipelines; this one's is ``<output>/<name>``."""
+    artifacts: str | None = None
+    """Where stages hand on what they make, a folder ``<name>`` in it: a shared folder, ``s3://BUCKET/FOLDER`` or ``gs://BUCKET/FOLDER``; by
+    default ``<output>/<name>/artifacts``. Metadata, checkpoints, history and reports stay in `output`."""
     dataset: AnyDataset
     """The log to learn from: a name of the catalog's (``feedrank datasets``), one with changes (``extends``), or a whole one."""
     data: DataConfig = pydantic.Field(default=DataConfig(), validate_default=True)
@@ -216,6 +224,13 @@ class RunConfig(Frozen):
         return Path(self.output) / self.name
 
     @property
+    def artifacts_directory(self) -> str:
+        """TFX's pipeline root: one folder a stage, output and execution."""
+        if self.artifacts is None:
+            return f"{self.output.rstrip('/')}/{self.name}/artifacts"
+        return f"{self.artifacts.rstrip('/')}/{self.name}"
+
+    @property
     def push_directory(self) -> str:
         """TF Serving's model folder: one numbered folder a version."""
         # Not through Path, which would make gs:/bucket of gs://bucket.
@@ -227,7 +242,8 @@ class RunConfig(Frozen):
         return f"{self.output.rstrip('/')}/{self.name}/checkpoints"
 
     def check_paths(self) -> None:
-        """Refuses what only a compiled pipeline may name: logs are read from stores and models pushed to them, all else that a run writes is local.
+        """Refuses what only a compiled pipeline may name: logs and artifacts may lie in stores, and models be pushed to them; all else that a
+        run writes is local.
 
         Raises:
             ConfigError: if a path that is written is remote, or one that is read is of a file system that is not read.
@@ -276,8 +292,11 @@ class RunConfig(Frozen):
         _check_evaluate(self.evaluate, self.dataset)
         _check_model(self.model, self.dataset)
         _check_decay(self.train, self.dataset)
+        if self.artifacts is not None:
+            _check_artifacts(self.artifacts, self.train)
         if not self.engine.works_here:
-            paths = {"output": self.output, "data.path": self.data.path, "data.hash_key": self.data.hash_key}
+            written = {"output": self.output} if self.artifacts is None else {"artifacts": self.artifacts}
+            paths = {**written, "data.path": self.data.path, "data.hash_key": self.data.hash_key}
             _check_reached(self.engine, {what: path for what, path in paths.items() if path and remote(path) is None})
         return self
 
@@ -388,18 +407,39 @@ def _check_position_tower(tower: PositionTowerBeside, dataset: Dataset) -> None:
         raise SpecError(f"model.beside: position_tower {problem}")
 
 
+def _check_artifacts(path: str, train: TrainConfig) -> None:
+    """Of a store: clients of several libraries write there, by the bare path."""
+    try:
+        check_writable("artifacts", path)
+    except ConfigError as error:
+        raise SpecError(str(error)) from error
+    found = remote(path)
+    if found is None:
+        return
+    if found.scheme not in ARTIFACT_STORES or found.options:
+        raise SpecError(
+            f"artifacts: '{path}'; allowed: s3://BUCKET/FOLDER or gs://BUCKET/FOLDER without options, for Beam and TensorFlow know none (another "
+            "endpoint of S3: AWS_ENDPOINT_URL; its region: AWS_REGION), or a folder of this machine or of a mounted file system"
+        )
+    if train.strategy.kind in CLUSTERED:
+        raise SpecError(
+            f"artifacts: '{path}' is copied to one machine for the training, and train.strategy {train.strategy.kind} reads on all of its "
+            "machines; allowed: artifacts of a file system that they share, or another strategy"
+        )
+
+
 def _check_reached(engine: Engine, local: Mapping[str, str]) -> None:
     """Workers elsewhere read and write files by the paths that they are given, from another folder or on another machine."""
     if isinstance(engine, DataflowEngine) and local:
         told = ", ".join(f"{what} '{path}'" for what, path in local.items())
         raise SpecError(
-            f"engine: dataflow's workers are other machines, which do not reach {told}; allowed: gs:// (as `output` for "
-            "`feedrank compile` alone: what a run writes is local so far), or one of the engines local, prism, flink, spark"
+            f"engine: dataflow's workers are other machines, which do not reach {told}; allowed: gs:// (`artifacts: gs://BUCKET/FOLDER` "
+            "instead of a local `output`), or one of the engines local, prism, flink, spark"
         )
     if told := ", ".join(f"{what} '{path}'" for what, path in local.items() if not Path(path).is_absolute()):
         raise SpecError(
             f"engine: {engine.kind}'s workers are other processes, to which a relative path means another file; got {told}; allowed: "
-            "absolute paths of a file system that all of them share"
+            "absolute paths of a file system that all of them share, or of a store (`artifacts` instead of `output`)"
         )
 
 

@@ -8,6 +8,8 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
 from tfx.types import BaseChannel
 
+from features.folders import local_copy
+from features.paths import remote
 from features.spec import SPLITS
 from pipeline.components import train
 from pipeline.components.check_serving import CheckServing
@@ -17,6 +19,7 @@ from pipeline.components.ingest import Ingest
 from pipeline.components.push import StorePusher
 from pipeline.components.report import Report
 from pipeline.components.statistics import CountedStatisticsGen
+from pipeline.components.stock import LocalExampleValidator, LocalTrainer
 from pipeline.components.transform import SpecTransform
 from pipeline.components.validate import DataGate, SpecSchema
 from pipeline.config import RunConfig
@@ -54,9 +57,20 @@ def build_pipeline(config: RunConfig, root: str, lookups: Lookups) -> tfx.dsl.Pi
         pipeline_name=config.name,
         pipeline_root=root,
         components=[node.with_id(name) for name, node in nodes.items()],
-        beam_pipeline_args=beam_args(config.engine),
+        beam_pipeline_args=[*beam_args(config.engine), *_beam_plugins(root)],
         enable_cache=True,
     )
+
+
+def _beam_plugins(root: str) -> list[str]:
+    """What Beam's workers load before all else, for artifacts in S3; loaded here, too."""
+    found = remote(root)
+    if found is None or found.scheme != "s3":
+        return []
+    from pipeline.components import beam_store, tensorflow_s3
+
+    tensorflow_s3.name_endpoint()
+    return [f"--beam_plugins={module.__name__}" for module in (beam_store, tensorflow_s3)]
 
 
 def _add_data(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
@@ -64,6 +78,7 @@ def _add_data(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
         dataset=config.dataset.model_dump_json(),
         data=config.data.model_dump_json(),
         fingerprint=lookups.fingerprint(config.dataset, config.data),
+        artifacts=config.artifacts or "",
     )
 
 
@@ -74,7 +89,7 @@ def _add_validation(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
         examples=ingest.outputs["examples"], schema=nodes["schema"].outputs["schema"]
     )
     nodes["previous_statistics"] = lookups.previous(ingest, nodes["statistics"])
-    nodes["anomalies"] = tfx.components.ExampleValidator(
+    nodes["anomalies"] = LocalExampleValidator(
         statistics=nodes["statistics"].outputs["statistics"], schema=nodes["schema"].outputs["schema"]
     )
     nodes["validate"] = DataGate(
@@ -98,7 +113,7 @@ def _add_training(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:
     )
     # An edge of order, not of data: a verdict made anew must not make TFX's cache forget the transform.
     nodes["transform"].add_upstream_node(nodes["validate"])
-    nodes["train"] = tfx.components.Trainer(
+    nodes["train"] = LocalTrainer(
         run_fn=f"{train.run_fn.__module__}.{train.run_fn.__qualname__}",
         examples=nodes["transform"].outputs["transformed_examples"],
         transform_graph=nodes["transform"].outputs["transform_graph"],
@@ -127,7 +142,10 @@ def _earlier_model(nodes: Nodes, config: RunConfig, lookups: Lookups) -> BaseCha
 def _named_model(config: RunConfig) -> dict[str, str]:
     """What `train.warm_start: PATH` begins with; of other weights TFX's cache sees another fingerprint."""
     path = named_beginning(config)
-    return {} if path is None else {"warm_start": str(path), "warm_start_fingerprint": weights_fingerprint(path)}
+    if path is None:
+        return {}
+    with local_copy(path, ["fingerprint.pb"]) as here:
+        return {"warm_start": path, "warm_start_fingerprint": weights_fingerprint(here)}
 
 
 def _add_judges(nodes: Nodes, config: RunConfig, lookups: Lookups) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from features.errors import ConfigError
+from features.folders import exists, read_text
 from features.frozen import Frozen, did_you_mean
 from features.paths import remote, without_options
 from pipeline.beginnings import told_beginning
@@ -102,9 +104,9 @@ def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:
         record: its record.
         config: its configuration.
     """
-    evaluation = read_json(record.output("evaluate", "evaluation"), "evaluation.json")
-    check = read_json(record.output("check_serving", "blessing"), "check.json")
-    curves = read_json(record.output("train", "model_run"), "curves.json")
+    evaluation = read_json(record.uri("evaluate", "evaluation"), "evaluation.json")
+    check = read_json(record.uri("check_serving", "blessing"), "check.json")
+    curves = read_json(record.uri("train", "model_run"), "curves.json")
     tasks = evaluation.get("tasks", {})
     counters = config.dataset.delayed_counters()
     return Outcome(
@@ -121,11 +123,11 @@ def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:
     )
 
 
-def read_json(directory: Path | None, name: str) -> dict[str, Any]:
-    """The file's content; nothing where the run did not get so far or TFX's cache has been emptied since."""
-    if directory is None or not (directory / name).exists():
+def read_json(folder: str | None, name: str) -> dict[str, Any]:
+    """A file's content, from a disk or a store; nothing where the run did not get so far or TFX's cache has been emptied since."""
+    if folder is None or not exists(file := os.path.join(folder, name)):
         return {}
-    content: dict[str, Any] = json.loads((directory / name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(read_text(file))
     return content
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from features import progress
 from features.columns import arrow_type
 from features.errors import ConfigError, DataError, ModelError
+from features.folders import is_folder
 from features.logs import (
     Counts,
     LogBatch,
@@ -31,7 +32,7 @@ from features.logs import (
     resolve,
     with_counters,
 )
-from features.logs.files import common_folder, find_files, folder_above, is_folder, name_of
+from features.logs.files import common_folder, find_files, folder_above, name_of
 from features.logs.personal import hashed
 from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_readable

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pydantic
 
+from features import folders
 from features.errors import ConfigError, ModelError
 from features.frozen import nearest
+from features.paths import check_readable, remote
 from models.config import ModelConfig, architecture_problem
 from pipeline import history
 from pipeline.config import RunConfig
-from serving.bundle import Bundle
+from serving.bundle import FOLDER, Bundle
 
+_SAVED_MODEL = "saved_model.pb"
 _WORDS = ("none", "last_pushed")
 """Values of `train.warm_start` that name no model."""
 
 
-def named_beginning(config: RunConfig) -> Path | None:
+def named_beginning(config: RunConfig) -> str | None:
     """The folder of the model that `train.warm_start` names; None if it names none, or the last pushed one.
 
     Raises:
@@ -35,13 +39,19 @@ def named_beginning(config: RunConfig) -> Path | None:
     return path
 
 
-def check_beginning(model: ModelConfig, path: str | Path) -> None:
+def check_beginning(model: ModelConfig, path: str) -> None:
     """Refuses to begin a training with a model of another architecture; reads its configuration alone.
+
+    Args:
+        model: of the training.
+        path: folder of the other one, also of a store.
 
     Raises:
         ModelError: if it is one, or none of ours.
     """
-    if problem := architecture_problem(model, exported_config(path), str(path)):
+    with folders.local_copy(path, [FOLDER]) as here:
+        earlier = exported_config(here)
+    if problem := architecture_problem(model, earlier, path):
         raise ModelError(problem)
 
 
@@ -57,21 +67,28 @@ def exported_config(path: str | Path) -> ModelConfig:
         raise ModelError(f"train.warm_start: the model at {path} was made by another release: {error}") from error
 
 
-def find_model(model: str, runs: str | Path = "runs") -> Path:
-    """The folder of the SavedModel that `model` names.
+def find_model(model: str, runs: str | Path = "runs") -> str:
+    """The folder of the SavedModel that `model` names, on this disk or in a store.
 
     Args:
-        model: a version's folder, TF Serving's folder of versions (the highest number counts), a pipeline's folder or name
-            (its latest run that pushed), or a run's id.
+        model: a version's folder, TF Serving's folder of versions (the highest number counts), both also of a store, a pipeline's folder or
+            name (its latest run that pushed), or a run's id.
         runs: the folder of the pipelines.
 
     Raises:
         ModelError: if it names no model; says what was looked for.
     """
+    if remote(model) is not None:
+        check_readable("model", model)
+        if found := _latest_version(model):
+            return found
+        raise ModelError(
+            f"'{model}' names no model; allowed: a folder with saved_model.pb, a folder of numbered versions"
+        )
     path = Path(model)
     if path.is_dir():
         for folder in (path, path / "serving"):
-            if found := _latest_version(folder):
+            if found := _latest_version(str(folder)):
                 return found
         runs, model = path.resolve().parent, path.resolve().name
     try:
@@ -85,15 +102,21 @@ def find_model(model: str, runs: str | Path = "runs") -> Path:
     if run.directory.parents[1].name == model:
         candidates = [folder for folder in history.folders(runs) if folder.directory.parents[1].name == model]
     for candidate in reversed(candidates):
-        pushed = candidate.read_record().output("push", "pushed_model")
+        pushed = candidate.read_record().uri("push", "pushed_model")
         if pushed is not None and (found := _latest_version(pushed)):
             return found
     raise ModelError(f"'{model}' pushed no model; see why with: feedrank show {model}")
 
 
-def _latest_version(folder: Path) -> Path | None:
+def _latest_version(folder: str) -> str | None:
     """`folder` itself if it holds a SavedModel, else its highest numbered version that does."""
-    if (folder / "saved_model.pb").is_file():
+    if folders.exists(_below(folder, _SAVED_MODEL)):
         return folder
-    versions = [part for part in folder.glob("*/saved_model.pb") if part.parent.name.isdigit()]
-    return max((part.parent for part in versions), key=lambda version: int(version.name), default=None)
+    versions = sorted((name for name in folders.list_names(folder) if name.isdigit()), key=int, reverse=True)
+    found = (_below(folder, name) for name in versions)
+    return next((version for version in found if folders.exists(_below(version, _SAVED_MODEL))), None)
+
+
+def _below(folder: str, name: str) -> str:
+    place = remote(folder)
+    return os.path.join(folder, name) if place is None else str(place._replace(key=f"{place.key.rstrip('/')}/{name}"))

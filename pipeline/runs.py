@@ -7,11 +7,14 @@ import datetime
 import fcntl
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
+from features import folders
 from features.errors import ConfigError
+from features.paths import remote
 from features.spec import Frozen
 from pipeline.config import RunConfig
 
@@ -43,13 +46,9 @@ class PipelinePaths(Frozen):
         return self.root / "metadata.sqlite"
 
     @property
-    def artifacts(self) -> Path:
-        """TFX's pipeline root: one folder a stage, output and execution."""
-        return self.root / "artifacts"
-
-    def stopped(self, stage: str, execution: int) -> Path:
-        """What a stage kept as it stopped a run (:func:`stopped_folder`)."""
-        return self.artifacts / stage / STOPPED / str(execution)
+    def owner(self) -> Path:
+        """The mark of this history, which its artifacts bear, too, where they lie elsewhere (:func:`claim_artifacts`)."""
+        return self.root / "owner"
 
     @property
     def history(self) -> Path:
@@ -60,6 +59,37 @@ class PipelinePaths(Frozen):
     def lock(self) -> Path:
         """Locked while a run goes on, whose name is in it then."""
         return self.root / "lock"
+
+
+def claim_artifacts(root: str, owner: Path) -> None:
+    """Makes a folder of artifacts that of one history: executions are numbered from 1 in each, so that another one would write over what
+    lies there.
+
+    Args:
+        root: the folder.
+        owner: file with the history's mark, made at its first run.
+
+    Raises:
+        ConfigError: if the folder is another history's, or holds anything else.
+        DataError: if a store does not answer or refuses.
+    """
+    mine = owner.read_text("utf-8") if owner.exists() else ""
+    mark = os.path.join(root, owner.name)
+    if folders.exists(mark):
+        if mine == (found := folders.read_text(mark)):
+            return
+        told = f"are of another history ('{found}'; that in {owner.parent} is '{mine}')"
+    elif folders.is_folder(root) and folders.list_files(root):
+        told = "are none of this pipeline's"
+    else:
+        mine = mine or uuid.uuid4().hex
+        folders.make(root)
+        folders.write_text(mark, mine)
+        owner.write_text(mine, "utf-8")
+        return
+    raise ConfigError(
+        f"artifacts: the files in {root} {told}; allowed: an empty folder, or the `output` that belongs to it"
+    )
 
 
 class StageResult(Frozen):
@@ -91,11 +121,17 @@ class RunRecord(Frozen):
         """The stage of that name, if the run reached it."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
-    def output(self, stage: str, name: str) -> Path | None:
-        """Folder of a stage's first output of that name, if there is one."""
+    def uri(self, stage: str, name: str) -> str | None:
+        """Folder of a stage's first output of that name, on a disk or in a store, if there is one."""
         found = self.stage(stage)
         uris = found.outputs.get(name, ()) if found else ()
-        return Path(uris[0]) if uris else None
+        return uris[0] if uris else None
+
+    def output(self, stage: str, name: str) -> Path | None:
+        """The same where artifacts are known to lie on a disk."""
+        uri = self.uri(stage, name)
+        assert uri is None or remote(uri) is None, uri
+        return None if uri is None else Path(uri)
 
 
 class StageListener(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,16 @@ def _running_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def s3(_running_s3: S3Server, s3_account: None) -> S3Server:
     """A server of S3, the same for all tests: each takes a bucket of its own."""
     return _running_s3
+
+
+@pytest.fixture
+def store(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket, ``s3://NAME``, to which the environment leads all clients."""
+    name = f"store-{uuid.uuid4().hex}"
+    s3.files.create_dir(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    return f"s3://{name}"
 
 
 @pytest.fixture

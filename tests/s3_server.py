@@ -45,11 +45,16 @@ class S3Server(NamedTuple):
         """A path of ours, ``bucket/key``, as data.path takes it."""
         return f"s3://{path}?{self.options}"
 
-    def upload(self, folder: Path, bucket: str) -> str:
-        """Copies all files below `folder` into a new bucket's folder ``log``; returns that as data.path takes it."""
-        system = fs.S3FileSystem(
+    @property
+    def files(self) -> fs.S3FileSystem:
+        """Its file system."""
+        return fs.S3FileSystem(
             endpoint_override=self.address, scheme="http", region="us-east-1", allow_bucket_creation=True
         )
+
+    def upload(self, folder: Path, bucket: str) -> str:
+        """Copies all files below `folder` into a new bucket's folder ``log``; returns that as data.path takes it."""
+        system = self.files
         system.create_dir(bucket)
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = f"{bucket}/log/{file.relative_to(folder).as_posix()}"

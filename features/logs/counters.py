@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import glob
+import fnmatch
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from features import folders
 from features.columns import arrow_type
 from features.counters import ENTRY_BYTES, Condition, Counter, CounterColumn
 from features.errors import DataError
@@ -125,10 +126,11 @@ def save_counts(name: str, shard: int, daily: pa.Table, work: str, folder: str) 
         work: an unused file of the same file system.
         folder: that of the side tables.
     """
-    os.makedirs(folder, exist_ok=True)
-    pq.write_table(daily, work)
+    folders.make(folder)
+    with folders.open_output(work) as stream:
+        pq.write_table(daily, stream)
     file = os.path.join(folder, f"{PREFIX}{name}-{shard:05d}.parquet")
-    os.replace(work, file)
+    folders.replace(work, file)
     return file
 
 
@@ -153,21 +155,32 @@ def load_counters(dataset: Dataset, folder: str) -> dict[str, CounterTable]:
                 f"counter '{name}': {entries:,} pairs of {', '.join(spec.keys)} and day were shown; allowed: {spec.max_entries:,} "
                 f"(dataset.counters.{name}.max_entries), which take {entries * ENTRY_BYTES >> 20:,} MB or more in every process that looks them up"
             )
-        parts = [pq.read_table(file).replace_schema_metadata() for file in _files(name, folder)]
+        parts = [_read(file).replace_schema_metadata() for file in _files(name, folder)]
         loaded[name] = CounterTable(spec, pa.concat_tables(parts), None if span is None else span[1])
     return loaded
 
 
 def count_entries(dataset: Dataset, folder: str) -> dict[str, int]:
     """Pairs of key and day of each counter in a folder of side tables."""
-    return {name: sum(pq.read_metadata(file).num_rows for file in _files(name, folder)) for name in dataset.counters}
+    return {name: sum(map(_rows, _files(name, folder))) for name in dataset.counters}
 
 
 def remove_counters(folder: str) -> None:
     """Leaves nothing of a run that was killed."""
-    for file in glob.glob(os.path.join(glob.escape(folder), f"{PREFIX}*.parquet")):
-        os.remove(file)
+    for file in _files("*", folder):
+        folders.remove(file)
 
 
 def _files(name: str, folder: str) -> list[str]:
-    return sorted(glob.glob(os.path.join(glob.escape(folder), f"{PREFIX}{name}-*.parquet")))
+    found = fnmatch.filter(folders.list_files(folder), f"{PREFIX}{name}-*.parquet")
+    return [os.path.join(folder, file) for file in found]
+
+
+def _read(file: str) -> pa.Table:
+    with folders.open_input(file) as stream:
+        return pq.read_table(stream)
+
+
+def _rows(file: str) -> int:
+    with folders.open_input(file) as stream:
+        return int(pq.read_metadata(stream).num_rows)

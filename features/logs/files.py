@@ -293,12 +293,6 @@ def _is_hidden(part: str) -> bool:
     return part.startswith(".") or (part.startswith("_") and "=" not in part)
 
 
-def is_folder(path: str) -> bool:
-    """Whether a path, local or remote, is a folder; errors as of :func:`find_files`."""
-    found = remote(path)
-    return os.path.isdir(path) if found is None else stores.is_folder(found)
-
-
 def common_folder(files: Sequence[str]) -> str:
     """The folder of files of one file system; the lowest that holds all of them.
 

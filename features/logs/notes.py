@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features import folders
 from features.actions import Actions
 from features.columns import one_chunk
 from features.logs.attribution import note_schema
@@ -57,7 +58,8 @@ def write_notes(notes: pa.Table, file: str) -> list[tuple[Home, Note]]:
     homes = np.stack([np.asarray(notes[name].to_numpy(), dtype=np.int64) for name in (FILE, BEGIN)])
     begins = np.flatnonzero(np.append(True, (homes[:, 1:] != homes[:, :-1]).any(axis=0)))
     (whole,) = notes.combine_chunks().to_batches()
-    with pa.ipc.new_file(file, notes.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with folders.open_output(file) as stream, pa.ipc.new_file(stream, notes.schema, options=options) as writer:
         for begin, end in itertools.pairwise([*begins.tolist(), notes.num_rows]):
             writer.write_batch(whole.slice(begin, end - begin))
     return [((int(homes[0, at]), int(homes[1, at])), Note(file, batch)) for batch, at in enumerate(begins.tolist())]
@@ -127,5 +129,5 @@ def _places(known: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDAr
 
 
 def _read(note: Note) -> pa.RecordBatch:
-    with pa.OSFile(note.file) as stream:
+    with folders.open_input(note.file) as stream:
         return pa.ipc.open_file(stream).get_batch(note.batch)

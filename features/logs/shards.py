@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features import folders
 from features.actions import MOST_SHARDS
 from features.errors import DataError
 
@@ -79,7 +80,7 @@ class ShardWriter:
         for shard, batches in self._waiting.items():
             (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
             if self._writer is None:
-                self._stream = pa.OSFile(self._file, "wb")
+                self._stream = folders.open_output(self._file)
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
                 self._writer = pa.ipc.new_file(self._stream, batch.schema, options=options)
             self._writer.write_batch(batch)
@@ -96,7 +97,7 @@ def read_shard(parts: Iterable[Part], schema: pa.Schema) -> pa.Table:
     batches = []
     for part in sorted(parts):
         try:
-            with pa.OSFile(part.file) as stream:
+            with folders.open_input(part.file) as stream:
                 reader = pa.ipc.open_file(stream)
                 batches += [reader.get_batch(number) for number in part.batches]
         except (OSError, pa.ArrowInvalid) as error:

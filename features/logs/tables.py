@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features import folders
 from features.columns import arrow_type
 from features.errors import ConfigError, DataError
 from features.logs.casting import cast_column
@@ -241,12 +242,11 @@ def save_tables(tables: Tables, folder: str) -> None:
 
     A request to the served model is not joined: it brings every feature column, joined and derived ones too.
     """
-    os.makedirs(folder, exist_ok=True)
+    folders.make(folder)
     for order, (name, table) in enumerate(tables.tables.items()):
         note = {_KEYS: json.dumps({"keys": table.keys, "order": order}).encode()}
-        pq.write_table(
-            table.data.replace_schema_metadata(note), os.path.join(folder, f"{name}.parquet"), row_group_size=65_536
-        )
+        with folders.open_output(os.path.join(folder, f"{name}.parquet")) as stream:
+            pq.write_table(table.data.replace_schema_metadata(note), stream, row_group_size=65_536)
 
 
 def with_counters(tables: Tables, dataset: Dataset, folder: str) -> Tables:
@@ -265,10 +265,11 @@ def load_saved_tables(folder: str, pseudonyms: Pseudonyms | None = None) -> Tabl
         DataError: if the folder holds Parquet files that it did not write.
     """
     found: list[tuple[int, str, KeyedTable]] = []
-    for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        if not file.endswith(".parquet") or file.startswith(PREFIX):
+    for file in folders.list_files(folder):
+        if not file.endswith(".parquet") or "/" in file or file.startswith(PREFIX):
             continue
-        data = pq.read_table(os.path.join(folder, file)).combine_chunks()
+        with folders.open_input(os.path.join(folder, file)) as stream:
+            data = pq.read_table(stream).combine_chunks()
         note = (data.schema.metadata or {}).get(_KEYS)
         if note is None:
             raise DataError(f"{os.path.join(folder, file)} is no side table that ingest saved")

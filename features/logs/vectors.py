@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from features import folders
 from features.errors import DataError
 from features.kinds import Pretrained
 from features.logs.casting import is_text
@@ -59,10 +60,11 @@ def prepare_vectors(dataset: Dataset, path: str, folder: str, pseudonyms: Pseudo
         explained = None
         if feature.pca is not None:
             matrix, explained = principal_components(name, matrix, feature.pca)
-        os.makedirs(folder, exist_ok=True)
+        folders.make(folder)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), feature.width)
         kept = pa.table({ID: hashed(ids, column, pseudonyms), VECTOR: lists})
-        pq.write_table(kept, vectors_file(folder, name))
+        with folders.open_output(vectors_file(folder, name)) as stream:
+            pq.write_table(kept, stream)
         counts[name] = {
             "rows": len(ids),
             "dimension": feature.dimension,
@@ -84,7 +86,8 @@ def table_rows(file: str, missing: str) -> NDArray[np.float32]:
         file: from `prepare_vectors`.
         missing: ``zero`` or ``mean``: what stands in the first and the last row.
     """
-    column = pq.read_table(file, columns=[VECTOR])[VECTOR].combine_chunks()
+    with folders.open_input(file) as stream:
+        column = pq.read_table(stream, columns=[VECTOR])[VECTOR].combine_chunks()
     matrix = column.flatten().to_numpy().reshape(len(column), -1)
     absent = matrix.mean(axis=0, dtype=np.float64) if missing == "mean" else np.zeros(matrix.shape[1])
     rows: NDArray[np.float32] = np.concatenate([[absent], matrix, [absent]]).astype(np.float32)
@@ -93,7 +96,8 @@ def table_rows(file: str, missing: str) -> NDArray[np.float32]:
 
 def read_ids(file: str) -> pa.Array:
     """The ids of a file from `prepare_vectors`, in order, as texts: binary (ids,)."""
-    return pq.read_table(file, columns=[ID])[ID].combine_chunks().cast(pa.string()).cast(pa.binary())
+    with folders.open_input(file) as stream:
+        return pq.read_table(stream, columns=[ID])[ID].combine_chunks().cast(pa.string()).cast(pa.binary())
 
 
 def read_vectors(file: str, name: str, feature: Pretrained, column: Column) -> Vectors:

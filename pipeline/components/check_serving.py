@@ -45,7 +45,7 @@ _STDERR_CHARACTERS = 2000
 Numbers = dict[str, Any]
 
 
-@component()
+@component(parts={"examples": [f"Split-{SPLIT}"]})
 def CheckServing(
     dataset: Parameter[str],
     check_serving: Parameter[str],

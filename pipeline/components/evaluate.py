@@ -4,6 +4,7 @@ Writes ``evaluation.json`` into TFX's ``ModelEvaluation`` and the files and prop
 ``ModelBlessing``, so that stock resolvers and the stock Pusher honour the verdict.
 """
 
+import contextlib
 import json
 import logging
 import time
@@ -16,6 +17,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from features.errors import DataError, ModelError
+from features.folders import local_copy
 from features.spec import Dataset
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.config import EvaluateConfig
@@ -30,7 +32,7 @@ FILE = "evaluation.json"
 SPLIT = "test"
 
 
-@component()
+@component(parts={"examples": [f"Split-{SPLIT}"], "baseline_model": None})
 def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
     dataset: Parameter[str],
     evaluate: Parameter[str],
@@ -58,14 +60,18 @@ def Evaluate(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
         truth_fingerprint: of its files. Not read: it is there so that TFX's cache notices another truth.
     """
     LOGGER.info("evaluate against a truth with fingerprint '%s'", truth_fingerprint)
-    found = evaluate_split(
-        artifact_utils.get_split_uri([examples], SPLIT),
-        Dataset.model_validate_json(dataset),
-        EvaluateConfig.model_validate_json(evaluate),
-        serving_model(model),
-        serving_model(baseline_model) if baseline_model else None,
-        truth,
-    )
+    baseline = serving_model(baseline_model) if baseline_model else None
+    with contextlib.nullcontext() if baseline is None else local_copy(baseline) as here:
+        found = evaluate_split(
+            artifact_utils.get_split_uri([examples], SPLIT),
+            Dataset.model_validate_json(dataset),
+            EvaluateConfig.model_validate_json(evaluate),
+            serving_model(model),
+            here,
+            truth,
+        )
+    if found["baseline"]:
+        found["baseline"]["model"] = baseline
     if found["baseline"] and baseline_pushed:
         found["baseline"]["version"] = baseline_pushed.get_string_custom_property("pushed_version")
     write_evaluation(found, evaluation.uri)

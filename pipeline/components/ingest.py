@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from features import progress
 from features.columns import list_schema, to_lists
 from features.errors import DataError
+from features.folders import copy, make, open_output, read_text, remove, write_text
 from features.logs import (
     Counts,
     check_budget,
@@ -86,16 +86,18 @@ def Ingest(  # noqa: PLR0913, PLR0917 - a TFX component is named like a class, a
     dataset: Parameter[str],
     data: Parameter[str],
     fingerprint: Parameter[str],
+    artifacts: Parameter[str] = "",
     beam_pipeline: BeamPipeline = None,
 ) -> None:
     """Reads the log of `dataset` (JSON) from the folder of `data` (JSON).
 
-    `fingerprint` is not read: it is there so that TFX's cache notices new data.
+    `fingerprint` and `artifacts` are not read: they are there so that TFX's cache notices new data, and does not give workers what lies
+    elsewhere since artifacts have moved.
 
     Raises:
         DataError: see :func:`ingest`.
     """
-    LOGGER.info("ingest of data with fingerprint %s", fingerprint)
+    LOGGER.info("ingest of data with fingerprint %s; artifacts: '%s'", fingerprint, artifacts)
     spec = Dataset.model_validate_json(dataset)
     folders = Folders(examples.uri, quarantine.uri, manifest.uri, tables.uri)
     ingest(spec, DataConfig.model_validate_json(data), folders, beam_pipeline)
@@ -146,7 +148,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     # Last: a query costs, and what is missing at hand has stopped the run by now.
     opened = None if dataset.source.bigquery is None else open_table(dataset)
     log = log if opened is None else log._replace(files=opened.files)
-    os.makedirs(folders.manifest, exist_ok=True)
+    make(folders.manifest)
     with _work_folder(folders) as work:
         is_noted = dataset.actions is not None or dataset.duplicates != "keep"
         read_twice = [*log.files, *earlier]
@@ -203,8 +205,7 @@ def _conclude(
 
 
 def _write_manifest(manifest: dict[str, Any], folders: Folders) -> None:
-    with open(os.path.join(folders.manifest, MANIFEST), "w", encoding="utf-8") as stream:
-        json.dump(manifest, stream, indent=1)
+    write_text(os.path.join(folders.manifest, MANIFEST), json.dumps(manifest, indent=1))
 
 
 def _is_read(piece: Piece | Noted, earlier: frozenset[str]) -> bool:
@@ -243,10 +244,11 @@ def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dic
     tables = load_tables(dataset, data.path, pseudonyms_of(dataset, data.hash_key))
     save_tables(tables, folders.tables)
     remove_counters(folders.tables)
-    os.makedirs(folders.quarantine, exist_ok=True)
+    make(folders.quarantine)
     if tables.rejects:
         refused = pa.Table.from_batches([to_batch(tables.rejects)])
-        pq.write_table(refused, os.path.join(folders.quarantine, "tables.parquet"))
+        with open_output(os.path.join(folders.quarantine, "tables.parquet")) as stream:
+            pq.write_table(refused, stream)
     return count_tables(tables)
 
 
@@ -254,13 +256,12 @@ def _prepare_tables(dataset: Dataset, data: DataConfig, folders: Folders) -> dic
 def _work_folder(folders: Folders) -> Iterator[str]:
     """A folder for files that are not kept, on the outputs' file system, which every worker reaches."""
     folder = os.path.join(folders.manifest, "work")
-    if os.path.isdir(folder):  # of a run that was killed
-        shutil.rmtree(folder)
-    os.makedirs(folder)
+    remove(folder)  # of a run that was killed
+    make(folder)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        remove(folder)
 
 
 def _counts_file(folders: Folders, what: str) -> str:
@@ -270,9 +271,8 @@ def _counts_file(folders: Folders, what: str) -> str:
 def _counted(folders: Folders, what: str) -> dict[str, Any]:
     """What the workers wrote, which the manifest takes over."""
     file = _counts_file(folders, what)
-    with open(file, encoding="utf-8") as stream:
-        counts: dict[str, Any] = json.load(stream)
-    os.remove(file)
+    counts: dict[str, Any] = json.loads(read_text(file))
+    remove(file)
     return counts
 
 
@@ -344,8 +344,8 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
 
 def _keep(folders: Folders) -> None:
     """Saves what explains a stop from TFX, which deletes the outputs of a failed component."""
-    shutil.copytree(folders.quarantine, os.path.join(folders.stopped, "quarantine"), dirs_exist_ok=True)
-    shutil.copy(os.path.join(folders.manifest, MANIFEST), folders.stopped)
+    copy(folders.quarantine, os.path.join(folders.stopped, "quarantine"))
+    write_text(os.path.join(folders.stopped, MANIFEST), read_text(os.path.join(folders.manifest, MANIFEST)))
 
 
 @contextlib.contextmanager

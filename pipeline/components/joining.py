@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from features.folders import make, open_output, replace
 from features.logs import Counts, duplicates, pseudonyms_of
 from features.logs.action_counts import ActionCounts
 from features.logs.action_log import KeyedRows, action_schema, impression_schema, read_actions, read_impressions
@@ -341,6 +342,7 @@ class _JoinShard(beam.DoFn):
         place = others.schema.get_field_index(FILE)
         others = others.set_column(place, FILE, names.take(others[FILE].combine_chunks())).drop([TIME])
         part = _unused(self._plan.work, "parquet")
-        pq.write_table(others, part)
-        os.makedirs(self._plan.others, exist_ok=True)
-        os.replace(part, os.path.join(self._plan.others, f"{name}.parquet"))
+        with open_output(part) as stream:
+            pq.write_table(others, stream)
+        make(self._plan.others)
+        replace(part, os.path.join(self._plan.others, f"{name}.parquet"))

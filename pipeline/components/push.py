@@ -12,6 +12,7 @@ from tfx.utils import io_utils, proto_utils
 
 from features.paths import Remote, remote
 from features.stores import is_folder, upload
+from pipeline.components.local_artifacts import at_hand
 
 _SAVED_MODEL = "saved_model.pb"
 
@@ -22,6 +23,7 @@ class PushExecutor(executor.Executor):
     Without ``saved_model.pb``, which is written last, TF Serving loads no version.
     """
 
+    @at_hand
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

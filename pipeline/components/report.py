@@ -7,6 +7,7 @@ can make the page again (:func:`refresh`).
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from tfx import types
 from tfx.components.evaluator import constants
 from tfx.types import standard_artifacts
 
+from features.folders import local_copy, read_text
 from features.logs import told_losses
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
@@ -35,13 +37,18 @@ from pipeline.report.data import (
 from pipeline.report.html import counted
 from pipeline.report.page import render
 from pipeline.report.statistics import column_statistics
-from serving.bundle import Bundle
+from serving.bundle import FOLDER, Bundle
 
 PAGE, DATA = "report.html", "report.json"
+_INPUTS = (
+    *("manifest", "statistics", "verdict", "model", "model_run", "evaluation", "blessing", "infra_blessing"),
+    "pushed_model",
+)
+"""Of the stage. Little is read of each, where it lies; a stopped run has no stage, and its page reads them, too."""
 _PACKAGES = ("feedrank", "tfx", "tensorflow", "tensorflow-transform", "tensorflow-data-validation", "apache-beam")
 
 
-@component()
+@component(parts=dict.fromkeys(_INPUTS))
 def Report(  # noqa: PLR0913, PLR0917 - a component's arguments are its arrows
     config: Parameter[str],
     manifest: InputArtifact[IngestManifest],
@@ -93,9 +100,13 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
     dataset = Dataset.model_validate(config["dataset"])
     manifest = _read(inputs.get("manifest"), "manifest.json")
     training = _read(inputs.get("model_run"), "curves.json")
-    bundle = Bundle(serving_model(inputs["model"])) if "model" in inputs else None
-    if bundle is not None and (coverage := bundle.training().get("coverage")):
-        training = {**training, "coverage": coverage}
+    gates = {}
+    if "model" in inputs:
+        with local_copy(serving_model(inputs["model"]), [FOLDER]) as here:
+            bundle = Bundle(here)
+            gates = bundle.gates()
+            if coverage := bundle.training().get("coverage"):
+                training = {**training, "coverage": coverage}
     evaluation = _read(inputs.get("evaluation"), "evaluation.json")
     check = _read(inputs.get("infra_blessing"), "check.json")
     version = pushed_version(inputs.get("pushed_model"))
@@ -109,7 +120,7 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
         statistics=_statistics(inputs.get("statistics"), dataset),
         verdict=_read(inputs.get("verdict"), "verdict.json"),
         training=training,
-        gates=bundle.gates() if bundle is not None else {},
+        gates=gates,
         evaluation=evaluation,
         check=check,
         blessed=_is_blessed(inputs.get("blessing")),
@@ -142,21 +153,21 @@ def write(data: ReportData, directory: str) -> None:
     (folder / PAGE).write_text(render(data), "utf-8")
 
 
-def refresh(directory: str | Path, finished: Iterable[FinishedStage], run: str, lineage: Iterable[Execution]) -> str:
+def refresh(directory: str, finished: Iterable[FinishedStage], run: str, lineage: Iterable[Execution]) -> str:
     """The page of a report made again with what a runner knows.
 
     Args:
-        directory: of a report artifact.
+        directory: of a report artifact, on a disk or in a store.
         finished: the run's stages in order, with the times and states that were measured.
         run: the run's id.
         lineage: what was made from what.
     """
-    data = ReportData.model_validate_json((Path(directory) / DATA).read_text("utf-8"))
+    data = ReportData.model_validate_json(read_text(os.path.join(directory, DATA)))
     return render(with_stages(data, finished).model_copy(update={"run": run, "lineage": tuple(lineage)}))
 
 
 def _read(artifact: types.Artifact | None, name: str) -> Json:
-    return read_json(Path(artifact.uri) if artifact is not None else None, name)
+    return read_json(artifact.uri if artifact is not None else None, name)
 
 
 def _is_blessed(blessing: types.Artifact | None) -> bool:

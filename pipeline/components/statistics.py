@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import v1 as tfx
 from tfx.components.statistics_gen import executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 
+from features.folders import open_input
 from features.progress import report
 from pipeline.data_checks import Statistics
 
@@ -43,4 +44,9 @@ def read_statistics(artifact: standard_artifacts.ExampleStatistics) -> dict[str,
     """Split to its statistics, from an artifact that StatisticsGen wrote."""
     splits = artifact_utils.decode_split_names(artifact.split_names)
     folders = {str(split): artifact_utils.get_split_uri([artifact], split) for split in splits}
-    return {split: tfdv.load_stats_binary(os.path.join(folder, "FeatureStats.pb")) for split, folder in folders.items()}
+    return {split: _read(os.path.join(folder, "FeatureStats.pb")) for split, folder in folders.items()}
+
+
+def _read(file: str) -> Statistics:
+    with open_input(file) as stream:
+        return statistics_pb2.DatasetFeatureStatisticsList.FromString(bytes(stream.read()))

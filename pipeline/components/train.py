@@ -43,12 +43,10 @@ from pipeline.beginnings import told_beginning
 from pipeline.components import warm_start
 from pipeline.components.train_workers import train_as_chief
 from pipeline.components.transform import LAYOUT_FILE, VECTORS_DIRECTORY, read_coverage
-from pipeline.config import WITNESS_ROWS
+from pipeline.config import CLUSTERED, WITNESS_ROWS
 from serving.export import Extras, export_ranker
 
 BATCH = 4096
-CLUSTERED = ("multi_worker_mirrored", "parameter_server")
-"""Strategies of several processes."""
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:

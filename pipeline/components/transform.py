@@ -4,6 +4,7 @@ Stock Transform is not used: it forces an optimisation that breaks on the pinned
 transformation holds all rows in memory, and its output is a copy of the rows in TFRecords.
 """
 
+import contextlib
 import json
 import os
 import uuid
@@ -16,13 +17,13 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from apache_beam.io.filesystems import FileSystems
 from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 from tfx_bsl.tfxio import tensor_adapter
 
+from features import folders
 from features.columns import list_schema
 from features.errors import DataError
 from features.logs.token_counts import CountBound
@@ -41,6 +42,8 @@ VECTORS_DIRECTORY = os.path.join("feedrank", "vectors")
 """Pretrained vectors, for Transform and the training."""
 COVERAGE_FILE = os.path.join("feedrank", "coverage.json")
 """How many rows of each split have an id without a pretrained vector."""
+_GRAPH = (tft.TFTransformOutput.TRANSFORM_FN_DIR, tft.TFTransformOutput.TRANSFORMED_METADATA_DIR)
+"""What `tft.TFTransformOutput` reads."""
 _ROWS_A_GROUP = 65_536
 """Of the transformed files."""
 _BATCH_BYTES = 64 * 2**20
@@ -221,8 +224,8 @@ def _representations(dataset: Dataset) -> tensor_adapter.TensorRepresentations:
 
 
 def _write_description(dataset: Dataset, graph_directory: str) -> None:
-    output = tft.TFTransformOutput(graph_directory)
-    layout = transformed_layout(dataset, output)
+    with folders.local_copy(graph_directory, _GRAPH) as here:
+        layout = transformed_layout(dataset, tft.TFTransformOutput(here))
     io_utils.write_string_file(os.path.join(graph_directory, LAYOUT_FILE), layout.model_dump_json(indent=2))
     raw = os.path.join(graph_directory, tft.TFTransformOutput.RAW_METADATA_DIR)
     fileio.makedirs(raw)
@@ -250,7 +253,7 @@ def read_batches(path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     Raises:
         DataError: if the file lacks a column.
     """
-    with FileSystems.open(path, compression_type="uncompressed") as stream:
+    with folders.open_input(path) as stream:
         reader = pq.ParquetFile(stream)
         if absent := [name for name in schema.names if name not in reader.schema_arrow.names]:
             raise DataError(f"{path} lacks column {', '.join(absent)}; it has: {', '.join(reader.schema_arrow.names)}")
@@ -293,18 +296,18 @@ class TransformFile(beam.DoFn):
         """Writes the second file of `pair` from the first; replaces it if another attempt wrote it. Returns what lacks a vector."""
         del published  # only says that the graph is there
         if self._transformer is None:
-            self._transformer = Transformer(self._dataset, self._graph_directory)
+            # The graph's files are read again later: the copy stays as long as the worker does.
+            self._copy = contextlib.ExitStack()
+            here = self._copy.enter_context(folders.local_copy(self._graph_directory, _GRAPH))
+            self._transformer = Transformer(self._dataset, here)
         source, target = pair
         # Each attempt has its own file, for a runner may start a second one while the first still writes.
         temporary = os.path.join(_temporary(self._graph_directory), f"{uuid.uuid4().hex}.parquet")
-        fileio.makedirs(os.path.dirname(temporary))
+        folders.make(os.path.dirname(temporary))
         schema = self._transformer.output_schema
         split = os.path.basename(os.path.dirname(target)).removeprefix("Split-")
         coverage: Coverage = {}
-        with (
-            FileSystems.create(temporary, compression_type="uncompressed") as stream,
-            pq.ParquetWriter(stream, schema) as writer,
-        ):
+        with folders.open_output(temporary) as stream, pq.ParquetWriter(stream, schema) as writer:
             waiting: list[pa.RecordBatch] = []
             for batch in read_batches(source, self._transformer.input_schema):
                 made = self._transformer(batch)
@@ -317,8 +320,13 @@ class TransformFile(beam.DoFn):
                 report(STAGE, rows=self._rows)
             if waiting:
                 writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_ROWS_A_GROUP)
-        fileio.rename(temporary, target, overwrite=True)
+        folders.replace(temporary, target)
         return [coverage]
+
+    def teardown(self) -> None:
+        """Lets the copy go."""
+        if self._transformer is not None:
+            self._copy.close()
 
 
 class Transformer:

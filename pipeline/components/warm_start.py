@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 from tensorflow_transform.output_wrapper import TFTransformOutput
 from tfx import v1 as tfx
 
+from features import folders
 from models.config import ModelConfig
 from models.ranker import Ranker
 from models.training import Earlier, WarmStart, take_over
@@ -38,7 +40,9 @@ def begin(ranker: Ranker, fn_args: tfx.components.FnArgs) -> WarmStart | None:
         return None
     graph = TFTransformOutput(fn_args.transform_graph_path).transform_savedmodel_dir
     vocabularies = read_vocabularies(graph, [table.name for table in ranker.layout.tables])
-    started = take_over(ranker, vocabularies, read_earlier(path))
+    with folders.local_copy(path) as here:
+        earlier = dataclasses.replace(read_earlier(here), path=path)
+    started = take_over(ranker, vocabularies, earlier)
     LOGGER.info("the training begins with the weights of an earlier model: %s", started.model_dump_json())
     return started
 

@@ -1,8 +1,8 @@
 """Compiles the graph into a Kubeflow Pipelines v2 specification, for Kubeflow or Vertex AI.
 
 Compiling needs neither a cluster nor the data. Running needs an image with this package in it, and paths (`output`,
-`data.path`) that the cluster's workers reach. Remote ones (``gs://``) are written down as they are: ingest reads logs from
-them, but what our own stages write (checkpoints, report, ...) needs a mounted file system so far.
+`data.path`) that the cluster's workers reach. Remote ones (``gs://``) are written down as they are: logs are read there and artifacts
+written, but checkpoints, which lie below `output`, need a mounted file system so far.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def compile_pipeline(config: RunConfig, output: str, image: str | None = None) -
     path = Path(output)
     if path.suffix not in FORMATS:
         raise ConfigError(f"cannot write '{output}'; allowed endings: {', '.join(FORMATS)}")
-    pipeline = graph.build_pipeline(config, f"{config.output.rstrip('/')}/{config.name}/artifacts", _lookups())
+    pipeline = graph.build_pipeline(config, config.artifacts_directory, _lookups())
     pipeline.pipeline_info.pipeline_name = kubeflow_name(config.name)
     settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image or f"feedrank:{importlib.metadata.version('feedrank')}",

@@ -28,12 +28,13 @@ from features.stores import check_bucket
 from models.training import check_devices
 from pipeline import failures, graph
 from pipeline.components.report import refresh
+from pipeline.components.store_files import use_for_stores
 from pipeline.config import RunConfig, dump
 from pipeline.lineage import lineage
 from pipeline.lookups import Lookups
 from pipeline.pinning import pinned
 from pipeline.runners import stopped
-from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult
+from pipeline.runs import PipelinePaths, RunFolder, RunRecord, StageListener, StageResult, claim_artifacts
 
 _Execution = metadata_store_pb2.Execution
 _STATES = {_Execution.COMPLETE: "done", _Execution.CACHED: "cached"}
@@ -121,7 +122,8 @@ def _pushed_to(outputs: Mapping[str, Iterable[Any]]) -> str | None:
 def compile_local(config: RunConfig, run_id: str) -> pipeline_pb2.Pipeline:
     """The pipeline's intermediate representation for a run on this machine."""
     paths = PipelinePaths(root=Path(config.directory))
-    pipeline = graph.build_pipeline(config, str(paths.artifacts), Lookups())
+    use_for_stores()
+    pipeline = graph.build_pipeline(config, config.artifacts_directory, Lookups())
     pipeline.metadata_connection_config = tfx.orchestration.metadata.sqlite_metadata_connection_config(
         str(paths.metadata)
     )
@@ -168,6 +170,9 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
     try:
         check_devices(config.train.strategy)  # this and the next before an hour of other stages
         check_bucket("push.directory", config.push_directory)
+        if config.artifacts is not None:
+            check_bucket("artifacts", config.artifacts)
+            claim_artifacts(config.artifacts_directory, paths.owner)
         config = pinned(config)
         folder.config.write_text(dump(config))
         compiled = compile_local(config, folder.run_id)
@@ -181,7 +186,7 @@ def run(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRec
     finally:
         progress.LOGGER.removeHandler(reports)
     result = record(None)
-    if (report := result.output("report", "report")) is not None:
+    if (report := result.uri("report", "report")) is not None:
         # The report stage cannot know how long it and its neighbours took, nor MLMD; the page is made again with both.
         made = lineage(stopped.metadata_store(paths), folder.run_id, paths.root)
         folder.report.write_text(refresh(report, result.stages, folder.run_id, made), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from tfx import types
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
+from features.folders import is_folder
 from pipeline.components.report import gather
 from pipeline.config import RunConfig
 from pipeline.lineage import lineage
 from pipeline.report.data import Execution, with_stages
 from pipeline.report.page import render
-from pipeline.runs import PipelinePaths, RunRecord
+from pipeline.runs import STOPPED, PipelinePaths, RunRecord
 
 REPORT = "report"
 """The stage that the page stands in for."""
@@ -38,7 +40,7 @@ def page(config: RunConfig, pipeline: pipeline_pb2.Pipeline | None, record: RunR
     if pipeline is not None:
         store = metadata_store(paths)
         executions = lineage(store, record.run_id, paths.root)
-        inputs = report_inputs(pipeline, store, executions, paths)
+        inputs = report_inputs(pipeline, store, executions, config.artifacts_directory)
     data = with_stages(gather(json.loads(config.model_dump_json(by_alias=True)), inputs), record.stages)
     return render(data.model_copy(update={"error": error, "run": record.run_id, "lineage": executions}))
 
@@ -51,7 +53,7 @@ def metadata_store(paths: PipelinePaths) -> mlmd.MetadataStore:
 
 
 def report_inputs(
-    pipeline: pipeline_pb2.Pipeline, store: mlmd.MetadataStore, executions: Iterable[Execution], paths: PipelinePaths
+    pipeline: pipeline_pb2.Pipeline, store: mlmd.MetadataStore, executions: Iterable[Execution], artifacts: str
 ) -> dict[str, types.Artifact]:
     """What the report stage would have read, by the name under which it reads it, as far as the run made it.
 
@@ -65,13 +67,13 @@ def report_inputs(
         maker = known.get(channel.producer_node_query.id)
         if maker is None:
             continue
-        kept = paths.stopped(maker.stage, maker.id)
+        kept = os.path.join(artifacts, maker.stage, STOPPED, str(maker.id))
         made = [artifact.id for artifact in maker.made if artifact.name == channel.output_key]
         if made:
             [artifact] = store.get_artifacts_by_id(made)
             [kind] = store.get_artifact_types_by_id([artifact.type_id])
             found[name] = artifact_utils.deserialize_artifact(kind, artifact)
-        elif kept.is_dir():
-            artifact = metadata_store_pb2.Artifact(uri=str(kept))
+        elif is_folder(kept):
+            artifact = metadata_store_pb2.Artifact(uri=kept)
             found[name] = artifact_utils.deserialize_artifact(channel.artifact_query.type, artifact)
     return found

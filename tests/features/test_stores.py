@@ -21,9 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import orc
 
+from features import folders
 from features.errors import ConfigError, DataError
+from features.folders import is_folder
 from features.logs import fingerprint, resolve, resolve_log
-from features.logs.files import common_folder, find_files, folder_above, is_folder, name_of, open_bytes, size_of
+from features.logs.files import common_folder, find_files, folder_above, name_of, open_bytes, size_of
 from features.logs.pieces import Piece
 from features.logs.row_ids import row_ids
 from features.logs.sources import check_columns, cut_source, read_source
@@ -254,6 +256,10 @@ def test_a_store_that_refuses(s3_account: None, tmp_path: Path) -> None:
         for ask in (size_of, open_bytes):
             with pytest.raises(DataError, match=r"cannot read s3://closed/log/log.csv: .*; allowed: credentials"):
                 ask(server.uri("closed/log/log.csv"))
+        with pytest.raises(DataError, match=r"cannot write s3://closed/log/new: .*; allowed: credentials"):
+            folders.write_text(server.uri("closed/log/new"), "new")
+        with pytest.raises(DataError, match=r"cannot remove s3://closed/log: .*; allowed: credentials"):
+            folders.remove(path)
 
 
 def test_a_store_that_does_not_answer_is_no_missing_file(s3_account: None, tmp_path: Path) -> None:

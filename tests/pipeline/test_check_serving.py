@@ -72,7 +72,7 @@ def test_a_sound_export_is_blessed_and_the_stock_pusher_agrees(export: Export, s
         {"blessing": [artifacts["blessing"]]},
         {"dataset": DATASET.model_dump_json(), "check_serving": CONFIG.model_dump_json()},
     )
-    found = read_json(tmp_path / "blessing", check_serving.FILE)
+    found = read_json(str(tmp_path / "blessing"), check_serving.FILE)
     assert found["verdict"] == {"blessed": True, "reasons": []}
     assert found["rows"] == 4
     assert found["max_difference"] <= 1e-5
@@ -94,7 +94,7 @@ def test_a_refusal_is_marked_so_that_the_stock_pusher_stops(tmp_path: Path) -> N
     assert (tmp_path / "blessing" / "INFRA_NOT_BLESSED").exists()
     assert blessing.get_int_custom_property("blessed") == 0
     assert not pusher.Executor().CheckBlessing({"infra_blessing": [blessing]})
-    assert read_json(tmp_path / "blessing", check_serving.FILE)["verdict"]["reasons"] == ["for a test"]
+    assert read_json(str(tmp_path / "blessing"), check_serving.FILE)["verdict"]["reasons"] == ["for a test"]
 
 
 def test_a_swapped_vocabulary_is_refused(model: Path, split: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_value_that_is_no_number_is_refused(model: Path, split: Path, tmp_path
     assert found["max_difference"] is None
     blessing = _artifact(standard_artifacts.InfraBlessing(), tmp_path / "blessing")
     check_serving.bless(blessing, found)
-    assert read_json(tmp_path / "blessing", check_serving.FILE) == found
+    assert read_json(str(tmp_path / "blessing"), check_serving.FILE) == found
 
 
 def test_a_signature_that_was_not_compared_is_refused(

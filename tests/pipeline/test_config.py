@@ -235,7 +235,7 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["trian.epochs=3"], "unknown key 'trian'; did you mean 'train'? keys: name, output, dataset"),
+        (["trian.epochs=3"], "unknown key 'trian'; did you mean 'train'? keys: name, output, artifacts, dataset"),
         (["data.budget.max_sahre=1"], "data.budget: unknown key 'max_sahre'; did you mean 'max_share'?"),
         (["dataset.features.user_id.dimm=3"], "dataset.features.user_id: unknown key 'dimm'; did you mean 'dim'?"),
         (["dataset.features.user_id.kind=ids"], "dataset.features.user_id: unknown kind 'ids'; did you mean 'id'?"),

@@ -197,6 +197,9 @@ def test_dataflow_wants_all_in_a_store() -> None:
     far = config_of(DATAFLOW, output="gs://bucket/runs", data={"path": "gs://bucket/log"})
     with pytest.raises(ConfigError, match="output: 'gs://bucket/runs' is no path of this machine"):
         far.check_paths()
+    config_of(DATAFLOW, artifacts="gs://bucket/artifacts", data={"path": "gs://bucket/log"}).check_paths()
+    with pytest.raises(pydantic.ValidationError, match=r"do not reach artifacts '/mnt/artifacts'; allowed: gs://"):
+        config_of(DATAFLOW, artifacts="/mnt/artifacts", data={"path": "gs://bucket/log"})
 
 
 def test_workers_elsewhere_want_absolute_paths(tmp_path: Path) -> None:
@@ -208,6 +211,9 @@ def test_workers_elsewhere_want_absolute_paths(tmp_path: Path) -> None:
     with pytest.raises(pydantic.ValidationError, match=r"got data\.hash_key 'key'; allowed: absolute"):
         config_of(there, output=str(tmp_path), data={"path": "s3://bucket/log", "hash_key": "key"})
     assert not config_of(there, output=str(tmp_path), data={"path": str(tmp_path)}).engine.works_here
+    config_of(there, artifacts="s3://bucket/artifacts", data={"path": "s3://bucket/log"}).check_paths()
+    with pytest.raises(pydantic.ValidationError, match=r"got artifacts 'shared'; allowed: absolute"):
+        config_of(there, artifacts="shared", data={"path": "s3://bucket/log"})
     assert config_of({"kind": "prism", "job_endpoint": "127.0.0.1:1"}).engine.works_here
 
 

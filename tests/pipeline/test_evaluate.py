@@ -57,7 +57,7 @@ def call(models, split, folder, model, baseline=None, config=None, truth=""):
         truth=truth,
         **outputs,
     )
-    return read_json(folder / "evaluation", FILE), outputs["blessing"]
+    return read_json(str(folder / "evaluation"), FILE), outputs["blessing"]
 
 
 def test_a_first_model_is_measured_and_blessed(models, split, tmp_path):

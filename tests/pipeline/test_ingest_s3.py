@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,18 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from features.errors import DataError
+from features.folders import list_files, open_input, read_text
 from features.spec import ROW_ID, SPLITS, Dataset, Source
-from pipeline.components import joining
-from pipeline.components.ingest import Folders, ingest
+from pipeline.components import beam_store, joining
+from pipeline.components.ingest import Folders, _keep, ingest
 from pipeline.config import Budget, DataConfig
 from tests.features.logs.small_log import GOOD, dataset, write
 from tests.features.logs.test_tables import USERS
+from tests.pipeline import test_counters, test_joining
 from tests.pipeline.test_ingest import in_format
 from tests.s3_server import S3Server
 
+beam_store.take_the_place()  # as the graph does
 Result = tuple[dict[str, Any], dict[str, pa.Table], list[dict[str, Any]]]
 
 
@@ -98,6 +104,76 @@ def test_a_large_file_is_cut_in_the_store(
     assert cut[-1] == 1
     assert there == here
     assert sum(map(len, there[1].values())) == rows
+
+
+def _found(folders: Folders) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Manifest without the time it took; rows of all Parquet files by folder, as texts in order."""
+    rows: dict[str, list[str]] = {}
+    for output, folder in folders._asdict().items():
+        for name in list_files(folder):
+            if name.endswith(".parquet"):
+                with open_input(f"{folder}/{name}") as stream:
+                    found = map(str, pq.read_table(stream).to_pylist())
+                place = name.rpartition("/")[0] if output in ("examples", "quarantine") else name
+                rows[f"{output}/{place}"] = sorted([*rows.get(f"{output}/{place}", ()), *found])
+    manifest: dict[str, Any] = json.loads(read_text(f"{folders.manifest}/manifest.json"))
+    del manifest["seconds"]
+    return manifest, rows
+
+
+def _joined(path: Path) -> Dataset:
+    """Actions, duplicates, a side table with a bad row, vectors."""
+    test_joining.by_hand(path)
+    first = path / "log" / "2024-01-01.csv"
+    header, *lines = first.read_text().splitlines()
+    first.write_text("\n".join([header, *lines, *lines]) + "\n")
+    write(path, "1,3", "2,x", name="items.csv", header="item,size")
+    vectors = pa.table({"id": [1, 2, 3], "vector": [[0.5, 1.0], [1.5, 2.0], [2.5, 3.0]]})
+    pq.write_table(vectors, path / "vectors.parquet")
+    return test_joining.spec(
+        duplicates="drop",
+        tables={"items": {"source": "items.csv", "columns": {"item": "int64", "size": "float32"}, "on": "item"}},
+        features={
+            **{"item": "id", "age": "numeric", "size": "numeric"},
+            "picture": {"kind": "pretrained", "column": "item", "vectors": "vectors.parquet", "dimension": 2},
+        },
+    )
+
+
+def _counted(path: Path) -> Dataset:
+    test_counters.write(path)
+    return test_counters.spec()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "tables", "refused"),
+    [
+        (_joined, {"items.parquet", "vectors/picture.parquet"}, {"", "_unattributed"}),
+        (_counted, {f"feedrank_counter-{name}.parquet" for name in test_counters.COUNTERS}, {""}),
+    ],
+)
+def test_outputs_in_a_store_are_those_of_a_disk(
+    prepare: Callable[[Path], Dataset], tables: set[str], refused: set[str], store: str, tmp_path: Path
+) -> None:
+    spec = prepare(tmp_path)
+    data = DataConfig(path=str(tmp_path), budget=Budget(max_share=0.9), shards=2)
+    here, there = (
+        Folders(*[f"{root}/ingest/{name}/7" for name in ("examples", "quarantine", "manifest", "tables")])
+        for root in (tmp_path, store)
+    )
+    for folders in (here, there):
+        ingest(spec, data, folders, beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])))
+    manifest, rows = _found(there)
+    assert (manifest, rows) == _found(here)
+    assert {re.sub(r"-\d{5}\.", ".", name) for name in rows} == {
+        *(f"examples/Split-{split}" for split in SPLITS),
+        *(f"quarantine/{name}" for name in refused),
+        *(f"tables/{name}" for name in tables),
+    }
+    assert list_files(there.manifest) == ["manifest.json"]
+    _keep(there)
+    kept = [f"quarantine/{name}" for name in list_files(there.quarantine)]
+    assert list_files(f"{store}/ingest/stopped/7") == ["manifest.json", *kept]
 
 
 def test_what_is_missing_stops_the_run_in_words(s3: S3Server, tmp_path: Path) -> None:

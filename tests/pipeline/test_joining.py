@@ -239,9 +239,9 @@ def test_a_file_without_actions_is_told(tmp_path: Path) -> None:
 def test_a_worker_that_dies_leaves_no_part_of_the_actions_without_impression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(table: Any, file: str) -> None:
+    def killed(table: Any, stream: Any) -> None:
         del table
-        Path(file).write_bytes(b"PAR1 and no more")
+        stream.write(b"PAR1 and no more")
         raise OSError("no space")
 
     monkeypatch.setattr(joining.pq, "write_table", killed)

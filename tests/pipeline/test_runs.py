@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import pydantic
 import pytest
 
+from features import folders
 from features.errors import ConfigError, ModelError
 from pipeline import commands
 from pipeline.config import RunConfig
 from pipeline.loading import CONFIGS
-from pipeline.runs import PipelinePaths, RunFolder
+from pipeline.runs import PipelinePaths, RunFolder, claim_artifacts
 
 HOLD = """
 import sys
@@ -107,6 +109,15 @@ def test_the_command_says_so(paths: PipelinePaths, other: tuple[subprocess.Popen
         ("data={path: 's3://a:secret@b/c', synthesize: null}", "data.path: a password stands in the path"),
         ("push.directory=abfs://b/models", "push.directory: 'abfs://b/models' is of no file system that is written"),
         ("push.directory=s3:///models", "push.directory: 's3:///models' names no bucket; allowed: s3://BUCKET/FOLDER"),
+        ("artifacts=abfs://b/x", "artifacts: 'abfs://b/x' is of no file system that is written"),
+        (
+            "artifacts=hdfs://host:1/x",
+            "artifacts: 'hdfs://host:1/x'; allowed: s3://BUCKET/FOLDER or gs://BUCKET/FOLDER",
+        ),
+        (
+            "artifacts=s3://b/x?region=r",
+            r"artifacts: 's3://b/x\?region=r'; allowed: .* without options, .*AWS_ENDPOINT_URL",
+        ),
         ("dataset.source=wasb://bucket/*.csv", r"dataset.source: 'wasb://bucket/\*.csv' is of no file system"),
         ("dataset.source.files=[a.csv, 'https://host/b.csv']", "dataset.source: 'https://host/b.csv' is"),
         (
@@ -123,9 +134,38 @@ def test_remote_paths_are_refused_before_anything_is_made(
     setting: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"^{said}"):
+    with pytest.raises(ConfigError, match=f"^(--set .*\n +)?{said}"):
         commands.run(CONFIGS / "demo.yaml", [setting])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_a_folder_of_artifacts_is_of_one_history(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    root = f"{tmp_path if place == 'disk' else request.getfixturevalue('store')}/artifacts/demo"
+    mine, other = (tmp_path / name / "owner" for name in ("mine", "other"))
+    mine.parent.mkdir()
+    claim_artifacts(root, mine)
+    folders.make(f"{root}/ingest")
+    folders.write_text(f"{root}/ingest/x", "x")
+    claim_artifacts(root, mine)
+    with pytest.raises(ConfigError, match=rf"^artifacts: the files in {root} are of another history .*allowed: an emp"):
+        claim_artifacts(root, other)
+    assert not other.exists()
+    with pytest.raises(ConfigError, match="are none of this pipeline's"):
+        claim_artifacts(f"{root}/ingest", mine)
+    claim_artifacts(f"{root}2", mine)
+    assert folders.list_files(root) == ["ingest/x", "owner"]
+
+
+def test_artifacts_in_a_store_are_for_a_training_on_one_machine() -> None:
+    spec = {"name": "x", "dataset": "synthetic", "artifacts": "s3://b/x"}
+    with pytest.raises(
+        pydantic.ValidationError, match=r"is copied to one machine for the training, and train\.strategy"
+    ):
+        RunConfig.model_validate({**spec, "train": {"strategy": "parameter_server"}})
+    made = RunConfig.model_validate({**spec, "train": {"strategy": "mirrored"}})
+    assert made.artifacts_directory == "s3://b/x/x"
+    assert made.model_copy(update={"artifacts": None}).artifacts_directory == "runs/x/artifacts"
 
 
 @pytest.mark.parametrize("strategy", ["multi_worker_mirrored", "parameter_server"])

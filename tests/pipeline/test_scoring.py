@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from features import folders
 from features.errors import ConfigError, DataError, ModelError
 from features.logs.files import name_of
 from features.spec import Source
@@ -263,9 +264,23 @@ def test_a_model_is_found_by_its_folder_or_the_highest_version(tmp_path):
     saved_model(tmp_path / "serving" / "9")
     newest = saved_model(tmp_path / "serving" / "10")
     (tmp_path / "serving" / "11").mkdir()
-    assert find_model(str(tmp_path / "serving" / "9")) == tmp_path / "serving" / "9"
-    assert find_model(str(tmp_path / "serving")) == newest
-    assert find_model(str(tmp_path)) == newest
+    assert find_model(str(tmp_path / "serving" / "9")) == str(tmp_path / "serving" / "9")
+    assert find_model(str(tmp_path / "serving")) == str(newest)
+    assert find_model(str(tmp_path)) == str(newest)
+
+
+def test_a_model_is_found_in_a_store(store, s3):
+    for name in ("9/saved_model.pb", "10/saved_model.pb", "11/variables/index", "best/saved_model.pb"):
+        folders.write_text(f"{store}/feed/{name}", "")
+    assert find_model(f"{store}/feed") == f"{store}/feed/10"
+    assert find_model(f"{store}/feed/9") == f"{store}/feed/9"
+    with_options = f"{store}/feed/?{s3.options}"
+    assert find_model(with_options) == with_options.replace("/feed/", "/feed/10")
+    for wrong in (f"{store}/feed/11", f"{store}/nothing"):
+        with pytest.raises(ModelError, match=f"'{wrong}' names no model; allowed: a folder with saved_model.pb"):
+            find_model(wrong)
+    with pytest.raises(ConfigError, match="model: 'abfs://b/c' is of no file system that is read"):
+        find_model("abfs://b/c")
 
 
 def test_a_model_is_found_by_its_pipeline_or_its_run(tmp_path):
@@ -287,7 +302,7 @@ def test_a_model_is_found_by_its_pipeline_or_its_run(tmp_path):
             "stages": [stage],
         }
         folder.write_record(RunRecord.model_validate(record))
-    first = tmp_path / "artifacts" / "20220101T000000"
+    first = str(tmp_path / "artifacts" / "20220101T000000")
     assert find_model("feed", tmp_path) == first
     assert find_model("20220101", tmp_path) == first
     with pytest.raises(ModelError, match="pushed no model"):

@@ -66,13 +66,14 @@ def text(page: str, section: str) -> str:
 
 def test_validation_that_stopped_a_run_is_told_with_what_ingest_made(config: RunConfig) -> None:
     paths = PipelinePaths(root=Path(config.directory))
-    write(paths.artifacts / "ingest" / "manifest" / "1", "manifest.json", sample.manifest())
+    artifacts = Path(config.artifacts_directory)
+    write(artifacts / "ingest" / "manifest" / "1", "manifest.json", sample.manifest())
     store = recorded.on_disk(paths.metadata)
-    manifest = store.artifact("pipeline.IngestManifest", str(paths.artifacts / "ingest" / "manifest" / "1"))
+    manifest = store.artifact("pipeline.IngestManifest", str(artifacts / "ingest" / "manifest" / "1"))
     store.run("r1", "ingest", Run.COMPLETE, [(manifest, Event.OUTPUT, "manifest")])
     gate = store.run("r1", "validate", Run.FAILED, [(manifest, Event.INPUT, "manifest")])
     verdict = {"ok": False, "problems": ["column 'tab' drifts"], "warnings": ["column 'item' is new"]}
-    write(paths.stopped("validate", gate), "verdict.json", verdict)
+    write(artifacts / "validate" / "stopped" / str(gate), "verdict.json", verdict)
     done = StageResult(name="ingest", state="done", seconds=77.0)
     page = stopped.page(config, graph(), record(done, failed("validate")), "the data is <not> fit")
     assert "Stopped in validate" in page
@@ -92,7 +93,7 @@ def test_an_exceeded_budget_is_told_with_the_quarantine_that_ingest_kept(config:
     paths = PipelinePaths(root=Path(config.directory))
     paths.root.mkdir(parents=True)
     ingest = recorded.on_disk(paths.metadata).run("r1", "ingest", Run.FAILED, [])
-    write(paths.stopped("ingest", ingest), "manifest.json", sample.manifest())
+    write(Path(config.artifacts_directory) / "ingest" / "stopped" / str(ingest), "manifest.json", sample.manifest())
     page = stopped.page(config, graph(), record(failed("ingest")), "32 of 94,784 rows are bad")
     assert "bad number" in text(page, "data")
     assert "Validation" not in text(page, "data")
@@ -100,8 +101,7 @@ def test_an_exceeded_budget_is_told_with_the_quarantine_that_ingest_kept(config:
 
 
 def test_a_stage_keeps_what_explains_a_stop_where_the_page_looks_for_it() -> None:
-    paths = PipelinePaths(root=Path("runs/demo"))
-    assert stopped_folder("runs/demo/artifacts/ingest/quarantine/7") == str(paths.stopped("ingest", 7))
+    assert stopped_folder("runs/demo/artifacts/ingest/quarantine/7") == "runs/demo/artifacts/ingest/stopped/7"
     assert stopped_folder("gs://bucket/ingest/quarantine/7/") == "gs://bucket/ingest/stopped/7"
 
 
