@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import posixpath
 import re
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -97,7 +96,7 @@ class BigQueryExport(Frozen):
         """A folder or file below `folder`, with its options."""
         place = remote(self.folder)
         assert place is not None
-        return place._replace(key=posixpath.join(place.key.rstrip("/"), *names))
+        return place.below(*names)
 
 
 class BigQuerySource(Frozen):

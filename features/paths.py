@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ class Remote(NamedTuple):
     authority: str
     key: str
     options: str
+
+    def below(self, *names: str) -> Remote:
+        """What lies below it."""
+        return self._replace(key=posixpath.join(self.key.rstrip("/"), *names))
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}/{self.key}" + (f"?{self.options}" if self.options else "")

@@ -318,13 +318,25 @@ def upload(folder: str | os.PathLike[str], to: Remote, last: str = "") -> None:
         last: name of the file that is copied when all others are there.
 
     Raises:
-        DataError: if the store does not answer or refuses, or there is no such bucket. Some files may be there then, `last` is not.
+        DataError: if the store does not answer or refuses, there is no such bucket, or no `last` in `folder`. Some files may be there then,
+            each of them whole; `last` is not.
     """
     files = sorted((path for path in Path(folder).rglob("*") if path.is_file()), key=lambda path: path.name == last)
+    if last and (not files or files[-1].name != last):
+        raise DataError(f"cannot write {without_options(str(to))}: {folder} holds no {last}")
     for file in files:
-        target = to._replace(key=posixpath.join(to.key, file.relative_to(folder).as_posix()))
+        _upload(file, to.below(file.relative_to(folder).as_posix()))
+
+
+def _upload(file: Path, target: Remote) -> None:
+    try:
         with file.open("rb") as source, StoredOutput(target) as stream:
             shutil.copyfileobj(source, stream, _COPIED_AT_ONCE)
+    except BaseException:
+        # Closed, it is there as far as it came. What is to be told is why it came no further.
+        with contextlib.suppress(DataError):
+            remove(target)
+        raise
 
 
 @contextlib.contextmanager

@@ -132,8 +132,10 @@ def read_json(folder: str | None, name: str) -> dict[str, Any]:
 
 
 def _pushed_to(record: RunRecord) -> str | None:
+    """Where to; of a folder of this disk also whether it is still there."""
     found = record.stage("push")
     to = found.pushed_to if found else None
-    if to is None or (remote(to) is None and not Path(to).is_dir()):
+    if to is None:
         return None
-    return without_options(to)
+    is_gone = remote(to) is None and not Path(to).is_dir()
+    return without_options(to) + (" (no longer there)" if is_gone else "")

@@ -14,6 +14,7 @@ from features.paths import check_readable, remote
 from models.config import ModelConfig, architecture_problem
 from pipeline import history
 from pipeline.config import RunConfig
+from pipeline.runs import PipelinePaths
 from serving.bundle import FOLDER, Bundle
 
 _SAVED_MODEL = "saved_model.pb"
@@ -87,7 +88,8 @@ def find_model(model: str, runs: str | Path = "runs") -> str:
         )
     path = Path(model)
     if path.is_dir():
-        for folder in (path, path / "serving"):
+        has_runs = PipelinePaths(root=path).history.is_dir()
+        for folder in (path,) if has_runs else (path, path / "serving"):
             if found := _latest_version(str(folder)):
                 return found
         runs, model = path.resolve().parent, path.resolve().name
@@ -119,4 +121,4 @@ def _latest_version(folder: str) -> str | None:
 
 def _below(folder: str, name: str) -> str:
     place = remote(folder)
-    return os.path.join(folder, name) if place is None else str(place._replace(key=f"{place.key.rstrip('/')}/{name}"))
+    return os.path.join(folder, name) if place is None else str(place.below(name))

@@ -44,7 +44,7 @@ class PushExecutor(executor.Executor):
         (pushed,) = output_dict["pushed_model"]
         model = self.GetModelPath(input_dict)
         version = _free_version(base, int(time.time()))
-        target = base._replace(key=f"{base.key.rstrip('/')}/{version}")
+        target = base.below(str(version))
         upload(model, target, last=_SAVED_MODEL)
         io_utils.copy_dir(model, pushed.uri)
         self._MarkPushed(pushed, pushed_destination=str(target), pushed_version=str(version))
@@ -52,7 +52,7 @@ class PushExecutor(executor.Executor):
 
 def _free_version(base: Remote, version: int) -> int:
     """Of versions that are seconds, the first from `version` on that is not there."""
-    while is_folder(base._replace(key=f"{base.key.rstrip('/')}/{version}")):
+    while is_folder(base.below(str(version))):
         version += 1
     return version
 

@@ -122,6 +122,7 @@ def transform(
     report(STAGE, note="analyse")
     try:
         _run(dataset, files[SPLITS[0]], pairs, graph_directory, pipeline)
+        report(STAGE, note="")  # workers that are other processes have told nothing here
     finally:
         # Of attempts that failed, or that another attempt overtook.
         if fileio.exists(temporary := _temporary(graph_directory)):

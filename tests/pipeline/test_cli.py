@@ -376,11 +376,11 @@ def test_the_outcome_is_read_from_what_stages_left(tmp_path: Path) -> None:
     )
 
 
-def test_a_version_that_is_gone_is_not_told_one_in_a_store_is_not_asked_for(tmp_path: Path) -> None:
+def test_a_version_that_is_gone_is_told_so_and_one_in_a_store_is_not_asked_for(tmp_path: Path) -> None:
     folder, serving = judged(tmp_path)
     (serving / "9").rmdir()
     record = folder.read_record()
-    assert history.outcome(folder, record, load(folder.config)).pushed is None
+    assert history.outcome(folder, record, load(folder.config)).pushed == f"{serving / '9'} (no longer there)"
     to = "s3://nowhere/models/9?endpoint_override=127.0.0.1:1&scheme=http"
     stages = (*record.stages[:-1], record.stages[-1].model_copy(update={"pushed_to": to}))
     outcome = history.outcome(folder, record.model_copy(update={"stages": stages}), load(folder.config))

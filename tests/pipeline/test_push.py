@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from pyarrow import fs
@@ -12,10 +12,15 @@ from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
+from features import stores
 from features.errors import ConfigError, DataError
 from features.logs.files import open_bytes
+from features.paths import Remote
 from features.stores import check_bucket
-from pipeline.components.push import PushExecutor, StorePusher
+from pipeline import graph
+from pipeline.components.push import PushExecutor
+from pipeline.loading import CONFIGS, load
+from pipeline.lookups import Lookups
 from tests.gcs_server import GcsServer
 from tests.s3_server import S3Server
 
@@ -135,5 +140,42 @@ def test_the_bucket_is_asked_for_beforehand(s3: S3Server, bucket: str) -> None:
         check_bucket("push.directory", s3.uri("not-there/feed"))
 
 
-def test_the_pipelines_pusher_is_this_one() -> None:
-    assert StorePusher.EXECUTOR_SPEC.executor_class is PushExecutor
+def test_a_bucket_may_be_the_directory(s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    pushed = _push(tmp_path, s3.uri(bucket))
+    version = pushed.get_string_custom_property("pushed_version")
+    assert {name.removeprefix(f"{version}/") for name in _stored(s3, bucket)} == FILES.keys()
+
+
+def test_a_model_without_its_last_file_is_not_copied(s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    to = Remote("s3", bucket, "feed/1", s3.options)
+    for folder in (tmp_path, tmp_path / "not-there"):
+        with pytest.raises(DataError, match=r"^cannot write s3://push-\d+/feed/1: .* holds no saved_model.pb"):
+            stores.upload(folder, to, last="saved_model.pb")
+
+
+def test_of_a_copy_that_breaks_off_no_part_of_a_file_stays(
+    s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "saved_model.pb"):
+        (tmp_path / name).write_bytes(b"12345678")
+    copied = []
+
+    def break_off(source: BinaryIO, target: BinaryIO, length: int) -> None:
+        copied.append(source.name)
+        target.write(source.read(4 if len(copied) == 2 else -1))
+        if len(copied) == 2:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(stores.shutil, "copyfileobj", break_off)
+    with pytest.raises(OSError, match="Input/output error"):
+        stores.upload(tmp_path, Remote("s3", bucket, "feed/1", s3.options), last="saved_model.pb")
+    assert copied == [str(tmp_path / name) for name in ("a", "saved_model.pb")]
+    assert {name: content for name, (content, _) in _stored(s3, bucket).items()} == {"feed/1/a": b"12345678"}
+
+
+def test_the_pipelines_pusher_is_this_one(tmp_path: Path) -> None:
+    config = load(CONFIGS / "demo.yaml", [f"data.path={tmp_path}", "push.directory=s3://bucket/feed"])
+    pipeline = graph.build_pipeline(config, "root", Lookups(fingerprint=lambda dataset, data: "abc"))
+    (push,) = (node for node in pipeline.components if node.id == "push")
+    assert push.executor_spec.executor_class is PushExecutor
+    assert "s3://bucket/feed" in push.exec_properties["push_destination"]

@@ -305,6 +305,9 @@ def test_a_model_is_found_by_its_pipeline_or_its_run(tmp_path):
     first = str(tmp_path / "artifacts" / "20220101T000000")
     assert find_model("feed", tmp_path) == first
     assert find_model("20220101", tmp_path) == first
+    # What lies beside its runs may be older: it may push elsewhere by now.
+    saved_model(paths.root / "serving" / "100")
+    assert find_model(str(paths.root)) == first
     with pytest.raises(ModelError, match="pushed no model"):
         find_model("20220102", tmp_path)
     with pytest.raises(ModelError, match="'nowhere' names no model"):
