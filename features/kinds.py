@@ -242,7 +242,7 @@ class Pretrained(Reads):
 
     kind: Literal["pretrained"] = "pretrained"
     vectors: str
-    """File of the vectors, relative to ``data.path``: Parquet with a column of ids and one of lists of numbers, or npz with two arrays."""
+    """File of the vectors, relative to ``data.path`` or of a store: Parquet with a column of ids and one of lists of numbers, or npz with two arrays."""
     dimension: int = pydantic.Field(ge=1)
     """Numbers of each vector in the file; one of another length stops the run."""
     id_column: str = "id"

@@ -259,7 +259,7 @@ class RunConfig(Frozen):
         check_writable("push.directory", self.push.directory or "")
         check_local("data.hash_key", self.data.hash_key or "")
         for name, feature in self.dataset.pretrained().items():
-            check_local(f"dataset.features.{name}.vectors", feature.vectors)
+            check_readable(f"dataset.features.{name}.vectors", feature.vectors)
         for what, source in sources.items():
             for pattern in source.patterns:
                 check_readable(what, pattern)

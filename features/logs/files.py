@@ -18,7 +18,8 @@ from features import stores
 from features.counter_delays import waiting_counters
 from features.counters import Counter
 from features.errors import DataError
-from features.paths import check_local, check_readable, remote, without_options
+from features.folders import exists, is_folder
+from features.paths import check_readable, remote, without_options
 from features.sources import by_day, of_any_day, of_day
 from features.spec import Dataset, SideTable, Source, TimeSplit
 
@@ -237,10 +238,10 @@ def _named(paths: Sequence[str]) -> str:
 
 
 def _find(pattern: str, path: str) -> list[str]:
-    return find_files(_under(pattern, path))
+    return find_files(under(pattern, path))
 
 
-def _under(pattern: str, path: str) -> str:
+def under(pattern: str, path: str) -> str:
     """A pattern below the data folder: as it is if it is remote or begins with a slash, which is this machine's root."""
     folder = remote(path)
     if remote(pattern) is not None or os.path.isabs(pattern):
@@ -373,11 +374,10 @@ def all_files(dataset: Dataset, path: str) -> Iterator[str]:
         if isinstance(table, SideTable):
             yield from resolve(table.source, path)
     for name, feature in dataset.pretrained().items():
-        file = os.path.join(path, feature.vectors)
-        check_local(f"feature '{name}': vectors", file)
-        if not os.path.isfile(file):
+        file = under(feature.vectors, path)
+        if not exists(file) or is_folder(file):
             raise DataError(
-                f"feature '{name}': vectors '{feature.vectors}' is no file in {os.path.abspath(path)}; {_what_is_there(path)}"
+                f"feature '{name}': vectors '{feature.vectors}' is no file in {_absolute(path)}; {_what_is_there(path)}"
             )
         yield file
 

@@ -17,7 +17,9 @@ from features import folders
 from features.errors import DataError
 from features.kinds import Pretrained
 from features.logs.casting import is_text
+from features.logs.files import under
 from features.logs.personal import WITHHELD_ID, Pseudonyms, hashed
+from features.paths import without_options
 from features.raw_inputs import MISSING_INT
 from features.spec import Column, Dataset
 
@@ -56,7 +58,7 @@ def prepare_vectors(dataset: Dataset, path: str, folder: str, pseudonyms: Pseudo
     counts: dict[str, Any] = {}
     for name, feature in dataset.pretrained().items():
         column = dataset.all_columns()[dataset.feature_column(name)]
-        ids, matrix = read_vectors(os.path.join(path, feature.vectors), name, feature, column)
+        ids, matrix = read_vectors(under(feature.vectors, path), name, feature, column)
         explained = None
         if feature.pca is not None:
             matrix, explained = principal_components(name, matrix, feature.pca)
@@ -104,7 +106,7 @@ def read_vectors(file: str, name: str, feature: Pretrained, column: Column) -> V
     """Reads a table as the user wrote it.
 
     Args:
-        file: Parquet or npz.
+        file: Parquet or npz, on a disk or in a store.
         name: the feature's.
         feature: names the file's columns (or arrays) and their width.
         column: of the log; ids are of its type.
@@ -112,32 +114,35 @@ def read_vectors(file: str, name: str, feature: Pretrained, column: Column) -> V
     Raises:
         DataError: naming the row, if an id is missing or there twice, or a vector has another dimension or a number that is not finite.
     """
-    what = f"feature '{name}': {file}"
-    if not os.path.isfile(file):
+    path = without_options(file)
+    what = f"feature '{name}': {path}"
+    if not folders.exists(file) or folders.is_folder(file):
         raise DataError(f"{what} does not exist; allowed: Parquet or npz, relative to data.path")
     try:
-        ids, lists = (_from_npz if file.endswith(".npz") else _from_parquet)(file, what, feature)
+        with folders.open_input(file) as stream:
+            ids, lists = (_from_npz if path.endswith(".npz") else _from_parquet)(stream, what, feature)
     except (OSError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise DataError(f"{what} cannot be read: {error}") from error
     matrix = _matrix(what, _shown_ids(ids, column), lists, feature.dimension)
     return Vectors(_distinct(what, _typed(what, ids, column), column), matrix)
 
 
-def _from_parquet(file: str, what: str, feature: Pretrained) -> tuple[pa.Array, pa.Array]:
+def _from_parquet(stream: Any, what: str, feature: Pretrained) -> tuple[pa.Array, pa.Array]:
     names = [feature.id_column, feature.vector_column]
-    schema = pq.read_schema(file)
+    file = pq.ParquetFile(stream)
+    schema = file.schema_arrow
     _check_names(what, names, schema.names)
     kind = schema.field(feature.vector_column).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         raise DataError(f"{what}: column '{feature.vector_column}' is {kind}; allowed: a list of numbers")
-    table = pq.read_table(file, columns=names)
+    table = file.read(columns=names)
     ids, lists = (table[name].combine_chunks() for name in names)
     return ids, lists
 
 
-def _from_npz(file: str, what: str, feature: Pretrained) -> tuple[pa.Array, pa.Array]:
-    with np.load(file, allow_pickle=False) as arrays:
+def _from_npz(stream: Any, what: str, feature: Pretrained) -> tuple[pa.Array, pa.Array]:
+    with np.load(stream, allow_pickle=False) as arrays:
         _check_names(what, [feature.id_column, feature.vector_column], arrays.files)
         ids, matrix = arrays[feature.id_column], arrays[feature.vector_column]
     if ids.ndim != 1 or matrix.ndim != 2 or len(ids) != len(matrix):

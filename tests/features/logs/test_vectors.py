@@ -19,6 +19,7 @@ from features.logs import fingerprint, prepare_vectors, vectors
 from features.logs.personal import Pseudonyms
 from features.logs.vectors import principal_components, read_ids, read_vectors, table_rows, vectors_file
 from features.spec import Column, Dataset, SpecError
+from tests.s3_server import S3Server
 
 INT, TEXT = Column(type="int64"), Column(type="string")
 GOOD = {"id": [7, 3], "vector": [[1.0, 2.0], [3.0, 5.0]]}
@@ -174,3 +175,28 @@ def test_other_vectors_are_other_data(tmp_path: Path) -> None:
     before = fingerprint(spec, str(tmp_path))
     pq.write_table(pa.table({"id": [7], "vector": [[1.0, 2.0]]}), tmp_path / "v.parquet")
     assert fingerprint(spec, str(tmp_path)) != before
+
+
+def test_vectors_of_a_store_are_those_of_a_disk(s3: S3Server, tmp_path: Path) -> None:
+    pq.write_table(pa.table(GOOD), tmp_path / "v.parquet")
+    np.savez(tmp_path / "v.npz", id=np.array(GOOD["id"]), vector=np.array(GOOD["vector"]))
+    (tmp_path / "log.csv").write_text("item,click\n7,1\n")
+    path = s3.upload(tmp_path, "vectors")
+    for name in ("v.parquet", "v.npz"):
+        spec = dataset(vectors=name, dimension=2)
+        for folder in ("here", "there"):
+            prepare_vectors(spec, str(tmp_path) if folder == "here" else path, str(tmp_path / folder), None)
+        here, there = (vectors_file(str(tmp_path / folder), "picture") for folder in ("here", "there"))
+        assert pq.read_table(there).equals(pq.read_table(here))
+        np.testing.assert_array_equal(table_rows(there, "zero")[1:3], np.float32(GOOD["vector"]))
+        assert fingerprint(spec, path)
+    absent = dataset(vectors="other.parquet", dimension=2)
+    with pytest.raises(
+        DataError,
+        match=r"vectors 'other.parquet' is no file in s3://vectors/log; the folder holds: log.csv, v.npz, v.parquet",
+    ):
+        fingerprint(absent, path)
+    with pytest.raises(
+        DataError, match=r"feature 'picture': s3://vectors/log/other.parquet does not exist; allowed: Parquet or npz"
+    ):
+        prepare_vectors(absent, path, str(tmp_path / "out"), None)
