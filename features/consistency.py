@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from features.actions import check_instants
 from features.counter_checks import check_counters
-from features.frozen import SpecError
+from features.frozen import SpecError, did_you_mean
 from features.kinds import (
     Bucketized,
     Categorical,
@@ -430,8 +430,8 @@ def _check_tasks(dataset: Dataset, columns: Columns) -> None:
     for name, task in dataset.tasks.items():
         if task.label not in columns:
             raise SpecError(
-                f"task '{name}' names label '{task.label}', which is no column of {dataset.name}; "
-                f"columns: {listed(columns)}"
+                f"task '{name}' names label '{task.label}', which is no column of {dataset.name}"
+                f"{did_you_mean(task.label, columns)} columns: {listed(columns)}"
             )
         column = columns[task.label]
         require_type(f"task '{name}': label", task.label, column, SCALARS)

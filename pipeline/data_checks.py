@@ -11,6 +11,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from features.columns import drift_columns
 from features.logs.counts import SAMPLED
+from features.logs.quarantine import OUT_OF_DAYS, OUT_OF_WINDOW
 from features.spec import SPLITS, Categorical, Dataset, TimeSplit
 from models.config import DlenHead, Escm2Head, EsmmHead, HeadConfig, children
 from pipeline.config import ValidateConfig
@@ -123,6 +124,30 @@ def check_days(findings: Findings, dataset: Dataset, manifest: Manifest, config:
             for day, text in few
             if rows.get(day, 1)
         ]
+
+
+def check_counters(findings: Findings, dataset: Dataset, manifest: Manifest) -> None:
+    """Counters look at days that the log has: where they do not, rows of the first days are told less than those that are tested or served."""
+    if (span := dataset.counted_days()) is None or not dataset.counters or not isinstance(dataset.split, TimeSplit):
+        return
+    first = dataset.split.days()[0]
+    names, days = ", ".join(dataset.counters), (first - span[0]).days
+    counters = manifest.get("counters", {})
+    lacking = "; ".join(
+        f"{what} of {', '.join(counters[key])}"
+        for key, what in (("absent_days", "files"), ("absent_action_days", "actions"))
+        if counters.get(key)
+    )
+    # Of a log that is not by day, rows before the split are counted, and quarantined.
+    reasons = {reason["reason"] for reason in manifest.get("quarantined", {}).get("reasons", ())}
+    if not lacking and not counters.get("days") and not reasons & {OUT_OF_DAYS, OUT_OF_WINDOW}:
+        lacking = f"rows from before {first}"
+    if lacking:
+        findings.add(
+            f"counters {names} look at up to {days} days before the split, and there are no {lacking}: the first days' rows know less than those "
+            "of the days that are tested and served; let the split begin later",
+            stops=False,
+        )
 
 
 def _few(rows: Mapping[datetime.date, int], share: float, least_mean: float = 0) -> list[tuple[datetime.date, str]]:
@@ -339,6 +364,7 @@ def judge(
     findings = Findings()
     check_rows(findings, manifest)
     check_days(findings, dataset, manifest, config)
+    check_counters(findings, dataset, manifest)
     check_late(findings, manifest, previous.manifest if previous else {})
     check_labels(findings, dataset, manifest)
     check_parents(findings, dataset, manifest, config.max_orphans)

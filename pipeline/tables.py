@@ -47,7 +47,15 @@ def show_runs(console: Console, found: Iterable[tuple[RunFolder, RunRecord | Non
             table.add_row(folder.run_id, folder.directory.parents[1].name, began, "", "[yellow]killed or running[/]")
             continue
         last = record.stages[-1].name if record.stages else "start"
-        ended = _coloured(record.status) + (f" in {last}" if record.status == "failed" else "")
+        push = record.stage("push")
+        more = (
+            f" in {last}"
+            if record.status == "failed"
+            else ", pushed"
+            if push and push.pushed_to
+            else ", nothing pushed"
+        )
+        ended = _coloured(record.status) + more
         took = f"{record.seconds:.0f} s"
         table.add_row(folder.run_id, record.pipeline, _minute(record.started), took, ended)
     console.print(table if table.row_count else "no runs yet; make one with: feedrank run CONFIG")

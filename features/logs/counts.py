@@ -277,7 +277,7 @@ def check_budget(
     if not lines:
         return
     if kept_at is not None:
-        lines.append(f"All of them, with file, line, column and raw text: {kept_at}")
+        lines.append(f"All of them, with file, line, column and text (but of a log with personal columns): {kept_at}")
     raise DataError("\n".join(lines))
 
 

@@ -92,7 +92,7 @@ def resolve_actions(dataset: Dataset, path: str, earlier: EarlierFiles) -> Actio
     absent = _absent(after, patterns, path)
     if absent and dataset.actions.days_after == "required":
         raise DataError(
-            f"the window of actions reaches into {len(after)} days behind the split's, and {_named([str(day) for day in absent])} "
+            f"the window of actions reaches into {len(after)} day{'s' if len(after) > 1 else ''} behind the split's, and {_named([str(day) for day in absent])} "
             f"lack files or markers in {_absolute(path)}: actions of the last days would be missing; allowed: both logs "
             "complete for these days, a split that ends earlier, or `actions.days_after: optional`"
         )
@@ -214,7 +214,8 @@ def _of_source(source: Source, days: Sequence[datetime.date], path: str, what: s
     markers = [] if source.success is None else [of_day(source.success, day) for day in days]
     if absent := [marker for marker in markers if not _find(marker, path)]:
         raise DataError(
-            f"{len(absent)} of the {len(days)} days are not complete: {_absolute(path)} lacks {_named(absent)} ({what})"
+            f"{len(absent)} of the {len(days)} days are not complete: {_absolute(path)} lacks {_named(absent)} ({what}); allowed: days "
+            "that have them, such as those of a window that ends earlier (`--set dataset.split.until=YYYY-MM-DD`)"
         )
     return _resolved([filled for pattern in source.patterns for filled in _of_days(pattern, days)], path)
 

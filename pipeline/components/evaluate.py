@@ -1,6 +1,6 @@
 """The evaluate stage: asks the exported model about the test split, measures, and blesses or refuses it.
 
-Writes ``evaluation.json`` into TFX's ``ModelEvaluation`` and the files and properties of TFX's own evaluator into its
+Writes ``evaluation.json`` and TFMA's own files into TFX's ``ModelEvaluation``, and the files and properties of TFX's own evaluator into its
 ``ModelBlessing``, so that stock resolvers and the stock Pusher honour the verdict.
 """
 
@@ -21,6 +21,7 @@ from features.folders import local_copy
 from features.spec import Dataset
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.config import EvaluateConfig
+from pipeline.evaluation import tfma_files
 from pipeline.evaluation.gate import verdict
 from pipeline.evaluation.measure import Numbers, auc_errors, measure, without_nan
 from pipeline.evaluation.predictor import Predictor, TimedPredictor
@@ -146,10 +147,11 @@ def measure_baseline(directory: str, dataset: Dataset, now: EvaluatedRows, basel
 
 
 def write_evaluation(found: Numbers, directory: str) -> None:
-    """Writes ``evaluation.json``."""
+    """Writes ``evaluation.json``, and the same metrics as TFMA has them."""
     path = Path(directory) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(without_nan(found), indent=1, allow_nan=False))
+    tfma_files.write(found, directory)
 
 
 def bless(blessing: types.Artifact, blessed: bool, model: types.Artifact, baseline: types.Artifact | None) -> None:

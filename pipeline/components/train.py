@@ -7,7 +7,7 @@ import importlib.metadata
 import itertools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from models.config import ModelConfig, TrainConfig
 from models.objectives import best_constant
 from models.ranker import Ranker, build_ranker
 from models.training import (
+    Curves,
     TrainingData,
     TrainResult,
     WarmStart,
@@ -47,6 +48,8 @@ from pipeline.config import CLUSTERED, WITNESS_ROWS
 from serving.export import Extras, export_ranker
 
 BATCH = 4096
+_FEW_STEPS = 20
+"""Of an epoch: of fewer is told, for ten epochs of them move weights little from where they began."""
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:
@@ -82,6 +85,8 @@ def train(fn_args: tfx.components.FnArgs) -> None:
     result = fit(ranker, data, config, checkpoints, pathlib.Path(fn_args.model_run_dir), started)
     if not result.chief:
         return
+    for told in _told_end(result.curves, config, data.rows("train", config).steps(config.batch_size)):
+        progress.report("train", said=told)
     ranker = for_serving(ranker)
     export_ranker(
         ranker,
@@ -92,6 +97,17 @@ def train(fn_args: tfx.components.FnArgs) -> None:
         _with_coverage(describe(ranker, data, config, model, result), fn_args.transform_graph_path),
     )
     result.checkpoints.remove()
+
+
+def _told_end(curves: Curves, config: TrainConfig, steps: int) -> Iterator[str]:
+    """What of a training's end its line does not tell."""
+    if len(curves.epochs) < config.epochs:
+        yield f"{curves.stopped}: kept the weights of epoch {curves.best_epoch}"
+    if steps < _FEW_STEPS:
+        yield (
+            f"an epoch has {steps} step{'s' if steps > 1 else ''} of {config.batch_size:,} rows, which may be too few to learn from: a smaller "
+            "train.batch_size makes more of them"
+        )
 
 
 def _vectors(dataset: Dataset, transform_graph: str) -> dict[str, npt.NDArray[np.float32]]:

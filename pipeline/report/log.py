@@ -124,8 +124,13 @@ def _actions(manifest: Json) -> Markup | None:
 
 
 def _of_earlier(actions: Json) -> str:
-    of_earlier = actions.get("of_earlier_rows")
-    return f", {count(of_earlier)} to rows of earlier days, which counters alone look at" if of_earlier else ""
+    of_earlier = actions.get("of_earlier_rows", 0)
+    others = actions[ATTRIBUTED] - actions["of_rows_out"] - of_earlier
+    return (f", {count(of_earlier)} to rows of earlier days, which counters alone look at" if of_earlier else "") + (
+        f", {count(others)} to rows of days behind the split's, or that are quarantined, dropped or sampled out"
+        if others > 0
+        else ""
+    )
 
 
 def _share_of(rows: int, read: int) -> tuple[str, str]:

@@ -28,11 +28,25 @@ def header(data: ReportData) -> Markup:
     )
 
 
+_UNJUDGED = "How good it is nobody judged: there was no earlier model to compare with, and evaluate.thresholds asks for nothing."
+
+
+def _is_judged(data: ReportData) -> bool:
+    """Whether more was asked of a metric than that it can be computed."""
+    checks = (data.evaluation.get("verdict") or {}).get("checks") or []
+    return any(check["limit"] != "defined" for check in checks)
+
+
 def _banner(data: ReportData) -> Markup:
     reasons = refusals(data)
     if data.blessed and data.infra_blessed:
         if data.version:
-            return _box("good", "✓", f"Blessed twice and pushed as version {data.version}", ["Every check passed."])
+            told = f"Blessed twice and pushed as version {data.version}"
+            return (
+                _box("good", "✓", told, ["Every check passed."])
+                if _is_judged(data)
+                else _box("warn", "!", told, [_UNJUDGED])
+            )
         return _box("warn", "!", "Blessed twice, not pushed", ["The pusher wrote no version in this run."])
     first = "blessed by evaluation" if data.blessed else "refused by evaluation"
     second = "blessed by the serving check" if data.infra_blessed else "refused by the serving check"

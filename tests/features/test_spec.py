@@ -643,3 +643,8 @@ def test_actions_need_the_time_of_the_impression() -> None:
     assert "the actions' files are named by day, and a random split has no days" in problem(
         actions=by_day, split="random"
     )
+
+
+def test_a_misspelt_label_is_told_with_the_nearest_column() -> None:
+    assert "names label 'cliked', which is no column of" in (told := problem(tasks={"click": "cliked"}))
+    assert "did you mean 'clicked'? columns:" in told

@@ -395,8 +395,12 @@ def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytes
     assert re.search(r"evaluate +refused\n +click: AUC 0.75 is below 0.8\ncheck_serving +blessed", said)
     wanted = ("click 0.7500", "watch 2.0000", "refused", "is below 0.8", "blessed", "serving/9", "config.yaml")
     assert [text for text in wanted if text not in said] == []
+    write_run(tmp_path / "runs", "refused", "20260103T1", stage("push"))
     assert feedrank("runs") == 0
-    assert re.search(r"20260102T1 +other .* failed in ingest", capsys.readouterr().out)
+    listed = capsys.readouterr().out
+    assert re.search(r"20260101T1 +demo .* done, pushed +\n", listed)
+    assert re.search(r"20260102T1 +other .* failed in ingest", listed)
+    assert re.search(r"20260103T1 +refused .* done, nothing pushed", listed)
     assert feedrank("report", "demo") == 1
     assert "left no report" in capsys.readouterr().err
 

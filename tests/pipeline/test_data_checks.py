@@ -186,6 +186,24 @@ def test_a_day_of_few_rows_that_only_counters_read_stops() -> None:
     ]
 
 
+def test_counters_of_days_that_the_log_lacks_are_warned_of() -> None:
+    counters = {"seen": {"by": "tab", "days": 7, "columns": {"clicks": {"of": "click"}}}}
+    spec = _dataset().model_dump(mode="json") | {"counters": counters}
+    dataset = Dataset.model_validate(spec)
+    said = (
+        "counters seen look at up to 7 days before the split, and there are no {}: the first days' rows know less than those of the days that are "
+        "tested and served; let the split begin later"
+    )
+    assert _judge(dataset=dataset) == ([], [said.format("rows from before 2024-02-28")])
+    of_before = {"rows": 9, "reasons": [{"reason": "time_out_of_range", "rows": 9}]}
+    assert _judge(dataset=dataset, manifest=_manifest() | {"quarantined": of_before}) == ([], [])
+    by_day = {"days": {"20240227": 4}, "absent_days": []}
+    assert _judge(dataset=dataset, manifest=_manifest() | {"counters": by_day}) == ([], [])
+    absent = by_day | {"absent_days": ["2024-02-21"], "absent_action_days": ["2024-02-22", "2024-02-23"]}
+    told = said.format("files of 2024-02-21; actions of 2024-02-22, 2024-02-23")
+    assert _judge(dataset=dataset, manifest=_manifest() | {"counters": absent}) == ([], [told])
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_label_without_a_positive_stops(split: str) -> None:
     manifest = _manifest()

@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.view import util as view_util
 from tfx.components.util import model_utils
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.types import artifact_utils, standard_artifacts
@@ -73,6 +75,28 @@ def test_a_first_model_is_measured_and_blessed(models, split, tmp_path):
     assert (Path(blessing.uri) / "BLESSED").exists()
     assert model_utils.is_model_blessed(blessing)
     assert blessing.get_string_custom_property("current_model") == str(models / "good")
+
+
+def test_tfma_and_its_viewers_read_the_evaluation(models, split, tmp_path):
+    found, _ = call(models, split, tmp_path, "good", config=EvaluateConfig(slices=("tab",)))
+    read = tfma.load_eval_result(str(tmp_path / "evaluation"))
+    slices = {(): found["tasks"]} | {(("tab", value),): of["tasks"] for value, of in found["slices"]["tab"].items()}
+    assert len(slices) > 2
+    assert [key for key, _ in read.slicing_metrics] == [*slices]
+    for key, tasks in slices.items():
+        for task, numbers in tasks.items():
+            told = read.get_metrics_for_slice(key, output_name=task)
+            wanted = {"example_count": numbers["rows"]} | {
+                name: value for name, value in numbers.items() if name not in ("kind", "rows", "calibration_bins")
+            }
+            assert "auc" in wanted or "mse" in wanted
+            assert told.keys() == wanted.keys()
+            for name, value in wanted.items():
+                expected = float("nan") if value is None else value
+                assert float(told[name]["doubleValue"]) == pytest.approx(expected, nan_ok=True)
+    shown = view_util.get_slicing_metrics(read.slicing_metrics, slicing_column="tab")
+    assert {row["slice"] for row in shown} == {f"tab:{value}" for value in found["slices"]["tab"]}
+    assert [tfma.load_eval_results(str(tmp_path / "evaluation")).get_results()[0].config] == [read.config]
 
 
 def test_a_worse_model_is_refused_and_stock_tfx_keeps_the_earlier_one(models, tmp_path):

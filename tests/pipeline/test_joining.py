@@ -197,7 +197,7 @@ def test_days_that_the_window_reaches_into(tmp_path: Path) -> None:
     path = by_hand(tmp_path)
     (path / "log" / "2024-01-04.csv").unlink()
     with pytest.raises(
-        DataError, match=r"reaches into 1 days behind the split's, and 2024-01-04 lack files .*days_after: optional"
+        DataError, match=r"reaches into 1 day behind the split's, and 2024-01-04 lack files .*days_after: optional"
     ):
         run(spec(), path)
     manifest, folders = run(spec(actions={"days_after": "optional"}), path, "optional")

@@ -225,6 +225,18 @@ def test_a_refused_model_says_why_at_the_top():
     assert "auc 0.7361 is 0.0123 below the last blessed model's 0.7484" in text
 
 
+def test_a_model_that_nobody_judged_is_told_so():
+    data = sample()
+    verdict = data.evaluation["verdict"]
+    defined = [check for check in verdict["checks"] if check["limit"] == "defined"]
+    assert len(defined) < len(verdict["checks"])
+    assert "Every check passed." in read(render(data)).text[""]
+    unjudged = {**data.evaluation, "verdict": {**verdict, "checks": defined}}
+    text = read(render(data.model_copy(update={"evaluation": unjudged}))).text[""]
+    assert "Every check passed." not in text
+    assert "How good it is nobody judged" in text
+
+
 def test_a_blessed_model_that_was_not_pushed_is_no_success():
     text = read(render(sample().model_copy(update={"version": None}))).text[""]
     assert "Blessed twice, not pushed" in text

@@ -159,7 +159,14 @@ def test_what_became_of_actions():
     assert "<h3>Actions" not in log(sample())
     counting = ACTED | {"of_earlier_rows": 13}
     told = log(sample().model_copy(update={"manifest": manifest() | {"actions": counting}}))
-    assert "measured on, 13 to rows of earlier days, which counters alone look at." in told
+    others = (
+        ", 7 to rows of days behind the split’s, or that are quarantined, dropped or sampled out."  # 600 - 580 - 13
+    )
+    assert (
+        "measured on, 13 to rows of earlier days, which counters alone look at" + others.replace("’", "&#x27;") in told
+    )
+    told = log(sample().model_copy(update={"manifest": manifest() | {"actions": ACTED | {"of_rows_out": 600}}}))
+    assert "measured on." in told
     told = log(sample().model_copy(update={"manifest": manifest() | {"duplicates": 94_784 // 2}}))
     assert "47,392 rows (50.0 %) have the values of an earlier row" in told
     assert "of an earlier row" not in log(sample())
