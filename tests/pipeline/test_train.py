@@ -26,7 +26,7 @@ from models.heads.scores import score_of, start_of
 from models.losses import weighted_mean
 from models.objectives import row_losses
 from models.ranker import build_ranker
-from models.training import TrainingData, WarmStart
+from models.training import Curves, TrainingData, WarmStart
 from pipeline.components import train
 from pipeline.components.transform import LAYOUT_FILE
 from pipeline.config import WITNESS_ROWS
@@ -231,3 +231,14 @@ def test_the_adapter_stays_an_adapter() -> None:
     function = ast.parse(inspect.getsource(train.run_fn)).body[0]
     assert function.end_lineno is not None
     assert function.end_lineno < 40
+
+
+def test_the_end_of_a_training_is_told_where_it_came_early_and_epochs_of_few_steps() -> None:
+    stopped = "no better validation score in 2 epochs"
+    curves = Curves.model_construct(epochs=(1, 2, 3), best_epoch=1, stopped=stopped)
+    config = TrainConfig(epochs=10, batch_size=2048)
+    assert list(train._told_end(curves, config, 4)) == [
+        f"{stopped}: kept the weights of epoch 1",
+        "an epoch has 4 steps of 2,048 rows, which may be too few to learn from: a smaller train.batch_size makes more of them",
+    ]
+    assert list(train._told_end(curves, TrainConfig(epochs=3), 20)) == []
