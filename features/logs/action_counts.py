@@ -14,6 +14,9 @@ from features.logs.counts import Counts
 from features.logs.days import days_of_instants
 from features.logs.places import TIME
 
+_ENOUGH, _FEW = 100, 0.01
+"""Actions, of which fewer than such a share belong to an impression, are likely to be joined in another way than was meant."""
+
 
 @dataclass
 class ActionCounts:
@@ -72,3 +75,16 @@ def told(actions: Mapping[str, Any]) -> str:
     return f"{actions[ATTRIBUTED]:,} of {actions['rows_read']:,} actions attributed" + (
         f" ({', '.join(others)})" if others else ""
     )
+
+
+def told_few(actions: Mapping[str, Any], window: float) -> str:
+    """Where hardly any action belongs to an impression: how many, and why they do not. Else nothing.
+
+    Args:
+        actions: a manifest's counts.
+        window: of the attribution, in seconds.
+    """
+    read, attributed = actions["rows_read"], actions[ATTRIBUTED]
+    if read < _ENOUGH or attributed >= read * _FEW:
+        return ""
+    return f"only {told(actions)}: are `actions.on`, `time` and `window` (here {window:g} seconds) right?"

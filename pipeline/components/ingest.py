@@ -35,7 +35,7 @@ from features.logs import (
     told_losses,
     with_counters,
 )
-from features.logs.action_counts import ActionCounts, told
+from features.logs.action_counts import ActionCounts, told, told_few
 from features.logs.bigquery_reader import OpenedTable, check_rows, close_table, count_rows, open_table
 from features.logs.counters import count_entries, remove_counters
 from features.logs.files import name_of, size_of
@@ -182,6 +182,8 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
         _add_counters(manifest, dataset, data, log, folders)
     manifest |= {"tables": table_counts, "vectors": vectors, "seconds": round(time.monotonic() - started, 3)}
     _write_manifest(manifest, folders)
+    if dataset.actions is not None and (few := told_few(manifest["actions"], dataset.actions.window)):
+        progress.report("ingest", said=few)
     progress.report("ingest", rows=manifest["rows_read"], note=_note(manifest))
     _conclude(dataset, data, manifest, folders, opened)
     return manifest

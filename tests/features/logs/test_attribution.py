@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from features.actions import Actions
 from features.errors import DataError
+from features.logs.action_counts import told_few
 from features.logs.action_log import action_schema
 from features.logs.attribution import REASON, attribute, note_schema
 from features.logs.places import ACTIONS, BEGIN, FILE, ROW, TIME
@@ -210,3 +211,12 @@ def test_keys_that_differ_in_one_part_are_two() -> None:
     found = attribute(impression_table(impressions), action_table(actions), SPEC)
     assert found.outcomes["attributed"] == 666
     assert found.outcomes["without_impression"] == 334
+
+
+def test_a_join_that_finds_hardly_anything_is_told() -> None:
+    counts = {"rows_read": 4558, "attributed": 19, "others": {"after_window": 4530, "duplicate": 0, "without_key": 9}}
+    assert told_few(counts, 24.0) == (
+        "only 19 of 4,558 actions attributed (4,530 after_window, 9 without_key): are `actions.on`, `time` and `window` (here 24 seconds) right?"
+    )
+    assert told_few(counts | {"attributed": 46}, 24.0) == ""
+    assert told_few(counts | {"rows_read": 99, "attributed": 0}, 24.0) == ""
