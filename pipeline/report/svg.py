@@ -117,9 +117,11 @@ def lines(title: str, series: Sequence[Series], mark: float | None = None, x_nam
     ys = [y for line in series for _, y in line.points]
     margin = (max(ys) - min(ys)) * 0.08 or abs(max(ys)) * 0.05 or 1
     longest = max(len(line.name) for line in series)
-    frame = Frame((min(xs), max(xs)), (min(ys) - margin, max(ys) + margin), right=62 + 6.2 * longest)
+    heights = min(ys) - margin, max(ys) + margin
+    y_ticks = {y: general(round(y, 10)) for y in ticks(*heights)}
+    left = max(44, 14 + 6.2 * max(map(len, y_ticks.values()), default=0))
+    frame = Frame((min(xs), max(xs)), heights, left=left, right=62 + 6.2 * longest)
     x_ticks = {x: f"{x:g}" for x in ticks(*frame.x, wanted=8) if x == round(x)}
-    y_ticks = {y: general(round(y, 10)) for y in ticks(*frame.y)}
     marks = []
     if mark is not None:
         x = frame.at_x(mark)

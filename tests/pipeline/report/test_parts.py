@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -170,3 +171,10 @@ def test_what_became_of_actions():
     told = log(sample().model_copy(update={"manifest": manifest() | {"duplicates": 94_784 // 2}}))
     assert "47,392 rows (50.0 %) have the values of an earlier row" in told
     assert "of an earlier row" not in log(sample())
+
+
+def test_long_numbers_beside_a_curve_have_room():
+    drawing = svg.lines("t", [svg.Series("loss", [(epoch, 0.9975 + epoch / 2000) for epoch in range(4)], 0)])
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*class="tick end">([\d.]+)<', drawing)
+    assert max(len(text) for _, text in labels) >= 6
+    assert min(float(x) - 6.2 * len(text) for x, text in labels) >= 0  # they end at x
