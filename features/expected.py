@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import pydantic
 
 from features.frozen import Frozen
+from features.sources import COMPRESSED
 
 TOLERANCE = 0.05
 """Relative difference of a rate that is still the same."""
@@ -35,7 +36,9 @@ class Expected(Frozen):
         known = True
         for file, found in rows.items():
             stem = file.rpartition("/")[2]
-            expected = next((n for name, n in self.rows.items() if stem in (name, f"{name}.gz", f"{name}.zst")), None)
+            expected = next(
+                (n for name, n in self.rows.items() if stem in (name, *(name + suffix for suffix in COMPRESSED))), None
+            )
             known &= found == expected
             if expected is not None and found != expected:
                 yield f"{file} has {found:,} rows, the official file {expected:,}"

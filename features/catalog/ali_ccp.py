@@ -17,6 +17,9 @@ one part is not used for something else in the other. An impression whose index 
 The chain: a conversion needs a click. Rows that say otherwise (click 0, conversion 1) are invalid, and the usual preprocessing leaves
 them out: here they are quarantined (``orphan_label``), so that they are counted and can be looked at.
 
+An item's intentions (210) are several, and so may be the combinations with them (853): the list is kept whole, the values of one
+combination are added up.
+
 The histories ``109_14``, ``110_14``, ``127_14``, ``150_14`` (categories, shops, brands, intentions that the user had to do with) are kept
 whole, as lists, where public readers keep one id of each. A history's value carries the count. No kind of feature weighs
 the tokens of a list today, so the value does one thing here: it orders the list, the largest first, so that the `max_length` tokens that a
@@ -71,14 +74,15 @@ HISTORIES: dict[str, str] = {
     "109_14": "category_history", "110_14": "shop_history", "127_14": "brand_history", "150_14": "intention_history",
 }  # fmt: skip
 ITEM: dict[str, str] = {
-    ITEM_ID: "item_id", "206": "item_category", "207": "item_shop", "210": "item_intention", "216": "item_brand",
-    "301": "position_id",
+    ITEM_ID: "item_id", "206": "item_category", "207": "item_shop", "216": "item_brand", "301": "position_id",
 }  # fmt: skip
 """What an impression has once, by field."""
+ITEM_LISTS: dict[str, str] = {"210": "item_intentions"}
+"""What it may have often: the official file's first impression has three intentions."""
 COMBINATIONS: dict[str, str] = {
     "508": "category_match", "509": "shop_match", "702": "brand_match", "853": "intention_match",
 }  # fmt: skip
-"""Real numbers: how much of the user's history is of the item's category, shop, brand, intention."""
+"""Real numbers: how much of the user's history is of the item's category, shop, brand, intentions; of several of one field the sum."""
 LISTS = ("feature_num", "feature_list")
 
 
@@ -116,7 +120,7 @@ def dataset() -> Dataset:
             Derived(
                 function="features.catalog.ali_ccp:of_impression",
                 inputs=LISTS,
-                outputs=_of("int64", ITEM) | _of("float32", COMBINATIONS),
+                outputs=_of("int64", ITEM) | _of("list<int64>", ITEM_LISTS) | _of("float32", COMBINATIONS),
             ),
         ),
         features=_features(),
@@ -145,14 +149,16 @@ def of_user(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 def of_impression(batch: pa.RecordBatch) -> dict[str, pa.Array]:
-    """Fields of the impression's own, and the combinations' values.
+    """Fields and lists of the impression's own, and the combinations' values.
 
     Args:
         batch: as of `of_user`.
     """
-    found = parse(batch.column(1), batch.column(0), (*ITEM, *COMBINATIONS))
-    values = {name: found.one(len(ITEM) + place)[1] for place, name in enumerate(COMBINATIONS.values())}
-    return _ids(found, ITEM) | values | _refused(found)
+    found = parse(batch.column(1), batch.column(0), tuple(ITEM), (*ITEM_LISTS, *COMBINATIONS))
+    lists = {name: found.many(len(ITEM) + place) for place, name in enumerate(ITEM_LISTS.values())}
+    behind = len(ITEM) + len(ITEM_LISTS)
+    values = {name: found.total(behind + place) for place, name in enumerate(COMBINATIONS.values())}
+    return _ids(found, ITEM) | lists | values | _refused(found)
 
 
 def _ids(found: ListedFeatures, fields: dict[str, str]) -> dict[str, pa.Array]:
@@ -181,12 +187,13 @@ def _of(kind: str, fields: dict[str, str]) -> Columns:
 
 
 def _features() -> dict[str, Feature]:
-    fine = ("user_id", "item_id", "item_category", "item_shop", "item_intention", "item_brand")
+    fine = ("user_id", "item_id", "item_category", "item_shop", "item_brand")
     coarse = tuple(name for name in USER.values() if name != USER[USER_ID])
     rare = IdVocabulary(min_count=10)  # as the public preparations have it
     return {
         **dict.fromkeys(fine, Id(vocabulary=rare)),
         **dict.fromkeys(coarse, Categorical(vocabulary=Vocabulary(min_count=10))),
         **dict.fromkeys(HISTORIES.values(), Bag(vocabulary=Vocabulary(min_count=10, oov_buckets=8), max_length=50)),
+        **dict.fromkeys(ITEM_LISTS.values(), Bag(vocabulary=Vocabulary(min_count=10, oov_buckets=8), max_length=10)),
         **dict.fromkeys(COMBINATIONS.values(), Numeric(missing_indicator=True)),
     }

@@ -54,6 +54,13 @@ class ListedFeatures:
         ids[at], values[at], absent[at] = self.ids[of], self.values[of], False
         return pa.array(ids, mask=absent), pa.array(values.astype(np.float32), mask=absent)
 
+    def total(self, field: int) -> pa.Array:
+        """float32: the sum of a field's values; null where a row has none."""
+        of = self.fields == field
+        counts = np.bincount(self.rows[of], minlength=self.size)
+        sums = np.bincount(self.rows[of], weights=self.values[of], minlength=self.size)
+        return pa.array(sums.astype(np.float32), mask=counts == 0)
+
     def many(self, field: int) -> pa.Array:
         """list<int64>: all ids of a field, those of the largest value first, those of one value in their order; perhaps none."""
         of = np.flatnonzero(self.fields == field)

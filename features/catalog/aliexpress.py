@@ -2,13 +2,13 @@
 CIKM 2020; Tianchi 74690): items shown on pages of search results in five countries, with click and purchase.
 
 Read from the documented format; no real file was at hand, and of its rows and rates nothing is expected. A country (NL, ES, FR, US, RU)
-has four CSV files without header: ``NL_user_train.csv`` and ``NL_user_test.csv`` (33 columns, a row a search page), ``NL_item_train.csv``
-and ``NL_item_test.csv`` (49 columns, a row an item shown). The first column of both is the search's id, by which they are joined,
+has four CSV files without header: ``nl_user_train.csv`` and ``nl_user_test.csv`` (33 columns, a row a search page), ``nl_item_train.csv``
+and ``nl_item_test.csv`` (49 columns, a row an item shown). The first column of both is the search's id, by which they are joined,
 within the training and within the test files, for nothing says that an id of one is not used for something else in the other.
 The join is an inner one: an item of a search that has no row of its own is quarantined (``no_match``), so that it is counted and can be
 looked at. The dataset is NL's; another country is
 
-    --set dataset.source.files='ES_item_*.csv' --set dataset.tables.searches.source.files='ES_user_*.csv'
+    --set dataset.source.files='es_item_*.csv' --set dataset.tables.searches.source.files='es_user_*.csv'
 
 Columns have no documented meaning. They are named as MTReclib names those of its preparation, ``categorical_1`` to ``categorical_16`` and
 ``numerical_1`` to ``numerical_63``: first those of the search page, in their order, then those of the item. By MTReclib's account
@@ -59,12 +59,12 @@ def dataset() -> Dataset:
     return Dataset(
         name="aliexpress",
         description="AliExpress search, one country (NL unless source.files says another): click and conversion.",
-        source=_source("NL_item_*.csv"),
+        source=_source("[Nn][Ll]_item_*.csv"),
         columns=key | items | action | part,
         group="search_id",
         tables={
             "searches": SideTable(
-                source=_source("NL_user_*.csv"),
+                source=_source("[Nn][Ll]_user_*.csv"),
                 on=("part", "search_id"),
                 required=True,
                 columns=key | searches | part,

@@ -9,6 +9,7 @@ of 1K and 27K, whose later log is read as it is, what each user did in the earli
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ LENGTH = 50
 """Items at most in each list of the history."""
 _PERIODS = ("4_08_to_4_21", "4_22_to_5_08")
 _READ = ("user_id", "video_id", "time_ms", "is_like", "long_view")
+_PART = re.compile(r"_part(\d+)$")
 _BLOCK_BYTES = 256 << 20
 
 
@@ -51,6 +53,8 @@ def prepare(directory: Path) -> tuple[Path, ...]:
     versions = {file.stem.split("_")[7] for files in periods for file in files}
     if len(versions) != 1:
         raise DataError(f"{directory} holds logs of versions {', '.join(sorted(versions))}; keep those of one version")
+    for files in periods:
+        _check_whole(directory, files)
     if "pure" in versions:
         return _prepare_pure(directory, [file for files in periods for file in files])
     target = directory / "user_history_upto_0421.parquet"
@@ -149,6 +153,15 @@ def _official(directory: Path, period: str) -> list[Path]:
         there = ", ".join(sorted(path.name for path in directory.glob("*.csv"))) or "no CSV file"
         raise DataError(f"no log_standard_{period}_*.csv in {directory}, which holds {there}")
     return files
+
+
+def _check_whole(directory: Path, files: list[Path]) -> None:
+    """Of a period in parts both must be there."""
+    parts = {found[0] for file in files if (found := _PART.findall(file.stem))}
+    if parts and parts != {"1", "2"}:
+        raise DataError(
+            f"{directory} holds {', '.join(file.name for file in files)} of that log's two parts; allowed: both, or the log as a whole"
+        )
 
 
 if __name__ == "__main__":

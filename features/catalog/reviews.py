@@ -99,7 +99,11 @@ def yelp() -> Dataset:
         },
         tasks=_tasks("stars"),
         split=RandomSplit(),
-        expected=Expected(rows={"yelp_academic_dataset_review.json": 6_990_280}, rates={"like": 0.6702}),
+        expected=Expected(
+            rows={"yelp_academic_dataset_review.json": 6_990_280},
+            tables={"places": 150_346},
+            rates={"like": 0.6702},
+        ),
     )
 
 

@@ -13,7 +13,7 @@ those clicks out of the rows.
 
 `tenrec_article` is ``QK-article.csv``. The paper counts clicks of articles and no exposures, and those who have looked into the file saw
 ``click`` 1 in every row: it is an outcome here and no task, for a task without a negative row stops a run. If your file has
-some, ``dataset.tasks.click.label=click`` adds it. ``QB-article.csv`` has the same columns; the paper counts nothing but clicks in it.
+some, ``dataset.tasks.click.label=click`` adds it. ``QB-article.csv`` ends with `item_score3`: it has clicks alone, and is not read by this entry.
 
 Quirks that this entry takes care of: ``\\N`` is a missing value; 0 in the history is padding; gender 0 and age 0 stand for unknown and
 are categories like the others. There are no timestamps. The rows of one user are in the order of clicks, so the

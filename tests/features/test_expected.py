@@ -14,6 +14,7 @@ EXPECTED = Expected(rows={"a.csv": 100, "b.csv": 50}, tables={"users": 7}, rates
     [
         ({"a.csv": 100, "b.csv": 50}, {"click": 0.2, "like": 0.01}, []),
         ({"log/a.csv": 100}, {"click": 0.2099, "like": 0.0096}, []),  # within 5 %
+        ({"a.csv.bz2": 7}, {"click": 0.9}, ["a.csv.bz2 has 7 rows, the official file 100"]),
         ({"a.csv.gz": 99}, {"click": 0.9}, ["a.csv.gz has 99 rows, the official file 100"]),
         ({"a.csv": 100}, {"click": 0.25, "like": 0.01}, ["task 'click' has rate 0.25, in the official files 0.2"]),
         ({"a.csv": 100, "mine.csv": 7}, {"click": 0.9}, []),  # a log of one's own among them

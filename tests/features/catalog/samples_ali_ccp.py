@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 USER_FIELDS = {"121": 5, "122": 4, "124": 2, "125": 7, "126": 3, "127": 3, "128": 2, "129": 4}
 HISTORIES = {"109_14": 40, "110_14": 80, "127_14": 60, "150_14": 50}
-FACTS = {"206": 40, "207": 80, "210": 50, "216": 60}
+FACTS = {"206": 40, "207": 80, "216": 60}
+INTENTIONS = 50
 
 
 class Part(NamedTuple):
@@ -64,7 +65,10 @@ def _user(draw: random.Random, user: int) -> list[str]:
 def _item(draw: random.Random) -> list[str]:
     features = [feature("205", 9_000_000 + draw.randrange(200))]
     features += [feature(field, 8_000_000 + draw.randrange(codes)) for field, codes in FACTS.items()]
-    matches = [field for field in ("508", "509", "702", "853") if draw.random() < 0.7]
+    intentions = draw.sample(range(INTENTIONS), draw.choice((1, 1, 2, 3, 4)))
+    features += [feature("210", 9_000_000 + code) for code in intentions]
+    matches = [field for field in ("508", "509", "702") if draw.random() < 0.7]
+    matches += ["853" for _ in intentions if draw.random() < 0.5]
     features += [feature(field, 5_000_000 + draw.randrange(99), draw.uniform(0.5, 4)) for field in matches]
     features.append(feature("301", 9_351_665 + draw.randrange(3)))
     draw.shuffle(features)

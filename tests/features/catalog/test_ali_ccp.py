@@ -49,6 +49,23 @@ def test_an_impression_finds_its_user_and_histories_are_whole(tmp_path: Path) ->
     assert not {"feature_list", "feature_num"} & set(row)
 
 
+def test_the_first_impression_of_the_official_file(tmp_path: Path) -> None:
+    """Nine features, three of them intentions, as public code that reads the file quotes it."""
+    features = [feature("210", code) for code in (9052218, 9064553, 9093445)]
+    features += [feature("216", 9154780), feature("301", 9351665), feature("205", 4186222), feature("206", 8316799)]
+    features += [feature("207", 8416205), feature("508", 9355039, 0.69315)]
+    more = [*features, feature("853", 1, 0.69315), feature("853", 2, 1.6094)]
+    impressions = (line(1, 0, 0, "u", features=features), line(2, 0, 0, "u", features=more))
+    folder = _write(tmp_path, *impressions, commons=(line("u", features=[feature("101", 1)]),))
+    table, bad = read(catalog.load("ali_ccp"), folder, _tables(folder))
+    assert bad == []
+    first, second = table.to_pylist()
+    assert first["item_intentions"] == second["item_intentions"] == [9052218, 9064553, 9093445]
+    assert (first["item_id"], first["item_brand"], first["position_id"]) == (4186222, 9154780, 9351665)
+    assert (first["category_match"], first["intention_match"]) == (pytest.approx(0.69315), None)
+    assert second["intention_match"] == pytest.approx(0.69315 + 1.6094)
+
+
 def test_one_index_of_both_parts_is_two_users(tmp_path: Path) -> None:
     for part, user in (("train", 1), ("test", 2)):
         one = line("same", features=[feature("101", user)])

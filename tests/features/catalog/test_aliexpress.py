@@ -26,8 +26,8 @@ def _item(search: str, action: str) -> str:
 
 
 def _write(folder: Path, pages: list[str], items: list[str], part: str = "train") -> Path:
-    (folder / f"NL_user_{part}.csv").write_text("".join(f"{row}\n" for row in pages))
-    (folder / f"NL_item_{part}.csv").write_text("".join(f"{row}\n" for row in items))
+    (folder / f"nl_user_{part}.csv").write_text("".join(f"{row}\n" for row in pages))
+    (folder / f"nl_item_{part}.csv").write_text("".join(f"{row}\n" for row in items))
     return folder
 
 
@@ -89,7 +89,7 @@ def test_whole_files_counted_again(tmp_path: Path) -> None:
         assert batch.unmatched == {"searches": len(items) - len(kept)}
         assert batch.rows["label_click"].to_pylist() == [float(item[-1] != "0") for item in kept]
         assert batch.rows["label_conversion"].to_pylist() == [float(item[-1] == "2") for item in kept]
-        with (tmp_path / f"NL_user_{part}.csv").open(newline="") as file:
+        with (tmp_path / f"nl_user_{part}.csv").open(newline="") as file:
             pages = {page[0]: page for page in csv.reader(file)}
         assert batch.rows["categorical_9"].to_pylist() == [pages[item[0]][32] for item in kept]
         assert batch.rows["numerical_63"].to_pylist() == [

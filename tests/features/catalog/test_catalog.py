@@ -207,3 +207,13 @@ def test_versions_of_kuairand_differ_in_files_days_and_what_is_expected_alone() 
         assert [day.isoformat() for day in (*other.split.train, *other.split.test)] == [  # type: ignore[union-attr]
             "2022-04-22", "2022-05-06", "2022-05-08", "2022-05-08",
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("period", ["4_08_to_4_21", "4_22_to_5_08"])
+def test_a_history_of_half_of_kuairand_27k_is_not_made(tmp_path: Path, period: str) -> None:
+    kuairand_sample.write_kuairand(tmp_path, "27k", 40)
+    (tmp_path / f"log_standard_{period}_27k_part2.csv").unlink()
+    with pytest.raises(
+        DataError, match=rf"holds log_standard_{period}_27k_part1.csv of that log's two parts; allowed: both"
+    ):
+        prepare(tmp_path)
