@@ -79,7 +79,7 @@ def test_one_search_id_of_both_parts_is_two_searches(tmp_path: Path) -> None:
 
 def test_whole_files_counted_again(tmp_path: Path) -> None:
     dataset = catalog.load("aliexpress")
-    written = {part: samples.write_part(tmp_path, "NL", part, 60, seed) for seed, part in enumerate(("train", "test"))}
+    written = {part: samples.write_part(tmp_path, "nl", part, 60, seed) for seed, part in enumerate(("train", "test"))}
     tables = load_tables(dataset, str(tmp_path))
     batches = {batch.rows["part"][0].as_py(): batch for batch in read_log(dataset, str(tmp_path), tables)}
     for part, items in written.items():
