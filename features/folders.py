@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posixpath
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -145,5 +144,5 @@ def local_copy(folder: str, parts: Sequence[str] = ()) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="feedrank_copy_") as here:
         for part in parts or ("",):
-            stores.download(found._replace(key=posixpath.join(found.key, part)), os.path.join(here, part))
+            stores.download(found.below(part), os.path.join(here, part))
         yield here

@@ -371,6 +371,11 @@ def _connected(uri: str) -> tuple[Any, str]:
     return found
 
 
+def s3_endpoint() -> str | None:
+    """The URL of another server of S3, where AWS' own tools find it; None: Amazon's."""
+    return next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
+
+
 def _defaults(path: Remote) -> Iterator[str]:
     """Options that the path does not give: S3's endpoint and region as AWS' own tools take them from the environment, which
     pyarrow 10 does not; of Google's store the time after which it gives up, which is 15 minutes otherwise.
@@ -383,7 +388,7 @@ def _defaults(path: Remote) -> Iterator[str]:
         yield "retry_limit_seconds=60"
     if path.scheme != "s3":
         return
-    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
+    endpoint = s3_endpoint()
     if endpoint is not None and "endpoint_override" not in given:
         if (url := _URL.fullmatch(endpoint)) is None:
             raise ConfigError(f"AWS_ENDPOINT_URL: '{endpoint}' is no endpoint of S3; allowed: http(s)://HOST:PORT")

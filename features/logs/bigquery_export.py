@@ -60,7 +60,7 @@ def export_part(
     if found := stores.list_names(folder):  # nobody pays for an export that cannot be read
         raise DataError(f"{part.name}: {where} holds {found[0]}; allowed: a folder that is empty, or not there")
     result = run_export(source, part.name, export_statement(source, part, columns, folder))
-    files = find_files(str(folder._replace(key=f"{folder.key}/*.parquet")))
+    files = find_files(str(folder.below("*.parquet")))
     if len(files) != result.files:
         raise DataError(
             f"{part.name}: BigQuery says that it exported {result.files:,} files to {where}, and {len(files):,} are there ({result.job})"

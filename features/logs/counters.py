@@ -172,7 +172,7 @@ def remove_counters(folder: str) -> None:
 
 
 def _files(name: str, folder: str) -> list[str]:
-    found = fnmatch.filter(folders.list_files(folder), f"{PREFIX}{name}-*.parquet")
+    found = fnmatch.filter(folders.list_names(folder), f"{PREFIX}{name}-*.parquet")
     return [os.path.join(folder, file) for file in found]
 
 

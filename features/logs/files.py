@@ -122,8 +122,7 @@ def _acted_before(
     counters = waiting_counters(dataset).values()
     asked = _days_before(dataset, counters) if patterns else []
     absent = _absent(asked, patterns, path)
-    required = _days_before(dataset, [counter for counter in counters if counter.days_before == "required"])
-    if lacking := [str(day) for day in required if day in absent]:
+    if lacking := _lacking(dataset, counters, absent):
         raise DataError(
             f"counters of actions look at {len(asked)} days before the split's, and {_named(lacking)} lack files or markers of the log or "
             f"its actions in {_absolute(path)}: rows of the first days would be told too little; allowed: both logs complete for these "
@@ -141,6 +140,12 @@ def _days_before(dataset: Dataset, counters: Iterable[Counter]) -> list[datetime
     split = _split_days(dataset)
     reach = range(1, 1 + max((counter.reach for counter in counters), default=0))
     return sorted({day - datetime.timedelta(days=back) for day in split for back in reach} - {*split})
+
+
+def _lacking(dataset: Dataset, counters: Iterable[Counter], absent: Sequence[datetime.date]) -> list[str]:
+    """Those absent days that a counter says must be there."""
+    required = _days_before(dataset, [counter for counter in counters if counter.days_before == "required"])
+    return [str(day) for day in required if day in absent]
 
 
 def _absent(days: Iterable[datetime.date], patterns: Sequence[str], path: str) -> list[datetime.date]:
@@ -176,8 +181,7 @@ def resolve_earlier(dataset: Dataset, path: str) -> EarlierFiles:
     asked = _days_before(dataset, counters)
     patterns = [*filter(by_day, (*dataset.source.patterns, dataset.source.success or ""))]
     absent = _absent(asked, patterns, path)
-    required = _days_before(dataset, [counter for counter in counters if counter.days_before == "required"])
-    if lacking := [str(day) for day in required if day in absent]:
+    if lacking := _lacking(dataset, counters, absent):
         raise DataError(
             f"counters look at {len(asked)} days before the split's, and {_named(lacking)} lack files or markers in {_absolute(path)}: "
             "rows of the first days would be told too little; allowed: a log that begins earlier, a split that begins later, or "
@@ -249,7 +253,7 @@ def under(pattern: str, path: str) -> str:
         return pattern
     if folder is None:
         return os.path.join(path, pattern)
-    return str(folder._replace(key=posixpath.join(folder.key, pattern)))
+    return str(folder.below(pattern))
 
 
 def _absolute(path: str) -> str:

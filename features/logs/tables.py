@@ -265,8 +265,8 @@ def load_saved_tables(folder: str, pseudonyms: Pseudonyms | None = None) -> Tabl
         DataError: if the folder holds Parquet files that it did not write.
     """
     found: list[tuple[int, str, KeyedTable]] = []
-    for file in folders.list_files(folder):
-        if not file.endswith(".parquet") or "/" in file or file.startswith(PREFIX):
+    for file in folders.list_names(folder):
+        if not file.endswith(".parquet") or file.startswith(PREFIX):
             continue
         with folders.open_input(os.path.join(folder, file)) as stream:
             data = pq.read_table(stream).combine_chunks()

@@ -7,13 +7,12 @@ import os
 
 import tensorflow_io  # noqa: F401 - makes TensorFlow know s3://
 
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+from features.stores import s3_endpoint
 
 
 def name_endpoint() -> None:
     """Tells the client of AWS_ENDPOINT_URL, under the name that it knows. It reads it once, when it is first used."""
-    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
-    if endpoint is not None:
+    if (endpoint := s3_endpoint()) is not None:
         os.environ["S3_ENDPOINT"] = endpoint
 
 
