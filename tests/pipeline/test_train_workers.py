@@ -107,7 +107,8 @@ def test_two_workers_export_the_model_of_one(
     train.run_fn(arguments_of("multi_worker_mirrored", tmp_path, graph, tmp_path / "two"))
     _, errors = worker.communicate(timeout=300)
     assert worker.returncode == 0, errors
-    assert {(report["stage"], report["epoch"]) for report in reported} == {("train", 1), ("train", 2)}
+    assert {report["stage"] for report in reported} == {"train"}
+    assert {report["epoch"] for report in reported if "said" not in report} == {1, 2}
     assert not list((tmp_path / "two" / "checkpoints").iterdir())
     found, expected = (answers(str(tmp_path / name / "model")) for name in ("two", "one"))
     assert set(found) == {"click", "like"}
