@@ -1,4 +1,4 @@
-"""Ingest and transform as Flink, Spark and Dataflow would get them: made and looked at, never run."""
+"""Ingest, statistics and transform as Flink, Spark and Dataflow would get them: made and looked at, never run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.runners.portability.portable_runner import PortableRunner
+from tfx.types import standard_artifacts
 
 from features.spec import SPLITS
 from pipeline.components.engine import beam_args
 from pipeline.components.ingest import Folders, ingest
+from pipeline.components.statistics import CountingExecutor
 from pipeline.components.transform import transform
+from pipeline.components.validate import SpecSchema
 from pipeline.config import Budget, DataConfig
 from pipeline.engines import DataflowEngine, DockerEnvironment, Engine, FlinkEngine, ProcessEnvironment, SparkEngine
-from tests.pipeline import test_joining
-from tests.pipeline.examples import DATASET, make_examples, plain_rows
+from tests.pipeline import test_action_counters, test_joining
+from tests.pipeline.examples import DATASET, make, make_examples, plain_rows
 
 ROOT = Path(__file__).parents[2]
 GROUP_BY_KEY = "beam:transform:group_by_key:v1"
@@ -87,6 +90,24 @@ def start_ingest(engine: Engine, path: Path) -> None:
     ingest(test_joining.spec(duplicates="drop"), data, folders, beam.Pipeline(argv=beam_args(engine)))
 
 
+def start_counters(engine: Engine, path: Path) -> None:
+    """Of earlier days of two logs."""
+    (path / "log").mkdir()
+    test_action_counters.by_hand(path / "log")
+    folders = Folders(*[str(path / "out" / name) for name in ("examples", "quarantine", "manifest", "tables")])
+    data = DataConfig(path=str(path / "log"), budget=Budget(max_share=0.5))
+    ingest(test_action_counters.spec(), data, folders, beam.Pipeline(argv=beam_args(engine)))
+
+
+def start_statistics(engine: Engine, path: Path) -> None:
+    examples = make_examples(path / "examples", {split: plain_rows(split) for split in SPLITS})
+    schema = make(standard_artifacts.Schema, path / "schema")
+    SpecSchema.test_call(dataset=DATASET.model_dump_json(), schema=schema)
+    statistics = make(standard_artifacts.ExampleStatistics, path / "statistics")
+    context = CountingExecutor.Context(beam_pipeline_args=beam_args(engine))
+    CountingExecutor(context).Do({"examples": [examples], "schema": [schema]}, {"statistics": [statistics]}, {})
+
+
 def start_transform(engine: Engine, path: Path) -> None:
     make_examples(path / "examples", {split: plain_rows(split) for split in SPLITS})
     files = {split: [str(file) for file in (path / "examples" / f"Split-{split}").glob("*")] for split in SPLITS}
@@ -94,7 +115,12 @@ def start_transform(engine: Engine, path: Path) -> None:
     transform(DATASET, files, outputs, str(path / "graph"), beam.Pipeline(argv=beam_args(engine)))
 
 
-START: dict[str, Callable[[Engine, Path], None]] = {"ingest": start_ingest, "transform": start_transform}
+START: dict[str, Callable[[Engine, Path], None]] = {
+    "ingest": start_ingest,
+    "counters": start_counters,
+    "statistics": start_statistics,
+    "transform": start_transform,
+}
 
 
 def grouped_keys(proto: Proto) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Ingest and transform on Prism, in this process and in workers of their own, and in several local processes: the same as on the local engine.
+"""Ingest, statistics and transform on Prism, in this process and in workers of their own, and in several local processes: the same as on the local engine.
 
 Files may be cut otherwise; rows, counts and vocabularies may not differ.
 """
@@ -18,17 +18,20 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tfx.types import standard_artifacts
 
 from features.columns import from_lists
 from features.spec import ROW_ID, SPLITS, Dataset
 from pipeline.components.engine import beam_args
 from pipeline.components.ingest import Folders, ingest
+from pipeline.components.statistics import CountingExecutor, read_statistics
 from pipeline.components.transform import transform
+from pipeline.components.validate import SpecSchema
 from pipeline.config import Budget, DataConfig
 from pipeline.engines import Engine, ExternalEnvironment, LocalEngine, PrismEngine
 from tests.features.logs.small_log import GOOD, dataset, write
-from tests.pipeline import test_ingest, test_joining
-from tests.pipeline.examples import DATASET, make_examples, plain_rows
+from tests.pipeline import test_action_counters, test_counters, test_ingest, test_joining
+from tests.pipeline.examples import DATASET, make, make_examples, plain_rows
 from tests.prism_server import WorkerPool, prism_program, prism_server, worker_pool
 
 pytestmark = pytest.mark.slow
@@ -46,17 +49,22 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
         yield running
 
 
+@pytest.fixture
+def elsewhere(endpoint: str, pool: WorkerPool) -> Iterator[PrismEngine]:
+    """Its workers are no processes of this test's."""
+    before = pool.started
+    yield external(endpoint, pool)
+    assert pool.started == before + 1
+
+
 @pytest.fixture(params=["loopback", "external", "started"])
-def prism(request: pytest.FixtureRequest, endpoint: str) -> Iterator[PrismEngine]:
+def prism(request: pytest.FixtureRequest, endpoint: str) -> PrismEngine:
     if request.param == "started":
-        yield PrismEngine(prism_location=str(prism_program()))
-    elif request.param == "loopback":
-        yield PrismEngine(job_endpoint=endpoint)
-    else:
-        pool = request.getfixturevalue("pool")
-        before = pool.started
-        yield external(endpoint, pool)
-        assert pool.started == before + 1
+        return PrismEngine(prism_location=str(prism_program()))
+    if request.param == "loopback":
+        return PrismEngine(job_endpoint=endpoint)
+    found: PrismEngine = request.getfixturevalue("elsewhere")
+    return found
 
 
 def external(endpoint: str, pool: WorkerPool) -> PrismEngine:
@@ -85,22 +93,66 @@ def ingested(spec: Dataset, log: Path, out: Path, engine: Engine) -> dict[str, A
     }
 
 
-@pytest.mark.parametrize("log", ["tables", "actions"])
-def test_ingest_gives_the_same(log: str, prism: PrismEngine, tmp_path: Path) -> None:
-    path = tmp_path / "log"
+def write_log(log: str, path: Path) -> Dataset:
+    """One that needs the joins or the counts of its name."""
     path.mkdir()
     if log == "tables":
         spec = test_ingest.SPEC
         test_ingest._log(path)
-    else:
+    elif log == "actions":
         spec = test_joining.spec(duplicates="drop")
         test_joining.by_hand(path)
+    elif log == "counters":
+        spec = test_counters.spec()
+        test_counters.write(path)
+    else:
+        spec = test_action_counters.spec()
+        test_action_counters.by_hand(path)
+    return spec
+
+
+@pytest.mark.parametrize("log", ["tables", "actions"])
+def test_ingest_gives_the_same(log: str, prism: PrismEngine, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    spec = write_log(log, path)
     here = ingested(spec, path, tmp_path / "here", LocalEngine())
     there = ingested(spec, path, tmp_path / "there", prism)
     assert there == here
     assert here["rows"]
     assert here["letters"]
     assert here["left"] == []
+
+
+@pytest.mark.parametrize("log", ["counters", "counters of actions"])
+def test_counters_are_the_same_in_workers_elsewhere(log: str, elsewhere: PrismEngine, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    spec = write_log(log, path)
+    here = ingested(spec, path, tmp_path / "here", LocalEngine())
+    assert ingested(spec, path, tmp_path / "there", elsewhere) == here
+    assert here["manifest"]["counters"]["rows_read"] == 5
+    assert here["left"] == []
+
+
+def statistics(
+    examples: standard_artifacts.Examples, schema: standard_artifacts.Schema, out: Path, engine: Engine
+) -> Any:
+    """Of each split."""
+    made = make(standard_artifacts.ExampleStatistics, out)
+    context = CountingExecutor.Context(beam_pipeline_args=beam_args(engine))
+    CountingExecutor(context).Do({"examples": [examples], "schema": [schema]}, {"statistics": [made]}, {})
+    return {split: sorted(found.datasets[0].features, key=str) for split, found in read_statistics(made).items()}
+
+
+def test_statistics_are_the_same_in_workers_elsewhere(elsewhere: PrismEngine, tmp_path: Path) -> None:
+    examples = make_examples(tmp_path / "examples", {split: plain_rows(split) for split in SPLITS})
+    schema = make(standard_artifacts.Schema, tmp_path / "schema")
+    SpecSchema.test_call(dataset=DATASET.model_dump_json(), schema=schema)
+    here, there = (
+        statistics(examples, schema, tmp_path / name, engine)
+        for name, engine in (("here", LocalEngine()), ("there", elsewhere))
+    )
+    assert there == here
+    assert set(here) == set(SPLITS)
 
 
 WIDE = Dataset.model_validate(
