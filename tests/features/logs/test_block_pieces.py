@@ -28,7 +28,7 @@ SCHEMA: dict[str, Any] = {
     "fields": [{"name": "a", "type": "long"}, {"name": "b", "type": "bytes"}],
 }
 MARKER = bytes(range(16))
-HYPOTHESIS = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HYPOTHESIS = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _rows(count: int) -> list[dict[str, Any]]:
