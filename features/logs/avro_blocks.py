@@ -2,6 +2,13 @@
 
 A file is a header (schema, codec, a marker of 16 bytes of its own) and blocks: the number of rows and of bytes, the
 rows, compressed together, and the marker. After damage, reading goes on behind the next marker.
+
+Blocks are found from the header on, each where the one before says that it ends and the marker stands; the bytes inside a block are
+never searched. A row that holds the marker is therefore a row like any other, in a whole file and in pieces. Only behind damage the
+marker is searched for, and one inside the rows of a damaged block, which are not told from what lies between blocks, would be taken for
+a block's end: by chance never (2**-128 a byte), and a row can hold it by intent only if it was written after the file was begun, for
+the writer draws the marker then. What follows it is noticed, and refused as ``corrupt_file``, unless it is made like a block, ended by
+the marker again; the damage before it is refused in any case, so that such a file counts as damaged.
 """
 
 from __future__ import annotations
@@ -35,6 +42,8 @@ _MOST_HEADER_BYTES = 4 << 20
 _LONG_BYTES = 10
 _SEARCHED_BYTES = 1 << 20
 _MOST_SNAPPY_EXPANSION = 64
+_MOST_ROWS_A_BYTE = 1100
+"""Of compressed data: deflate packs no better."""
 
 
 class AvroHeader(NamedTuple):
@@ -51,6 +60,24 @@ class AvroHeader(NamedTuple):
     codec: str
     marker: bytes
     end: int
+
+
+class AvroSpan(NamedTuple):
+    """A stretch of a file that ends with a marker, or with the file.
+
+    Attributes:
+        end: where it ends.
+        rows: how many, as the file says; 1 where nobody knows.
+        begin: offset of the rows' bytes.
+        length: of these, compressed.
+        damage: why it is no block; None: it is one.
+    """
+
+    end: int
+    rows: int
+    begin: int = 0
+    length: int = 0
+    damage: DamagedFileError | None = None
 
 
 class AvroBlock(NamedTuple):
@@ -80,33 +107,56 @@ def read_header(stream: BinaryIO) -> AvroHeader:
     return AvroHeader(json.loads(meta["avro.schema"]), codec, header["sync"], beginning.tell())
 
 
-def read_blocks(stream: BinaryIO, header: AvroHeader) -> Iterator[AvroBlock | DamagedFileError]:
-    """Reads block after block; one is as large as its writer made it.
+def read_blocks(
+    stream: BinaryIO, header: AvroHeader, begin: int = 0, end: int | None = None
+) -> Iterator[AvroBlock | DamagedFileError]:
+    """Reads block after block; one is as large as its writer made it. Arguments as of :func:`find_spans`.
 
     Yields:
         the blocks, and an error for each stretch that is none: ``truncated_file`` if the file ends in it,
         ``corrupt_file`` else. A file cut exactly between two blocks shows no damage: Avro has no end mark.
     """
+    for span in find_spans(stream, header, begin, end):
+        if span.damage is not None:
+            yield span.damage
+        else:
+            stream.seek(span.begin)
+            yield AvroBlock(span.rows, stream.read(span.length))
+
+
+def find_spans(stream: BinaryIO, header: AvroHeader, begin: int = 0, end: int | None = None) -> Iterator[AvroSpan]:
+    """Goes from block to block, and loads none; each begins where the one before ended.
+
+    Args:
+        stream: the whole file.
+        header: of it.
+        begin: 0, or where a span ends.
+        end: where a later one ends; None: the file's end.
+    """
     size = stream.seek(0, os.SEEK_END)
-    at = header.end
-    while at < size:
+    at, end = max(begin, header.end), size if end is None else end
+    while at < end:
         try:
-            block, end = _block_at(stream, at, size, header.marker)
+            span = _span_at(stream, at, size, header.marker)
         except DamagedFileError as error:
             found = _find(stream, header.marker, at)
             reason = error.reason if found is None else "corrupt_file"
-            yield DamagedFileError(reason, f"the block at byte {at}: {error}")
-            end = size if found is None else found + _MARKER_BYTES
-        else:
-            yield block
-        at = end
+            damage = DamagedFileError(reason, f"the block at byte {at}: {error}")
+            span = AvroSpan(size if found is None else found + _MARKER_BYTES, 1, damage=damage)
+        yield span
+        at = span.end
 
 
-def _block_at(stream: BinaryIO, at: int, size: int, marker: bytes) -> tuple[AvroBlock, int]:
-    """The block that begins at byte `at` of `size`, and where it ends.
+def is_credible(codec: str, rows: int, length: int) -> bool:
+    """Whether so many bytes of a block, compressed, can hold so many rows: then rows behind it are numbered as if it did."""
+    return rows <= length * (1 if codec == "null" else _MOST_ROWS_A_BYTE)
+
+
+def _span_at(stream: BinaryIO, at: int, size: int, marker: bytes) -> AvroSpan:
+    """The block that begins at byte `at` of `size`.
 
     Raises:
-        DamagedFileError: if the marker does not stand where the block says that it ends. Nothing is loaded before that is known.
+        DamagedFileError: if the marker does not stand where the block says that it ends.
     """
     stream.seek(at)
     numbers = stream.read(2 * _LONG_BYTES)
@@ -120,8 +170,7 @@ def _block_at(stream: BinaryIO, at: int, size: int, marker: bytes) -> tuple[Avro
     stream.seek(end - _MARKER_BYTES)
     if stream.read(_MARKER_BYTES) != marker:
         raise DamagedFileError("corrupt_file", f"no marker before byte {end}, where it ends")
-    stream.seek(at + used)
-    return AvroBlock(rows, stream.read(length)), end
+    return AvroSpan(end, rows, at + used, length)
 
 
 def _long(data: bytes, at: int) -> tuple[int, int]:

@@ -13,20 +13,26 @@ from fastavro import schemaless_reader
 from fastavro.schema import SchemaParseException
 
 from features.errors import DataError
-from features.logs.avro_blocks import CODECS, AvroBlock, AvroHeader, read_blocks, read_header
+from features.logs.avro_blocks import (
+    CODECS,
+    AvroBlock,
+    AvroHeader,
+    find_spans,
+    is_credible,
+    read_blocks,
+    read_header,
+)
 from features.logs.avro_schema import AvroSchema, column_types, parsed_schema
 from features.logs.avro_types import AvroType
 from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected
 from features.logs.decompress import DamagedFileError
-from features.logs.files import open_bytes
+from features.logs.files import open_bytes, size_of
 from features.logs.pieces import Piece
 from features.logs.quarantine import WHOLE_FILE, RawBatch, text
 from features.spec import Source
 
 _BATCH_BYTES = 16 << 20
 """Small blocks are joined to batches until they have this many bytes of Arrow arrays, or `BATCH_ROWS` rows."""
-_MOST_ROWS_A_BYTE = 1100
-"""A block that cannot be decompressed is believed to have its number of rows up to this: deflate packs no better."""
 UNREADABLE = (
     pa.ArrowException,
     SchemaParseException,
@@ -55,19 +61,19 @@ class _Layout(NamedTuple):
 def read_avro(
     piece: Piece, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
-    """Reads one Avro file; :func:`~features.logs.avro_types.arrow_type` says what becomes of which type.
+    """Reads one Avro file, or some of its blocks; :func:`~features.logs.avro_types.arrow_type` says what becomes of which type.
 
     A file without a readable header is one dead letter of 1 row. A block that cannot be read is one dead letter of as many
     rows as it says it has, if a marker stands where it ends and its number of rows can be true; else, as any stretch between
-    two markers that is no block, it is a dead letter ``corrupt_file`` or ``truncated_file`` of 1 row, and rows behind it are
-    numbered as if it had been 1.
+    two markers that is no block, it is a dead letter ``corrupt_file`` or ``truncated_file`` of 1 row. Rows behind it are
+    numbered as if it had been the rows that it says, where its size allows so many (`features.logs.avro_blocks.is_credible`), or else 1.
 
     A file cut exactly between two blocks cannot be told from a whole one. A block of more rows than bytes counts as damaged:
     rows without any bytes (nothing but nulls) are not read. fastavro bounds neither how deep a type that holds itself may be
     (some ten thousand levels end the process) nor how long an array of nulls: a damaged file with such a field may do harm.
 
     Args:
-        piece: the file, always all of it.
+        piece: the file, or a part of it.
         name: its name in dead letters.
         source: asks nothing of this format.
         columns: columns to read.
@@ -89,9 +95,9 @@ def read_avro(
             pass_on(file, error)
             yield rejected(name, WHOLE_FILE, 1, error)
             return
-        reading = _Reading(name, layout, _types(name, layout, columns, optional))
+        reading = _Reading(name, layout, _types(name, layout, columns, optional), piece.first_row)
         try:
-            for block in read_blocks(stream, layout.header):
+            for block in read_blocks(stream, layout.header, piece.begin, piece.end):
                 yield from reading.add(block)
             yield from reading.flush()
         except OSError as error:
@@ -111,6 +117,42 @@ def check_avro(file: str, name: str, source: Source, columns: Iterable[str], opt
     _types(name, layout, columns, optional)
 
 
+def cut_avro(file: str, source: Source, columns: Iterable[str], size: int) -> list[Piece]:
+    """A file in pieces of whole blocks of about `size` bytes; a small one, or one without a readable header, as a whole.
+
+    Which number a row has, only the blocks before it say: this goes through them from the first on, reads of each its number of rows and
+    its size, and looks for the marker behind it. Of a store that asks for most of the file's bytes. No block is decompressed, so there
+    is no cut any more behind one that says that it has more rows than its size allows.
+    """
+    del source, columns
+    if size_of(file) <= size:
+        return [Piece(file)]
+    with open_bytes(file) as stream:
+        try:
+            header = _layout(stream).header
+        except UNREADABLE as error:
+            pass_on(file, error)
+            return [Piece(file)]
+        try:
+            return _cut(file, stream, header, size)
+        except OSError as error:
+            pass_on(file, error)
+            raise
+
+
+def _cut(file: str, stream: BinaryIO, header: AvroHeader, size: int) -> list[Piece]:
+    pieces, begin, first_row = [], 0, 1
+    rows, end = 0, 0
+    for span in find_spans(stream, header):
+        if end - begin >= size:
+            pieces.append(Piece(file, begin, end, first_row))
+            begin, first_row, rows = end, first_row + rows, 0
+        if span.damage is None and not is_credible(header.codec, span.rows, span.length):
+            break
+        rows, end = rows + span.rows, span.end
+    return [*pieces, Piece(file, begin, None, first_row)]
+
+
 def _layout(stream: BinaryIO) -> _Layout:
     header = read_header(stream)
     return _Layout(header, parsed_schema(header.schema))
@@ -126,11 +168,11 @@ def _types(name: str, layout: _Layout, columns: Iterable[str], optional: Collect
 class _Reading:
     """One file: joins small blocks to batches, cuts large ones, counts rows."""
 
-    def __init__(self, name: str, layout: _Layout, types: Mapping[str, AvroType]) -> None:
+    def __init__(self, name: str, layout: _Layout, types: Mapping[str, AvroType], first_row: int) -> None:
         self._name = name
         self._layout = layout
         self._types = types
-        self._row = 1
+        self._row = first_row
         self._rows = 0
         self._bytes = 0
         self._pieces: dict[str, list[pa.Array]] = {column: [] for column in types}
@@ -140,7 +182,8 @@ class _Reading:
         if isinstance(block, DamagedFileError):
             yield from self._refuse(1, block, block.reason)
             return
-        seen = 0
+        first, seen = self._row + self._rows, 0
+        is_known = is_credible(self._layout.header.codec, block.rows, len(block.data))
         try:
             for rows, arrays in self._decoded(block):
                 if self._rows + rows > BATCH_ROWS or self._bytes > _BATCH_BYTES:
@@ -153,10 +196,12 @@ class _Reading:
         except DamagedFileError as error:
             yield from self._refuse(1, error, error.reason)
         except UNREADABLE as error:
-            if block.rows > _MOST_ROWS_A_BYTE * len(block.data):
-                yield from self._refuse(1, error, "corrupt_file")
-            else:
-                yield from self._refuse(block.rows - seen, error, "unreadable_file")
+            rows, reason = (block.rows - seen, "unreadable_file") if is_known else (1, "corrupt_file")
+            yield from self._refuse(rows, error, reason)
+        else:
+            return
+        if is_known:
+            self._row = first + block.rows
 
     def flush(self) -> Iterator[RawBatch]:
         """Yields the rows that wait, if there are any."""

@@ -3,9 +3,9 @@
 The ORC library of pyarrow ends its process on about every third damaged file (an exception that it does not catch), while
 it opens the file as well as in a stripe: nobody who calls it can prevent that. So it is called here, where only this process ends.
 
-Run with a JSON object as its argument: ``file``; ``columns`` to read, if the file has them; ``first``, the stripe to begin
-with; ``batch_rows``, rows of a batch. It writes a line of JSON about the file, ``{"names": [...], "rows": [rows by stripe]}``,
-then for each stripe ``{"rows": n}`` and an Arrow stream; ``{"error": why}`` stands for what is damaged, ``{"system": why}``
+Run with a JSON object as its argument: ``file``; ``columns`` to read, if the file has them; ``stripes``, the first to read and the
+one to end before, or null; ``batch_rows``, rows of a batch. It writes a line of JSON about the file,
+``{"names": [...], "rows": [rows by stripe], "sizes": [bytes by stripe]}``, then for each stripe ``{"rows": n}`` and an Arrow stream; ``{"error": why}`` stands for what is damaged, ``{"system": why}``
 for what the system cannot read, ``{"store": why}`` for a store that does not give the bytes of a remote file.
 """
 
@@ -25,10 +25,12 @@ _TAIL_FOOTER = 2
 _FOOTER_STRIPES = 3
 _FOOTER_ROWS = 6
 _STRIPE_ROWS = 5
+_STRIPE_BYTES = (2, 3, 4)
+"""Of its index, its data and its footer."""
 
 
-def stripe_rows(tail: bytes) -> list[int]:
-    """Rows of each stripe, which pyarrow does not tell.
+def stripes_of(tail: bytes) -> tuple[list[int], list[int]]:
+    """Rows and bytes of each stripe, which pyarrow does not tell.
 
     Args:
         tail: a file's ``FileTail``, a protocol buffer of ORC's specification.
@@ -43,7 +45,7 @@ def stripe_rows(tail: bytes) -> list[int]:
     total = dict(fields).get(_FOOTER_ROWS, 0)
     if sum(rows) != total:
         raise ValueError(f"the footer says {total} rows; its {len(rows)} stripes have {sum(rows)}")
-    return rows
+    return rows, [sum(int(stripe.get(part, 0)) for part in _STRIPE_BYTES) for stripe in stripes]
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
@@ -74,13 +76,13 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     raise ValueError("no protocol buffer: it ends in a number")
 
 
-def _run(out: BinaryIO, file: str, columns: list[str], first: int, batch_rows: int) -> None:
+def _run(out: BinaryIO, file: str, columns: list[str], stripes: tuple[int, int | None], batch_rows: int) -> None:
     orc = ORCFile(file if "://" not in file else pa.PythonFile(_Stored(file, out), mode="r"))
     names = list(orc.schema.names)
-    rows = stripe_rows(orc.reader.serialized_file_tail())
-    _say(out, {"names": names, "rows": rows})
+    rows, sizes = stripes_of(orc.reader.serialized_file_tail())
+    _say(out, {"names": names, "rows": rows, "sizes": sizes})
     wanted = [column for column in columns if column in names]
-    for stripe in range(first, len(rows) if wanted else 0):
+    for stripe in range(len(rows))[slice(*stripes)] if wanted else ():
         try:
             batch = orc.read_stripe(stripe, columns=wanted)
         except (pa.ArrowException, OSError, ValueError) as error:

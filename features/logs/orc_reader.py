@@ -18,8 +18,8 @@ from features.errors import DataError
 from features.logs import orc_program
 from features.logs.columnar import BATCH_ROWS, raw_batch, rejected, wanted_columns
 from features.logs.decompress import DamagedFileError
-from features.logs.files import open_bytes
-from features.logs.pieces import Piece
+from features.logs.files import open_bytes, size_of
+from features.logs.pieces import Piece, cut_groups
 from features.logs.quarantine import WHOLE_FILE, RawBatch
 from features.spec import Source
 
@@ -30,17 +30,17 @@ _OF_DAMAGE = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, sign
 def read_orc(
     piece: Piece, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()
 ) -> Iterator[RawBatch]:
-    """Reads one ORC file.
+    """Reads one ORC file, or some of its stripes.
 
     pyarrow's ORC library ends its process on many damaged files, so another process reads (`features.logs.orc_program`): it
-    takes about 0.2 s to start, once a file and once more behind each stripe that ended it. It holds one stripe at a time.
+    takes about 0.2 s to start, once a piece and once more behind each stripe that ended it. It holds one stripe at a time.
 
     A file without a readable footer is one dead letter of 1 row; a stripe that cannot be read is one dead letter of as many
     rows as the footer says it has, and reading goes on with the next stripe. ORC has no checksums: a changed byte that
     decoding does not notice is a changed value. If no column is read, no stripe is looked at.
 
     Args:
-        piece: the file, always all of it.
+        piece: the file, or a part of it.
         name: its name in dead letters.
         source: asks nothing of this format.
         columns: columns to read.
@@ -54,17 +54,16 @@ def read_orc(
         DataError: if the file lacks a column that is not optional or has one twice, or the system cannot read it.
     """
     del source
-    file = piece.file
     columns = list(columns)
-    with _OrcFile(file, columns) as orc:
+    with _OrcFile(piece, columns) as orc:
         try:
             footer = orc.footer()
         except DamagedFileError as error:
             yield rejected(name, WHOLE_FILE, 1, error)
             return
         wanted = wanted_columns(name, footer.names, columns, optional)
-        first_row = 1
-        for stripe, rows in enumerate(footer.rows):
+        first_row = piece.first_row
+        for stripe, rows in list(enumerate(footer.rows))[piece.begin : piece.end]:
             seen = 0
             problem: Exception | None = None
             try:
@@ -83,12 +82,25 @@ def read_orc(
 def check_orc(file: str, name: str, source: Source, columns: Iterable[str], optional: Collection[str] = ()) -> None:
     """Looks at the footer only; arguments and errors as of :func:`read_orc`. A damaged file is no error here."""
     del source
-    with _OrcFile(file, []) as orc:
+    with _OrcFile(Piece(file), []) as orc:
         try:
             footer = orc.footer()
         except DamagedFileError:
             return
     wanted_columns(name, footer.names, columns, optional)
+
+
+def cut_orc(file: str, source: Source, columns: Iterable[str], size: int) -> list[Piece]:
+    """A file in pieces of stripes, each of about `size` bytes as they lie there; a small one, or one with an unreadable footer, as a whole."""
+    del source, columns
+    if size_of(file) <= size:  # no process is started for it
+        return [Piece(file)]
+    with _OrcFile(Piece(file), []) as orc:
+        try:
+            footer = orc.footer()
+        except DamagedFileError:
+            return [Piece(file)]
+    return cut_groups(file, zip(footer.rows, footer.sizes, strict=True), size)
 
 
 def _without_columns(rows: int) -> Iterator[tuple[int, Mapping[str, pa.Array]]]:
@@ -97,19 +109,21 @@ def _without_columns(rows: int) -> Iterator[tuple[int, Mapping[str, pa.Array]]]:
 
 
 class _Footer(NamedTuple):
-    """Names of the columns, and rows of each stripe."""
+    """Names of the columns, rows and bytes of each stripe."""
 
     names: list[str]
     rows: list[int]
+    sizes: list[int]
 
 
 class _OrcFile:
     """One file, read by one process after the other: a stripe that ends its process is left to none."""
 
-    def __init__(self, file: str, columns: list[str]) -> None:
-        open_bytes(file).close()
-        self._file = file
+    def __init__(self, piece: Piece, columns: list[str]) -> None:
+        open_bytes(piece.file).close()
+        self._file = piece.file
         self._columns = columns
+        self._begin, self._end = piece.begin, piece.end
         self._program: _Program | None = None
 
     def __enter__(self) -> _OrcFile:
@@ -124,7 +138,7 @@ class _OrcFile:
         Raises:
             DamagedFileError: if that cannot be read.
         """
-        return self._ask_footer(0)
+        return self._ask_footer(self._begin)
 
     def pieces(self, stripe: int) -> Iterator[tuple[int, Mapping[str, pa.Array]]]:
         """Rows of a stripe, at most `BATCH_ROWS` at a time; stripes must be asked for in order.
@@ -143,13 +157,13 @@ class _OrcFile:
                 self._close()
 
     def _ask_footer(self, first: int) -> _Footer:
-        self._program = _Program(self._file, self._columns, first)
+        self._program = _Program(self._file, self._columns, (first, self._end))
         try:
             message = self._program.message()
         except DamagedFileError:
             self._close()
             raise
-        return _Footer(message["names"], message["rows"])
+        return _Footer(message["names"], message["rows"], message["sizes"])
 
     def _close(self) -> None:
         if self._program is not None:
@@ -160,11 +174,11 @@ class _OrcFile:
 class _Program:
     """A process of `features.logs.orc_program`."""
 
-    def __init__(self, file: str, columns: list[str], first: int) -> None:
+    def __init__(self, file: str, columns: list[str], stripes: tuple[int, int | None]) -> None:
         self.has_ended = False
         self._file = file
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        request = {"file": file, "columns": columns, "first": first, "batch_rows": BATCH_ROWS}
+        request = {"file": file, "columns": columns, "stripes": stripes, "batch_rows": BATCH_ROWS}
         # The text itself: a path would put its folder, where a `tables` and a `files` lie, before all libraries.
         self._process = subprocess.Popen(
             [sys.executable, "-c", inspect.getsource(orc_program), json.dumps(request)],

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from features.logs.casting import check_type
 from features.logs.columnar import BATCH_ROWS, pass_on, raw_batch, rejected, wanted_columns
 from features.logs.files import open_arrow
-from features.logs.pieces import Piece
+from features.logs.pieces import Piece, cut_groups
 from features.logs.quarantine import WHOLE_FILE, RawBatch
 from features.spec import Column, Source
 
@@ -90,15 +90,8 @@ def cut_parquet(file: str, source: Source, columns: Iterable[str], size: int) ->
     except _UNREADABLE as error:
         pass_on(file, error)
         return [Piece(file)]
-    pieces, begin, rows, held = [], 0, 0, 0
-    first_row = 1
-    for group in range(metadata.num_row_groups):
-        rows += metadata.row_group(group).num_rows
-        held += metadata.row_group(group).total_byte_size
-        if held >= size and group + 1 < metadata.num_row_groups:
-            pieces.append(Piece(file, begin, group + 1, first_row))
-            begin, first_row, rows, held = group + 1, first_row + rows, 0, 0
-    return [*pieces, Piece(file, begin, None, first_row)]
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return cut_groups(file, [(group.num_rows, group.total_byte_size) for group in groups], size)
 
 
 def _read_groups(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from features.logs.files import open_bytes, size_of
@@ -19,7 +19,7 @@ class Piece(NamedTuple):
 
     Attributes:
         file: path of the file.
-        begin: where it begins: a byte, or in a Parquet file a row group.
+        begin: where it begins: a byte, or in a Parquet file a row group, in an ORC file a stripe.
         end: behind its last one; None: the file's end.
         first_row: number of its first row among the file's data rows, from 1.
         first_line: physical line on which that row begins, from 1.
@@ -35,6 +35,24 @@ class Piece(NamedTuple):
     def part(self) -> Part:
         """Of a text file, for `features.logs.lines.blocks`."""
         return self.begin, self.end, self.first_line
+
+
+def cut_groups(file: str, groups: Iterable[tuple[int, int]], size: int) -> list[Piece]:
+    """A file in pieces of whole groups of rows, by their positions: row groups of Parquet, stripes of ORC.
+
+    Args:
+        file: path of the file.
+        groups: rows and bytes of each, as the file's footer says.
+        size: bytes of a piece, at least; the last one may have fewer.
+    """
+    pieces, begin, first_row = [], 0, 1
+    rows = held = 0
+    for group, (more_rows, more_bytes) in enumerate(groups):
+        if held >= size and group > begin:
+            pieces.append(Piece(file, begin, group, first_row))
+            begin, first_row, rows, held = group, first_row + rows, 0, 0
+        rows, held = rows + more_rows, held + more_bytes
+    return [*pieces, Piece(file, begin, None, first_row)]
 
 
 def cut_lines(file: str, source: Source, size: int, width: int = 1) -> list[Piece]:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from features.errors import DataError
-from features.logs.avro_reader import check_avro, read_avro
+from features.logs.avro_reader import check_avro, cut_avro, read_avro
 from features.logs.bigquery_reader import check_bigquery, cut_bigquery, read_bigquery
 from features.logs.csv_reader import check_csv, cut_csv, read_csv
 from features.logs.jsonl_reader import cut_jsonl, read_jsonl
 from features.logs.kafka_reader import check_kafka, cut_kafka, read_kafka
-from features.logs.orc_reader import check_orc, read_orc
+from features.logs.orc_reader import check_orc, cut_orc, read_orc
 from features.logs.parquet_reader import check_parquet, cut_parquet, read_parquet
 from features.logs.pieces import Piece
 from features.logs.quarantine import RawBatch
@@ -45,8 +45,8 @@ READERS: Mapping[str, Reader] = {
     "parquet": Reader(read_parquet, check_parquet, cut_parquet),
     "jsonl": Reader(read_jsonl, None, cut_jsonl),
     "tfrecord": Reader(read_tfrecord, None, None),
-    "orc": Reader(read_orc, check_orc, None),
-    "avro": Reader(read_avro, check_avro, None),
+    "orc": Reader(read_orc, check_orc, cut_orc),
+    "avro": Reader(read_avro, check_avro, cut_avro),
     "bigquery": Reader(read_bigquery, check_bigquery, cut_bigquery),
     "kafka": Reader(read_kafka, check_kafka, cut_kafka),
 }

@@ -31,6 +31,9 @@ def read_tfrecord(
 ) -> Iterator[RawBatch]:
     """Reads one file of tf.Examples, decompressed by its suffix (``.gz`` as TensorFlow's GZIP).
 
+    It is never cut into pieces: nothing in the file says where a record begins, and how many there are before it, but all records before
+    it. (Beam's own ``ReadFromTFRecord`` does not split files, either.)
+
     A feature that an example lacks, or has without a value, is missing. A record whose checksum does not fit is a dead letter
     of its own; where the length of a record is damaged, the rest of the file is one.
 

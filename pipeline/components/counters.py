@@ -12,7 +12,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from features.counter_delays import waiting_counters
-from features.logs import Counts, load_saved_tables, pseudonyms_of
+from features.logs import Counts
 from features.logs.counters import save_counts
 from features.logs.counting import DailyCounts, Hashed, daily_schema, sorted_counts
 from features.logs.files import name_of
@@ -23,6 +23,7 @@ from features.logs.shards import Part, ShardWriter, read_shard, shards_for
 from features.spec import DAY, Dataset
 from pipeline.components.found_log import FoundLog
 from pipeline.components.joining import COUNTS, QUARANTINED, size_of_log
+from pipeline.components.shared_tables import SharedTables
 from pipeline.config import DataConfig
 
 
@@ -31,8 +32,8 @@ class CountPlan(NamedTuple):
 
     Attributes:
         dataset: the spec, as JSON.
-        data: folder of the log, key of hashes.
-        tables: folder of the side tables, which gets the counters, too.
+        data: folder of the log.
+        tables: the side tables, whose folder gets the counters, too.
         work: a folder that every worker reaches, for files that are not kept.
         shards: how many.
         earlier: files that are read for counters alone: what is refused of them is told here, of the others where they are read for good.
@@ -42,7 +43,7 @@ class CountPlan(NamedTuple):
 
     dataset: str
     data: DataConfig
-    tables: str
+    tables: SharedTables
     work: str
     shards: int
     earlier: tuple[str, ...]
@@ -50,14 +51,14 @@ class CountPlan(NamedTuple):
     labelled: tuple[int, ...] | None
 
 
-def plan_counts(dataset: Dataset, data: DataConfig, log: FoundLog, tables: str, work: str) -> CountPlan:
+def plan_counts(dataset: Dataset, data: DataConfig, log: FoundLog, tables: SharedTables, work: str) -> CountPlan:
     """Decides on the shards.
 
     Args:
         dataset: the spec.
         data: folder of the log.
         log: its files, or its streams, and what else is read.
-        tables: folder of the side tables.
+        tables: the side tables.
         work: a folder for files that are not kept.
     """
     size = size_of_log(dataset.source, [*log.files, *log.earlier.files])
@@ -130,8 +131,7 @@ class _CountPieces(beam.DoFn):
 
     def setup(self) -> None:
         self._dataset = Dataset.model_validate_json(self._plan.dataset)
-        pseudonyms = pseudonyms_of(self._dataset, self._plan.data.hash_key)
-        self._tables = load_saved_tables(self._plan.tables, pseudonyms)
+        self._tables = self._plan.tables.load()
         self._names = list(dict.fromkeys(name for c in self._dataset.counters.values() for name in c.reads))
 
     def start_bundle(self) -> None:
@@ -199,5 +199,5 @@ class _AddUpShard(beam.DoFn):
         daily = sorted_counts(schema, [read_shard(parts, schema)])
         # Of an unused name: another worker may be at the same shard.
         unused = os.path.join(self._plan.work, f"{uuid.uuid4().hex}.parquet")
-        save_counts(name, shard, daily, unused, self._plan.tables)
+        save_counts(name, shard, daily, unused, self._plan.tables.folder)
         yield name

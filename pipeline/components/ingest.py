@@ -23,17 +23,16 @@ from features.errors import DataError
 from features.folders import copy, make, open_output, read_text, remove, write_text
 from features.logs import (
     Counts,
+    Tables,
     check_budget,
     check_found,
     count_tables,
-    load_saved_tables,
     load_tables,
     prepare_vectors,
     pseudonyms_of,
     read_log,
     save_tables,
     told_losses,
-    with_counters,
 )
 from features.logs.action_counts import ActionCounts, told, told_few
 from features.logs.bigquery_reader import OpenedTable, check_rows, close_table, count_rows, open_table
@@ -60,6 +59,7 @@ from pipeline.components.joining import (
     plan_join,
 )
 from pipeline.components.parquet_sink import WriteTables
+from pipeline.components.shared_tables import SharedTables
 from pipeline.components.table_coder import TableCoder
 from pipeline.config import DataConfig
 from pipeline.failures import user_error
@@ -149,7 +149,7 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
     opened = None if dataset.source.bigquery is None else open_table(dataset)
     log = log if opened is None else log._replace(files=opened.files)
     make(folders.manifest)
-    with _work_folder(folders) as work:
+    with _work_folder(folders) as work, SharedTables(dataset, data, folders.tables) as tables:
         is_noted = dataset.actions is not None or dataset.duplicates != "keep"
         read_twice = [*log.files, *earlier]
         plan = plan_join(dataset, data, read_twice, log.acted, work, folders.quarantine) if is_noted else None
@@ -161,10 +161,10 @@ def ingest(dataset: Dataset, data: DataConfig, folders: Folders, pipeline: beam.
                 pieces = {"pieces": pieces, **_notes(dataset, plan, folders, pieces)} | "TakeNotes" >> TakeNotes(plan)
             counted = None
             if dataset.counters:
-                counts = plan_counts(dataset, data, log, folders.tables, work)
+                counts = plan_counts(dataset, data, log, tables, work)
                 counted = _count_days(counts, folders, pieces)
                 pieces |= "OfTheSplit" >> beam.Filter(_is_read, frozenset(earlier))
-            read = pieces | "ReadLog" >> ReadLog(dataset, data, folders.tables, counted)
+            read = pieces | "ReadLog" >> ReadLog(dataset, data.path, tables, counted)
             _ = {tag: read[tag] for tag in (*SPLITS, QUARANTINED, COUNTS)} | "Write" >> WriteOutputs(dataset, folders)
     manifest = _manifest(folders, log.files if dataset.source.elsewhere is None else [], data.path)
     if opened is not None:
@@ -370,16 +370,16 @@ class ReadLog(beam.PTransform):
 
     Args:
         dataset: the spec.
-        data: folder of the log, key of hashes.
-        tables: folder of the side tables.
+        path: the data folder.
+        tables: the side tables.
         counted: what :class:`~pipeline.components.counters.CountDays` gave: nothing is read before all is counted. None: there are no counters.
     """
 
     def __init__(
-        self, dataset: Dataset, data: DataConfig, tables: str, counted: beam.PCollection[str] | None = None
+        self, dataset: Dataset, path: str, tables: SharedTables, counted: beam.PCollection[str] | None = None
     ) -> None:
         super().__init__()
-        self._read = _ReadFiles(dataset.model_dump_json(), data.path, data.hash_key, tables)
+        self._read = _ReadFiles(dataset.model_dump_json(), path, tables)
         self._counted = counted
 
     def expand(self, files: beam.PCollection[Piece | Noted]) -> Any:
@@ -392,23 +392,21 @@ class ReadLog(beam.PTransform):
 
 
 class _ReadFiles(beam.DoFn):
-    def __init__(self, dataset: str, path: str, hash_key: str | None, tables: str) -> None:
-        self._json, self._path, self._hash_key, self._folder = dataset, path, hash_key, tables
+    def __init__(self, dataset: str, path: str, tables: SharedTables) -> None:
+        self._json, self._path, self._shared = dataset, path, tables
+        self._tables: Tables | None = None
         self._rows = 0
 
     def setup(self) -> None:
         self._dataset = Dataset.model_validate_json(self._json)
-        self._tables = load_saved_tables(self._folder, pseudonyms_of(self._dataset, self._hash_key))
-        self._lacks_counters = bool(self._dataset.counters)
 
     def start_bundle(self) -> None:
         self._groups = {split: RowGroups() for split in SPLITS}
 
     def process(self, file: Piece | Noted, counted: list[str] | None = None) -> Iterator[Any]:
         del counted  # that it is there says that all counters are
-        if self._lacks_counters:
-            self._tables = with_counters(self._tables, self._dataset, self._folder)
-            self._lacks_counters = False
+        if self._tables is None:
+            self._tables = self._shared.load_counted()
         for batch in read_log(self._dataset, self._path, self._tables, [file]):
             self._rows += batch.rows_read
             progress.report("ingest", rows=self._rows)

@@ -21,6 +21,7 @@ from tfx_bsl.tfxio import parquet_tfxio
 from features.columns import from_lists, list_schema
 from features.errors import ConfigError, DataError
 from features.spec import DAY, ROW_ID, SPLITS, Column, Dataset, Derived, Source
+from pipeline.components import joining
 from pipeline.components.ingest import Folders, Ingest, RowGroups, ingest
 from pipeline.config import Budget, DataConfig
 from tests.features.logs.small_log import GOOD, HEADER, dataset, write
@@ -321,16 +322,19 @@ def in_format(kind: str, path: Path) -> Path:
         ]
         fields = [f | {"type": f["type"] or {"type": "array", "items": "long"}} for f in fields]
         with (path / "log.avro").open("wb") as file:
-            fastavro.writer(file, {"type": "record", "name": "row", "fields": fields}, rows)
+            fastavro.writer(file, {"type": "record", "name": "row", "fields": fields}, rows, sync_interval=200)
     elif kind == "orc":
-        orc.write_table(pa.Table.from_pylist(rows), path / "log.orc")
+        orc.write_table(pa.Table.from_pylist(rows), path / "log.orc", stripe_size=1, batch_size=25)
     else:
-        pq.write_table(pa.Table.from_pylist(rows), path / "log.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), path / "log.parquet", row_group_size=25)
     return path
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "tfrecord", "avro", "orc", "parquet"])
-def test_a_log_of_any_format_gives_the_same_examples(kind: str, tmp_path: Path) -> None:
+def test_a_log_of_any_format_gives_the_same_examples_in_pieces(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "PIECE_BYTES", 500)
     spec = dataset(source=Source.model_validate(f"log.{kind}"))
     manifest, folders = _run(spec, in_format(kind, tmp_path))
     assert (manifest["rows_read"], manifest["quarantined"]["rows"]) == (40, 1)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from features.errors import DataError
 from features.logs import orc_reader
-from features.logs.orc_program import stripe_rows
+from features.logs.orc_program import stripes_of
 from features.logs.orc_reader import check_orc, read_orc
 from features.logs.pieces import Piece
 from features.spec import DAY, Column, Dataset, RandomSplit, Source, TimeColumn
@@ -155,13 +155,15 @@ def test_large_stripes_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_rows_of_stripes(tmp_path: Path) -> None:
     file = str(_write(tmp_path, stripe=20, rows=50) / "log.orc")
     tail = po.ORCFile(file).reader.serialized_file_tail()
-    assert stripe_rows(tail) == [20, 20, 10]
+    rows, sizes = stripes_of(tail)
+    assert rows == [20, 20, 10]
+    assert sum(sizes) == po.ORCFile(file).content_length
     with pytest.raises(ValueError, match="the footer says 50 rows; its 3 stripes have 51"):
-        stripe_rows(tail.replace(b"\x28\x0a", b"\x28\x0b", 1))
+        stripes_of(tail.replace(b"\x28\x0a", b"\x28\x0b", 1))
     with pytest.raises(ValueError, match="no protocol buffer"):
-        stripe_rows(b"\x07" + tail)
+        stripes_of(b"\x07" + tail)
     with pytest.raises(ValueError, match="no protocol buffer"):
-        stripe_rows(b"\x80")
+        stripes_of(b"\x80")
 
 
 MOMENT = datetime.datetime(2024, 1, 1, 23, 59, 59)
@@ -317,7 +319,10 @@ def test_a_process_that_fails_by_no_fault_of_the_file(
 
 def test_a_process_that_breaks_off_in_a_stripe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = str(_write(tmp_path) / "log.orc")
-    _instead(monkeypatch, """print('{"names": ["user"], "rows": [4]}'); print('{"rows": 4}'); raise SystemExit(3)""")
+    _instead(
+        monkeypatch,
+        """print('{"names": ["user"], "rows": [4], "sizes": [99]}'); print('{"rows": 4}'); raise SystemExit(3)""",
+    )
     with pytest.raises(DataError, match="ended with status 3"):
         list(read_orc(Piece(file), "log.orc", ORC, ["user"]))
 
@@ -327,7 +332,7 @@ def test_a_stripe_of_fewer_rows_than_promised(tmp_path: Path, monkeypatch: pytes
     _instead(
         monkeypatch,
         "import pyarrow as pa, sys\n"
-        """print('{"names": ["user"], "rows": [4]}'); print('{"rows": 1}', flush=True)\n"""
+        """print('{"names": ["user"], "rows": [4], "sizes": [99]}'); print('{"rows": 1}', flush=True)\n"""
         "batch = pa.record_batch([pa.array([1])], ['user'])\n"
         "with pa.ipc.new_stream(sys.stdout.buffer, batch.schema) as stream: stream.write_batch(batch)\n",
     )
