@@ -105,6 +105,7 @@ def test_a_line_has_one_fate_wherever_it_stands(
 def test_an_escaped_line_feed_belongs_to_its_value_where_values_may_go_over_lines(tmp_path: Path) -> None:
     text = b'1\\\n2,3\n"4\\\n5\n6",7\n8,9\\\n\n'
     assert _read(text, OVER_LINES, tmp_path) == ([(b"1\n2", b"3"), (b"4\n5\n6", b"7"), (b"8", b"9\n")], [])
+    assert _read(b"8,9\\\n\r", OVER_LINES, tmp_path) == ([(b"8", b"9\n")], [])
     unquoted = OVER_LINES.model_copy(update={"quote": ""})
     assert _read(b'1\\\n"2,3\n', unquoted, tmp_path) == ([(b'1\n"2', b"3")], [])
     # Line by line, each of them is a row that ends with an escape, or has no second field.
@@ -116,6 +117,14 @@ def test_an_escape_that_ends_the_file_flags_its_line_alone(tmp_path: Path) -> No
     for end in (b"", b"\n"):
         found, rejects = _read(b"1,2\n3,4\\" + end, OVER_LINES, tmp_path)
         assert (found, rejects) == ([(b"1", b"2")], [(2, "open_escape")])
+
+
+def test_a_field_that_is_too_long_is_named_by_the_delimiters_that_count(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(b"1\\,23456789,x\n1,2\n")
+    source = ESCAPED.model_copy(update={"max_field_bytes": 9})
+    _, (reject,) = everything(read_source(Piece(str(tmp_path / "log.csv")), "log", source, COLUMNS))
+    # Eleven bytes as they are written; cut at the escaped comma, eight of column `b` would be allowed.
+    assert (reject.row, reject.reason, reject.column) == (1, "oversized_field", "a")
 
 
 def test_a_header_may_be_escaped(tmp_path: Path) -> None:
