@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import pydantic
 
@@ -14,37 +15,57 @@ TOLERANCE = 0.05
 
 
 class Expected(Frozen):
-    """Sizes and rates of the official files. Others are warned of, never refused: a part of a log is a log, too."""
+    """Sizes and rates of official files that are read together: one variant of a log, such as its small version, or its test file alone.
+    Others are warned of, never refused: a part of a log is a log, too."""
 
     rows: dict[str, pydantic.PositiveInt] = {}
-    """Data rows of each file, by its name without folder and without ``.gz`` or the like."""
+    """Data rows of each file, by its name without folder and without ``.gz`` or the like. Where exactly these files are read and have
+    these rows, `tables` and `rates` are compared."""
     tables: dict[str, pydantic.PositiveInt] = {}
     """Rows of side tables, of all files of a table together."""
     rates: dict[str, pydantic.PositiveFloat] = {}
     """Positive rate of each binary task, over all rows that count, of all these files together."""
 
-    def differences(
-        self, rows: Mapping[str, int], rates: Mapping[str, float], tables: Mapping[str, int]
-    ) -> Iterator[str]:
-        """What differs, in words; nothing about files that are not known.
 
-        Args:
-            rows: of each file of the log that was read, by its name.
-            rates: of each task; compared only if all files are known and have the rows that they should.
-            tables: rows that were read of each side table; compared as rates are, for a log of one's own brings its own tables.
-        """
-        known = True
-        for file, found in rows.items():
-            stem = file.rpartition("/")[2]
-            expected = next(
-                (n for name, n in self.rows.items() if stem in (name, *(name + suffix for suffix in COMPRESSED))), None
-            )
-            known &= found == expected
-            if expected is not None and found != expected:
-                yield f"{file} has {found:,} rows, the official file {expected:,}"
-        for table, expected_rows in self.tables.items() if known else ():
-            if tables.get(table, expected_rows) != expected_rows:
-                yield f"table '{table}' has {tables[table]:,} rows, in the official files {expected_rows:,}"
-        for task, rate in self.rates.items() if known else ():
-            if task in rates and abs(rates[task] / rate - 1) > TOLERANCE:
-                yield f"task '{task}' has rate {rates[task]:.6g}, in the official files {rate:.6g}"
+def _one(value: Any) -> Any:
+    return (value,) if isinstance(value, Mapping | Expected) else value
+
+
+Variants = Annotated[
+    tuple[Expected, ...],
+    pydantic.BeforeValidator(_one, json_schema_input_type=Expected | tuple[Expected, ...]),
+]
+"""What is known of each set of files that may be read; a single one stands for itself."""
+
+
+def differences(
+    variants: Sequence[Expected], rows: Sequence[tuple[str, int]], rates: Mapping[str, float], tables: Mapping[str, int]
+) -> Iterator[str]:
+    """What differs, in words; nothing about files that are not known.
+
+    Args:
+        variants: what is known.
+        rows: name and rows of each file of the log that was read.
+        rates: of each task; compared with those of the variant whose files these are.
+        tables: rows that were read of each side table; compared as rates are, for a log of one's own brings its own tables.
+    """
+    for file, found in rows:
+        known = {variant.rows[name] for variant in variants if (name := _official(file)) in variant.rows}
+        if known and found not in known:
+            yield f"{file} has {found:,} rows, the official file {' or '.join(f'{of:,}' for of in sorted(known))}"
+    read = sorted((_official(file), found) for file, found in rows)
+    variant = next(
+        (variant for variant in variants if variant.rows and sorted(variant.rows.items()) == read), Expected()
+    )
+    for table, expected in variant.tables.items():
+        if tables.get(table, expected) != expected:
+            yield f"table '{table}' has {tables[table]:,} rows, in the official files {expected:,}"
+    for task, rate in variant.rates.items():
+        if task in rates and abs(rates[task] / rate - 1) > TOLERANCE:
+            yield f"task '{task}' has rate {rates[task]:.6g}, in the official files {rate:.6g}"
+
+
+def _official(file: str) -> str:
+    """The name without folder and compression."""
+    name = file.rpartition("/")[2]
+    return next((name.removesuffix(suffix) for suffix in COMPRESSED if name.endswith(suffix)), name)

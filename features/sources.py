@@ -96,7 +96,7 @@ _SUFFIXES: Mapping[str, Mapping[str, str]] = {
     ".tfrecord": {"format": "tfrecord"},
     ".tfrecords": {"format": "tfrecord"},
 }
-OF_CSV = ("header", "delimiter", "quote", "newlines_in_values")
+OF_CSV = ("header", "delimiter", "quote", "escape", "newlines_in_values")
 """Keys that no other format reads."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """Endings of files that are decompressed while they are read."""
@@ -187,12 +187,15 @@ class Source(Frozen):
     """CSV: between the values of a row. One of several characters, such as ``::``, needs ``quote: ""``."""
     quote: str = '"'
     """CSV: around a value that holds a delimiter; empty: nothing is quoted."""
+    escape: str = ""
+    r"""CSV: a character behind which any other stands for itself, a delimiter, a quote or the character too: with ``escape: '\'``, ``"5\" tv"`` is
+    ``5" tv``, and so is ``5\" tv``. Empty: there is none. With or without, a quote in quotes may be written twice."""
     null_values: tuple[str, ...] = ("",)
-    """CSV: texts that mean a value is missing."""
+    r"""CSV: texts that mean a value is missing. With an escape, a whole field such as ``\N`` may be one."""
     strip_spaces: bool = False
     """CSV: blanks around a value do not belong to it."""
     newlines_in_values: bool = False
-    """CSV: a quoted value may go over several lines."""
+    """CSV: a quoted value may go over several lines, and an escaped line feed belongs to its value."""
     max_field_bytes: int = 1_000_000
     """CSV: a row with a longer field is quarantined."""
     from_name: dict[str, str] = {}

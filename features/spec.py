@@ -17,7 +17,7 @@ from features.actions import ActionLabel, Actions
 from features.consistency import check
 from features.counter_delays import waiting_counters
 from features.counters import Counter, CounterColumn
-from features.expected import Expected
+from features.expected import Expected, Variants
 from features.frozen import Frozen, SpecError
 from features.kinds import (
     FEATURE_KINDS,
@@ -103,6 +103,7 @@ __all__ = [
     "TimeColumn",
     "TimeSplit",
     "Tokens",
+    "Variants",
     "Vocabulary",
     "WindowSplit",
     "label_column",
@@ -156,8 +157,8 @@ class Dataset(Frozen):
     """Which rows are trained on, chosen by and tested on."""
     downsample: Downsample | None = None
     """Which rows without a positive label are left out of the training split, and what makes up for them; null: none."""
-    expected: Expected = Expected()
-    """What is known of the official files of a public log."""
+    expected: Variants = ()
+    """What is known of the official files of a public log, of each set of them that may be read."""
 
     # -- what the rest of the house asks ---------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from features.frozen import SpecError
@@ -79,14 +80,22 @@ def _check_column_split(dataset: Dataset, split: ColumnSplit) -> None:
         raise SpecError(
             f"the split reads column '{split.column}', which is personal; allowed: a column whose values are kept"
         )
-    for part, values in (("train", split.train), ("test", split.test)):
+    parts = {"train": split.train, "test": split.test}
+    if isinstance(split.validation, tuple):
+        parts["validation"] = split.validation
+        if split.validation_of != "train":
+            raise SpecError(
+                f"the split's validation has values of its own and is a share of {split.validation_of}; allowed: one of them"
+            )
+    for part, values in parts.items():
         expected = int if column.type == "int64" else str
         if not values or not all(isinstance(value, expected) for value in values):
             raise SpecError(
                 f"the split's {part} has values {', '.join(map(repr, values)) or '(none)'} of '{split.column}'; allowed: {column.type} "
                 "values, at least one"
             )
-    if both := [value for value in split.train if value in split.test]:
-        raise SpecError(
-            f"the split puts {', '.join(map(repr, both))} of '{split.column}' into train and test; allowed: one of them"
-        )
+    for one, other in itertools.combinations(parts, 2):
+        if both := [value for value in parts[one] if value in parts[other]]:
+            raise SpecError(
+                f"the split puts {', '.join(map(repr, both))} of '{split.column}' into {one} and {other}; allowed: one of them"
+            )

@@ -98,20 +98,28 @@ class RandomSplit(Frozen):
     """Another one cuts elsewhere."""
 
 
+Values = tuple[str, ...] | tuple[int, ...]
+"""Of a column."""
+_Share = Annotated[float, pydantic.Field(gt=0, lt=1)]
+
+
 class ColumnSplit(Frozen):
-    """Parts of the log by a column's value, as of a log that comes with its own test rows; the validation is a share of the training rows,
-    by a hash of each row's file and number. Files of their own: `Source.from_name` makes a column of their names."""
+    """Parts of the log by a column's value, as of a log that comes with its own test rows. The validation has values of its own, or is a
+    share of the training or of the test rows, by a hash of each row's file and number. Files of their own: `Source.from_name` makes a
+    column of their names."""
 
     by: Literal["column"] = "column"
     """Says which split it is."""
     column: str
     """Of the log: int64 or string."""
-    train: tuple[str, ...] | tuple[int, ...]
+    train: Values
     """Values of rows that weights are learned from, but for the validation's share."""
-    test: tuple[str, ...] | tuple[int, ...]
-    """Values of rows on which the model is evaluated."""
-    validation: float = pydantic.Field(default=0.1, gt=0, lt=1)
-    """Share of the training rows by which the best epoch is chosen."""
+    test: Values
+    """Values of rows on which the model is evaluated, but for the validation's share."""
+    validation: _Share | Values = 0.1
+    """Values of rows by which the best epoch is chosen, or a share of the rows of `validation_of`."""
+    validation_of: Literal["train", "test"] = "train"
+    """Whose rows the validation takes its share of. ``test`` with 0.5 halves the test rows, and trains on all training rows."""
     seed: int = 0
     """Another one chooses other rows for the validation."""
 

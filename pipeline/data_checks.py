@@ -10,6 +10,7 @@ import pydantic
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from features.columns import drift_columns
+from features.expected import differences
 from features.logs.counts import SAMPLED
 from features.logs.quarantine import OUT_OF_DAYS, OUT_OF_WINDOW
 from features.spec import SPLITS, Categorical, Dataset, TimeSplit
@@ -221,14 +222,14 @@ def check_parents(findings: Findings, dataset: Dataset, manifest: Manifest, max_
 
 def check_expected(findings: Findings, dataset: Dataset, manifest: Manifest) -> None:
     """Warns where files of an official name are others."""
-    rows = {file["path"]: file["rows"] for file in manifest.get("files", [])}
+    rows = [(file["path"], file["rows"]) for file in manifest.get("files", [])]
     sums = {
         name: (sum(of["positives"] for of in splits.values()), sum(of["rows"] for of in splits.values()))
         for name, splits in manifest["tasks"].items()
     }
     rates = {name: positives / counted for name, (positives, counted) in sums.items() if counted}
     tables = {name: of["rows_read"] for name, of in manifest.get("tables", {}).items()}
-    for difference in dataset.expected.differences(rows, rates, tables):
+    for difference in differences(dataset.expected, rows, rates, tables):
         findings.add(f"{difference}: is it the file that '{dataset.name}' is made for?", stops=False)
 
 

@@ -39,6 +39,7 @@ DATASETS: Mapping[str, Callable[[], Dataset]] = {
     "synthetic": synthetic.dataset,
     "tenrec_article": tenrec.article,
     "tenrec_ctr": tenrec.ctr,
+    "tenrec_qb_article": tenrec.qb_article,
     "tenrec_video": tenrec.video,
     "user_behavior": user_behavior.dataset,
     "yelp_reviews": reviews.yelp,

@@ -84,8 +84,10 @@ def dataset() -> Dataset:
             validation=(datetime.date(1970, 1, 29), datetime.date(1970, 1, 29)),
             test=(datetime.date(1970, 1, 30), datetime.date(1970, 1, 31)),
         ),
-        expected=Expected(
-            rows={"criteo_attribution_dataset.tsv": 16_468_027},
-            rates={"click": 0.361, "conversion": 0.0490, "attribution": 0.0269},
+        expected=(
+            Expected(
+                rows={"criteo_attribution_dataset.tsv": 16_468_027},
+                rates={"click": 0.361, "conversion": 0.0490, "attribution": 0.0269},
+            ),
         ),
     )

@@ -64,5 +64,5 @@ def dataset() -> Dataset:
         },
         tasks={task: Task(label="action_type", positive=(action,)) for task, action in ACTIONS.items()},
         split=RandomSplit(train=0.7, validation=0.1, test=0.2),
-        expected=Expected(rows={"user_log_format1.csv": 54_925_330}, rates={"favorite": 0.0547, "purchase": 0.0599}),
+        expected=(Expected(rows={"user_log_format1.csv": 54_925_330}, rates={"favorite": 0.0547, "purchase": 0.0599}),),
     )

@@ -83,8 +83,8 @@ def million() -> Dataset:
         features=_features() | {"age": Categorical()},
         tasks=_tasks(),
         split=RandomSplit(),
-        expected=Expected(
-            rows={"ratings.dat": 1_000_209}, tables={"users": 6_040, "movies": 3_883}, rates={"like": 0.5752}
+        expected=(
+            Expected(rows={"ratings.dat": 1_000_209}, tables={"users": 6_040, "movies": 3_883}, rates={"like": 0.5752}),
         ),
     )
 
@@ -117,7 +117,7 @@ def hundred_thousand() -> Dataset:
         features=_features() | {"age": Numeric()},
         tasks=_tasks(),
         split=RandomSplit(),
-        expected=Expected(rows={"u.data": 100_000}, tables={"users": 943, "movies": 1_682}, rates={"like": 0.55375}),
+        expected=(Expected(rows={"u.data": 100_000}, tables={"users": 943, "movies": 1_682}, rates={"like": 0.55375}),),
     )
 
 

@@ -62,7 +62,7 @@ def amazon() -> Dataset:
         },
         tasks=_tasks("overall"),
         split=RandomSplit(),
-        expected=Expected(rows={"reviews_Electronics_5.json": 1_689_188}),
+        expected=(Expected(rows={"reviews_Electronics_5.json": 1_689_188}),),
     )
 
 
@@ -99,10 +99,12 @@ def yelp() -> Dataset:
         },
         tasks=_tasks("stars"),
         split=RandomSplit(),
-        expected=Expected(
-            rows={"yelp_academic_dataset_review.json": 6_990_280},
-            tables={"places": 150_346},
-            rates={"like": 0.6702},
+        expected=(
+            Expected(
+                rows={"yelp_academic_dataset_review.json": 6_990_280},
+                tables={"places": 150_346},
+                rates={"like": 0.6702},
+            ),
         ),
     )
 

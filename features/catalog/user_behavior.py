@@ -62,8 +62,10 @@ def dataset() -> Dataset:
             validation=(datetime.date(2017, 12, 2), datetime.date(2017, 12, 2)),
             test=(datetime.date(2017, 12, 3), datetime.date(2017, 12, 3)),
         ),
-        expected=Expected(
-            rows={"UserBehavior.csv": 100_150_807},
-            rates={"click": 0.8958, "cart": 0.0552, "favorite": 0.0288, "buy": 0.0201},
+        expected=(
+            Expected(
+                rows={"UserBehavior.csv": 100_150_807},
+                rates={"click": 0.8958, "cart": 0.0552, "favorite": 0.0288, "buy": 0.0201},
+            ),
         ),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from features.columns import one_chunk
 from features.errors import ConfigError, DataError
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
+from features.logs.escapes import open_at_end, over_lines, with_nulls, without_meaning
 from features.logs.lines import MARK, Block, blocks, line_limit
 from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
@@ -35,18 +37,24 @@ def check_source(source: Source) -> None:
     """Refuses separators that a CSV reader cannot work with.
 
     Raises:
-        ConfigError: if the delimiter or the quote is not one ASCII character (the quote may be empty: none), or the delimiter
-            has several and there is a quote.
+        ConfigError: if the delimiter, the quote or the escape is not one ASCII character (the latter two may be empty: none), or the
+            delimiter has several and there is a quote or an escape.
     """
-    for what, value, least in (("delimiter", source.delimiter, 1), ("quote", source.quote, 0)):
-        most = MOST_CHARACTERS if what == "delimiter" and not source.quote else 1
+    signs = {"delimiter": source.delimiter, "quote": source.quote, "escape": source.escape}
+    for what, value in signs.items():
+        least = int(what == "delimiter")
+        most = MOST_CHARACTERS if what == "delimiter" and not source.quote + source.escape else 1
         if not value.isascii() or not least <= len(value) <= most or set(value) & set("\n\r"):
             raise ConfigError(
                 f"source {what} {value!r}: allowed is one ASCII character that ends no line"
-                + (f", or up to {MOST_CHARACTERS} where the quote is empty" if what == "delimiter" else "")
+                + (f", or up to {MOST_CHARACTERS} where quote and escape are empty" if what == "delimiter" else "")
             )
-    if source.delimiter == source.quote:
-        raise ConfigError(f"source delimiter and quote are both {source.quote!r}; they must differ")
+    for one, other in itertools.combinations(signs, 2):
+        if signs[one] == signs[other] != "":
+            raise ConfigError(
+                f"source {one} and {other} are both {signs[one]!r}; they must differ"
+                + (" (a quote that is written twice needs no escape)" if one == "quote" else "")
+            )
 
 
 def header_of(file: str, source: Source) -> list[str] | None:
@@ -70,9 +78,17 @@ def header_of(file: str, source: Source) -> list[str] | None:
 
 def _header_names(file: str, line: str, source: Source) -> list[str]:
     names = line.split(source.delimiter)
-    if source.quote and source.quote in line:
+    if (source.quote and source.quote in line) or (source.escape and source.escape in line):
         try:
-            names = next(csv.reader([line], delimiter=source.delimiter, quotechar=source.quote))
+            names = next(
+                csv.reader(
+                    [line],
+                    delimiter=source.delimiter,
+                    quotechar=source.quote or None,
+                    quoting=csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE,
+                    escapechar=source.escape or None,
+                )
+            )
         except csv.Error:
             LOGGER.warning("%s: the header is not well quoted", file)
     return [name.strip() for name in names] if source.strip_spaces else names
@@ -177,6 +193,8 @@ class _Parser:
         if self._header_waits:
             self._header_waits = False
             block = _without_first(block)
+        if self._source.escape:
+            block = dataclasses.replace(block, plain=without_meaning(block.data, self._source))
         first_row = self._row + 1
         self._row += len(block.starts)
         reasons = self._early_faults(block)
@@ -186,7 +204,7 @@ class _Parser:
                 self._name,
                 first_row + i,
                 int(block.lines[i]),
-                self._longest_column(block.raw(i)) if reason == "oversized_field" and i not in block.flagged else "",
+                self._longest_column(block, i) if reason == "oversized_field" and i not in block.flagged else "",
                 reason,
                 "",
                 text(block.raw(i), RAW_CHARS),
@@ -221,7 +239,7 @@ class _Parser:
     def _early_faults(self, block: Block) -> dict[int, str]:
         """Rows that must not reach the parser, since they would take others with them."""
         reasons = dict(block.flagged)
-        data = block.data
+        data = block.structure
         codes = np.frombuffer(data, dtype=np.uint8)
 
         def mark(rows: NDArray[Any], reason: str) -> None:
@@ -235,6 +253,8 @@ class _Parser:
         for row in np.flatnonzero(lengths > self._source.max_field_bytes).tolist():
             if self._longest_field(data[block.starts[row] : block.ends[row]]) > self._source.max_field_bytes:
                 reasons.setdefault(row, "oversized_field")
+        if not over_lines(self._source):
+            mark(open_at_end(block.data, block.ends, self._source), "open_escape")
         quote = self._source.quote.encode()
         if quote and quote in data:
             if self._source.newlines_in_values:  # such a row would take apart the next one that goes over several lines
@@ -253,7 +273,7 @@ class _Parser:
 
     def _has_quoted_breaks(self, block: Block, row: int) -> bool:
         """Whether a row's carriage returns, but for one at its end, are all inside quotes."""
-        line = block.data[block.starts[row] : block.ends[row]].removesuffix(b"\r")
+        line = block.structure[block.starts[row] : block.ends[row]].removesuffix(b"\r")
         at = 0
         while at <= len(line) and (field := self._field.match(line, at)):
             if b"\r" in field["plain"]:
@@ -265,9 +285,10 @@ class _Parser:
         """Bytes of the longest field of one line."""
         return int(self._field_lengths(line).max())
 
-    def _longest_column(self, line: bytes) -> str:
-        """Name of the column that the longest field of one line is in; nothing where the spec does not read it."""
-        longest = int(self._field_lengths(line).argmax())
+    def _longest_column(self, block: Block, row: int) -> str:
+        """Name of the column that the longest field of a row is in; nothing where the spec does not read it."""
+        start = int(block.starts[row])
+        longest = int(self._field_lengths(block.structure[start : start + len(block.raw(row))]).argmax())
         return next((name for name, position in self._positions.items() if position == longest), "")
 
     def _field_lengths(self, line: bytes) -> NDArray[Any]:
@@ -319,11 +340,11 @@ class _Parser:
         if self._is_wide:
             lines = lines_of(block.data[block.starts[0] :])
             return np.asarray(pc.count_substring(lines, self._source.delimiter)) + 1
-        codes = np.frombuffer(block.data, dtype=np.uint8)
+        codes = np.frombuffer(block.structure, dtype=np.uint8)
         places = np.flatnonzero(codes == ord(self._source.delimiter))
         places = places[places >= block.starts[0]]
         found = np.searchsorted(block.ends, places)
-        if not (self._source.quote and self._source.quote.encode() in block.data):
+        if not (self._source.quote and self._source.quote.encode() in block.structure):
             return np.bincount(found, minlength=len(block.ends)) + 1
         quotes = np.concatenate([[0], np.cumsum(codes == ord(self._source.quote), dtype=np.int64)])
         found = found[(quotes[places] - quotes[block.starts][found]) & 1 == 0]
@@ -334,7 +355,7 @@ class _Parser:
 
     def _stray_quotes(self, block: Block) -> NDArray[Any]:
         """Rows in which the first, third, .. quote is not where a field begins: an inch mark, perhaps, which quotes nothing."""
-        codes = np.frombuffer(block.data, dtype=np.uint8)
+        codes = np.frombuffer(block.structure, dtype=np.uint8)
         quote = ord(self._source.quote)
         places = np.flatnonzero(codes == quote)
         places = places[places >= block.starts[0]]
@@ -346,7 +367,7 @@ class _Parser:
 
     def _fields(self, block: Block, row: int) -> int:
         """Fields of one row as the parser counts them, for which only a quote at a field's beginning quotes; 0: one stays open."""
-        data, at, end = block.data, int(block.starts[row]), int(block.ends[row])
+        data, at, end = block.structure, int(block.starts[row]), int(block.ends[row])
         count = 0
         while True:
             count += 1
@@ -368,6 +389,8 @@ class _Parser:
             data = pa.py_buffer(
                 MARK + data.to_pybytes()
             )  # the parser drops one, and only the file's own is none of the row
+        if self._source.escape:
+            data = pa.py_buffer(with_nulls(data.to_pybytes(), self._source))
         names = [str(i) for i in range(self.width)]
         wanted = [str(i) for i in self._positions.values()] or names[:1]
         try:
@@ -378,6 +401,7 @@ class _Parser:
                 parse_options=pa.csv.ParseOptions(
                     delimiter=self._source.delimiter,
                     quote_char=self._source.quote or False,
+                    escape_char=self._source.escape or False,
                     newlines_in_values=self._source.newlines_in_values,
                     ignore_empty_lines=False,
                 ),

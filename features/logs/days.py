@@ -17,6 +17,7 @@ from features.logs.quarantine import Faults
 from features.logs.row_ids import uniform
 from features.sources import TICKS
 from features.spec import SPLITS, Columns, ColumnSplit, Dataset, RandomSplit, TimeColumn, TimeSplit
+from features.splits import Values
 
 NO_PART = -1
 _DAY_SECONDS = 86_400
@@ -165,12 +166,17 @@ def parts_by_value(split: ColumnSplit, values: pa.Array, ids: NDArray[Any]) -> N
         values: that column.
         ids: row ids, by which the validation is chosen.
     """
-    train, test = (
-        np.asarray(pc.is_in(values, value_set=tokens(of, values.type)).to_numpy(zero_copy_only=False))
-        for of in (split.train, split.test)
-    )
-    validation = uniform(ids, split.seed) < split.validation
-    return np.select([test, train & validation, train], [2, 1, 0], NO_PART).astype(np.int8)
+
+    def has(of: Values) -> NDArray[Any]:
+        return np.asarray(pc.is_in(values, value_set=tokens(of, values.type)).to_numpy(zero_copy_only=False))
+
+    train, test = has(split.train), has(split.test)
+    if isinstance(split.validation, tuple):
+        validation = has(split.validation)
+    else:
+        shared = train if split.validation_of == "train" else test
+        validation = shared & (uniform(ids, split.seed) < split.validation)
+    return np.select([validation, test, train], [1, 2, 0], NO_PART).astype(np.int8)
 
 
 def _number(date: datetime.date) -> int:

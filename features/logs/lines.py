@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
+from features.logs.escapes import open_at_end, over_lines, without_meaning
 from features.logs.quarantine import RAW_CHARS
 from features.spec import Source
 
@@ -39,6 +40,7 @@ class Block:
         stop: byte of the (decompressed) file behind the last row.
         next_line: physical line that begins there.
         damage: the file ends here before its time; there are no rows, `data` is the unfinished one on line ``lines[0]``.
+        plain: `data` without the meaning of what is escaped; None where nothing is.
     """
 
     data: bytes
@@ -49,6 +51,12 @@ class Block:
     next_line: int
     flagged: dict[int, str] = field(default_factory=dict)
     damage: DamagedFileError | None = None
+    plain: bytes | None = None
+
+    @property
+    def structure(self) -> bytes:
+        """Where delimiters, quotes and line breaks are looked for."""
+        return self.data if self.plain is None else self.plain
 
     def raw(self, index: int) -> bytes:
         """At most ``RAW_CHARS * 4`` bytes of a row, without its line break."""
@@ -77,8 +85,9 @@ def blocks(
 
     Blank lines at the end of the file are no rows. A byte order mark of UTF-8 is dropped. A row that is longer than
     :func:`line_limit` is cut to a stub and flagged ``oversized_field``; the rest of it is skipped as it streams by. With
-    `source.newlines_in_values`, a line feed inside quotes belongs to its row, and a quote that is never closed
-    flags its own line only (``unbalanced_quote``): reading goes on with the next line.
+    `source.newlines_in_values`, a line feed inside quotes, or behind an escape, belongs to its row, and a quote that is never
+    closed (``unbalanced_quote``), or an escape that ends a line by mistake (``open_escape``), flags its own line only: reading goes
+    on with the next line.
 
     Args:
         file: the file.
@@ -107,8 +116,10 @@ class _Splitter:
 
     def __init__(self, source: Source, width: int, begin: int, line: int) -> None:
         self._limit = line_limit(source)
-        self._quote = source.quote.encode() if source.newlines_in_values else b""
-        self._strict = _strict_row(source, width) if self._quote else None
+        self._source = source
+        self._over_lines = over_lines(source)
+        self._quote = source.quote.encode()
+        self._strict = _strict_row(source, width) if self._over_lines else None
         self._window = sys.maxsize
         self._carry = b""
         self._base = begin  # where in the file the carry begins
@@ -126,7 +137,7 @@ class _Splitter:
             yield self._stub(self._skipped + end)
             chunk = chunk[end + 1 :]
         # Where every line feed ends a row, what follows the last one is not copied to and fro.
-        end = chunk.rfind(b"\n") + 1 if self._begun and not self._quote else len(chunk)
+        end = chunk.rfind(b"\n") + 1 if self._begun and not self._over_lines else len(chunk)
         data = self._carry + chunk if end == len(chunk) else b"".join([self._carry, memoryview(chunk)[:end]])
         if not self._begun and len(data) >= len(MARK):
             data = self._without_mark(data)
@@ -153,7 +164,11 @@ class _Splitter:
             yield Block(data, nothing, nothing, np.array([self._line]), self._base, self._line, damage=damage)
             return
         data = data if data.endswith(b"\n") else data + b"\n"
-        yield from self._rows(data[: _without_trailing_blanks(data, len(data))], last=True)
+        yield from self._rows(data[: _without_trailing_blanks(self._plain(data), len(data))], last=True)
+
+    def _plain(self, data: bytes) -> bytes:
+        """Where line feeds and quotes are looked for, of bytes that begin with a row."""
+        return without_meaning(data, self._source) if self._over_lines else data
 
     def _rows(self, data: bytes, last: bool) -> Generator[Block, None, int]:
         """Yields the whole rows at the beginning of `data`; returns how many bytes they took."""
@@ -164,7 +179,12 @@ class _Splitter:
             if not used and len(piece) < len(data) - at:
                 self._window *= 2
                 continue
-            if not used and self._quote and (last or len(piece) > self._limit) and 0 <= piece.find(b"\n") < self._limit:
+            if (
+                not used
+                and self._over_lines
+                and (last or len(piece) > self._limit)
+                and 0 <= piece.find(b"\n") < self._limit
+            ):
                 block, used = self._first_line(piece, self._base + at)
             if block is not None:
                 yield block
@@ -178,11 +198,14 @@ class _Splitter:
         newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _LF)
         if not len(newlines):
             return None, 0
-        closing = np.arange(len(newlines))
-        if self._quote and self._quote in data:
-            quotes = np.cumsum(np.frombuffer(data, dtype=np.uint8) == self._quote[0], dtype=np.int64)
-            closing = np.flatnonzero(quotes[newlines] & 1 == 0)
-            if (fault := self._first_fault(data, newlines, closing)) is not None:
+        closing, plain = np.arange(len(newlines)), self._plain(data)
+        if self._over_lines and (plain is not data or (self._quote and self._quote in data)):
+            codes = np.frombuffer(plain, dtype=np.uint8)
+            ends = codes[newlines] == _LF
+            if self._quote:
+                ends &= np.cumsum(codes == self._quote[0], dtype=np.int64)[newlines] & 1 == 0
+            closing = np.flatnonzero(ends)
+            if (fault := self._first_fault(plain, newlines, closing)) is not None:
                 self._window = _WINDOW
                 if fault == 0:
                     return self._first_line(data, base)
@@ -193,7 +216,7 @@ class _Splitter:
                 return None, 0
         end = int(newlines[closing[-1]]) + 1
         if not last:
-            end = _without_trailing_blanks(data, end)
+            end = _without_trailing_blanks(plain, end)
             closing = closing[newlines[closing] < end]
         if not len(closing):
             return None, 0
@@ -202,20 +225,21 @@ class _Splitter:
         self._line += int(closing[-1]) + 1
         return Block(data[:end], np.concatenate([[0], ends[:-1] + 1]), ends, lines, base + end, self._line), end
 
-    def _first_fault(self, data: bytes, newlines: NDArray[Any], closing: NDArray[Any]) -> int | None:
-        """Position of the first row over several lines that is no well-formed row: a stray quote opened it."""
+    def _first_fault(self, plain: bytes, newlines: NDArray[Any], closing: NDArray[Any]) -> int | None:
+        """Position of the first row over several lines that is no well-formed row: a stray quote, or escape, opened it."""
         assert self._strict is not None
         for row in np.flatnonzero(np.diff(closing, prepend=-1) > 1).tolist():
             start = int(newlines[closing[row - 1]]) + 1 if row else 0
-            if self._strict.fullmatch(data, start, int(newlines[closing[row]])) is None:
+            if self._strict.fullmatch(plain, start, int(newlines[closing[row]])) is None:
                 return int(row)
         return None
 
     def _first_line(self, data: bytes, base: int) -> tuple[Block, int]:
-        """The first physical line alone, refused: its quote is never closed."""
+        """The first physical line alone, refused: its quote is never closed, or an escape ends it."""
         end = data.find(b"\n")
+        is_escape = len(open_at_end(data[: end + 1], np.array([end]), self._source)) > 0
         line, self._line = np.array([self._line]), self._line + 1
-        flagged = {0: "unbalanced_quote"}
+        flagged = {0: "open_escape" if is_escape else "unbalanced_quote"}
         return Block(
             data[: end + 1], np.array([0]), np.array([end]), line, base + end + 1, self._line, flagged
         ), end + 1
@@ -233,9 +257,9 @@ class _Splitter:
 
 
 def _strict_row(source: Source, width: int) -> re.Pattern[bytes]:
-    """A row of `width` fields in which every quote opens, closes or is doubled inside a quoted field."""
+    """A row of `width` fields, without what is escaped, in which every quote opens, closes or is doubled inside a quoted field."""
     quote, delimiter = re.escape(source.quote.encode()), re.escape(source.delimiter.encode())
-    one = b"(?:Q[^Q]*(?:QQ[^Q]*)*Q|[^QD\n]*)".replace(b"Q", quote).replace(b"D", delimiter)
+    one = (b"(?:Q[^Q]*(?:QQ[^Q]*)*Q|[^QD\n]*)" if quote else b"[^D\n]*").replace(b"Q", quote).replace(b"D", delimiter)
     return re.compile(one + b"(?:" + delimiter + one + b"){" + str(width - 1).encode() + b"}\r?")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from features.logs.escapes import over_lines
 from features.logs.files import open_bytes, size_of
 from features.logs.lines import MARK, Part, blocks
 from features.paths import without_options
@@ -58,7 +59,7 @@ def cut_groups(file: str, groups: Iterable[tuple[int, int]], size: int) -> list[
 def cut_lines(file: str, source: Source, size: int, width: int = 1) -> list[Piece]:
     """A plain text file in pieces of about `size` bytes; a compressed or small one as a whole.
 
-    Read one after the other, the pieces give the rows, numbers and rejects of the whole file. Where a quoted value may go over
+    Read one after the other, the pieces give the rows, numbers and rejects of the whole file. Where a value may go over
     several lines, the file is gone through row by row for that; else line ends are counted.
 
     Args:
@@ -69,17 +70,13 @@ def cut_lines(file: str, source: Source, size: int, width: int = 1) -> list[Piec
     """
     if without_options(file).endswith(COMPRESSED) or size_of(file) <= size:
         return [Piece(file)]
-    ends = _ends_of_rows(file, source, size, width) if _over_lines(source) else _ends_of_lines(file, size)
+    ends = _ends_of_rows(file, source, size, width) if over_lines(source) else _ends_of_lines(file, size)
     header = int(source.format == "csv" and source.header)
     pieces, begin, rows, lines = [], 0, 0, 0
     for end, more_rows, more_lines in ends:
         pieces.append(Piece(file, begin, end, *_first(rows, lines, header)))
         begin, rows, lines = end, rows + more_rows, lines + more_lines
     return [*pieces, Piece(file, begin, None, *_first(rows, lines, header))]
-
-
-def _over_lines(source: Source) -> bool:
-    return source.format == "csv" and source.newlines_in_values and bool(source.quote)
 
 
 def _first(rows: int, lines: int, header: int) -> tuple[int, int]:

@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
 REASONS: dict[str, str] = {
     "wrong_width": "the row has more or fewer fields than the header",
     "unbalanced_quote": "a quoted field is not closed on its line",
+    "open_escape": "an escape character has nothing behind it on its line",
     "stray_carriage_return": "a carriage return inside the row, where a reader would see two rows",
     "blank_line": "an empty line between rows",
     "oversized_field": "a field is longer than max_field_bytes",

@@ -100,10 +100,11 @@ def test_a_missing_day_stops_unless_allowed() -> None:
 
 
 def test_files_that_are_not_the_official_ones_are_warned_of() -> None:
-    spec = _dataset().model_copy(update={"expected": Expected(rows={"log.csv": 30}, rates={"click": 0.3})})
+    official = Expected(rows={"log.csv": 30}, rates={"click": 0.3})
+    spec = _dataset().model_copy(update={"expected": (official,)})
     manifest = _manifest() | {"files": [{"path": "log.csv", "rows": 30}]}
     assert _judge(dataset=spec, manifest=manifest) == ([], [])
-    with_table = spec.model_copy(update={"expected": spec.expected.model_copy(update={"tables": {"users": 9}})})
+    with_table = spec.model_copy(update={"expected": (official.model_copy(update={"tables": {"users": 9}}),)})
     told = manifest | {"tables": {"users": {"rows_read": 8, "rows": 9}}}
     said = f"table 'users' has 8 rows, in the official files 9: is it the file that '{spec.name}' is made for?"
     assert _judge(dataset=with_table, manifest=told) == ([], [said])

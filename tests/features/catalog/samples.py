@@ -13,6 +13,8 @@ ARTICLE = (
     "user_id,item_id,click,gender,age,exposure_count,click_count,like_count,comment_count,read_percentage,item_score1,"
     "item_score2,category_second,category_first,item_score3,read,read_time,share,like,follow,favorite"
 )
+QB_ARTICLE = ARTICLE.partition(",read,")[0]
+"""All but what happens after the click."""
 CRITEO = (
     "timestamp\tuid\tcampaign\tconversion\tconversion_timestamp\tconversion_id\tattribution\tclick\tclick_pos\tclick_nb\t"
     "cost\tcpo\ttime_since_last_click\tcat1\tcat2\tcat3\tcat4\tcat5\tcat6\tcat7\tcat8\tcat9"
@@ -37,18 +39,19 @@ def write_videos(path: Path, rows: int, history: bool) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def write_articles(path: Path, rows: int) -> None:
-    """A log of Tenrec's articles: every row is a click, written as a float."""
+def write_articles(path: Path, rows: int, feedback: bool = True) -> None:
+    """A log of Tenrec's articles: every row is a click, written as a float; without `feedback` as in ``QB-article.csv``."""
     draw = random.Random(2)
-    lines = [ARTICLE]
+    lines = [ARTICLE if feedback else QB_ARTICLE]
     for row in range(rows):
         user, item = 1 + row // 20, draw.randrange(1, 100)
         read, share, like, follow, favorite = (int(draw.random() < rate) for rate in (0.9, 0.1, 0.2, 0.1, 0.1))
         counts = [draw.randrange(1000) for _ in range(4)]
         first = draw.choice(["12", "7", "\\N"])
         values = [user, item, "1.0", user % 3, user % 8, *counts, draw.randrange(101), item % 5, item % 7 / 10]
-        values += [f"{first}01" if first != "\\N" else first, first, item % 10, read, draw.randrange(300)]
-        lines.append(",".join(map(str, [*values, share, like, follow, favorite])))
+        values += [f"{first}01" if first != "\\N" else first, first, item % 10]
+        values += [read, draw.randrange(300), share, like, follow, favorite] if feedback else []
+        lines.append(",".join(map(str, values)))
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -36,6 +36,8 @@ def test_each_name_loads_a_dataset_of_that_name_that_travels_as_json(name: str) 
 def test_a_label_whose_task_was_removed_becomes_no_feature(name: str) -> None:
     spec = catalog.load(name).model_dump(mode="json")
     for task, removed in list(spec["tasks"].items()):
+        if len(spec["tasks"]) == 1:
+            continue  # without it there is no dataset
         left = {other: kept | {"parent": None} for other, kept in spec["tasks"].items() if other != task}
         feature = "categorical" if spec["columns"][removed["label"]]["type"] == "string" else "numeric"
         changed = spec | {"tasks": left, "features": spec["features"] | {removed["label"]: feature}}
@@ -170,7 +172,7 @@ def test_kuairand_reads_the_later_official_log_whole_or_in_parts(version: str, t
     dataset = catalog.load(f"kuairand_{version}")
     batches = _read(dataset, tmp_path)
     logs = sorted(tmp_path.glob("log_standard_4_22_to_5_08_*.csv"))
-    assert sorted({batch.file for batch in batches}) == [log.name for log in logs] == sorted(dataset.expected.rows)
+    assert sorted({batch.file for batch in batches}) == [log.name for log in logs] == sorted(dataset.expected[0].rows)
     raw = [row for log in logs for row in csv.DictReader(log.read_text().splitlines())]
     rows = [row for batch in batches for row in batch.rows.to_pylist()]
     assert len(rows) == len(raw) == 340

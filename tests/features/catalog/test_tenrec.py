@@ -11,6 +11,7 @@ import pytest
 from features import catalog
 from features.catalog.tenrec import ARTICLE_TASKS, HISTORY, VIDEO_TASKS, clicked_items
 from features.columns import kept_columns
+from features.expected import differences
 from features.spec import Dataset
 from pipeline.loading import CONFIGS, load
 from tests.features.catalog import samples
@@ -98,18 +99,54 @@ def test_articles(tmp_path: Path) -> None:
     assert not {"click", "read_time", "read_percentage"} & set(rows[0])
 
 
+def test_articles_without_feedback(tmp_path: Path) -> None:
+    lines = [
+        "9,70,1.0,1,3,500,40,5,2,88,3,0.25,1203,12,7",
+        "9,71,1.0,1,3,500,40,5,2,0,\\N,0.5,\\N,\\N,7",
+        "9,72,1.0,1,3,500,40,5,2,\\N,3,0.5,1203,12,7",
+        "9,73,1.0,1,3,500,40,5,2,101,3,0.5,1203,12,7",
+        "9,74,1.0,1,3,500,40,5,2,88,3,0.25,1203,12,7,1,35.5,0,1,0,0",
+    ]
+    folder = write(tmp_path, *lines, name="QB-article.csv", header=samples.QB_ARTICLE)
+    table, bad = read(catalog.load("tenrec_qb_article"), folder)
+    rows = table.to_pylist()
+    assert [(row["item_id"], row["label_read_percentage"], row["category_first"]) for row in rows] == [
+        (70, 88.0, "12"),
+        (71, 0.0, None),
+    ]
+    assert sorted((reject["row"], reject["reason"], reject["column"]) for reject in bad) == [
+        (3, "missing_value", "read_percentage"),
+        (4, "out_of_bounds", "read_percentage"),
+        (5, "wrong_width", ""),
+    ]
+    assert "click" not in rows[0]
+
+
+def test_each_log_of_videos_is_held_against_its_own_rates() -> None:
+    # The paper's table 2: 1,701,171 of 2,442,299 and 142,321,193 of 493,458,970 are clicks.
+    small, large = ("QB-video.csv", 2_442_299), ("QK-video.csv", 493_458_970)
+    expected = catalog.load("tenrec_video").expected
+    assert list(differences(expected, [small], {"click": 0.6965}, {})) == []
+    assert list(differences(expected, [large], {"click": 0.2884}, {})) == []
+    for log, other in ((small, 0.2884), (large, 0.6965)):
+        (said,) = differences(expected, [log], {"click": other}, {})
+        assert said.startswith(f"task 'click' has rate {other}, in the official files 0.")
+    assert list(differences(expected, [("sbr_data_1M.csv", 7)], {"click": 1.0}, {})) == []
+
+
 @pytest.mark.parametrize(
     ("name", "file", "tasks"),
     [
         ("tenrec_ctr", "ctr_data_1M.csv", VIDEO_TASKS),
         ("tenrec_video", "QB-video.csv", VIDEO_TASKS),
         ("tenrec_article", "QK-article.csv", ARTICLE_TASKS),
+        ("tenrec_qb_article", "QB-article.csv", ("read_percentage",)),
     ],
 )
 def test_a_whole_file_counted_again(name: str, file: str, tasks: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / file
-    if name == "tenrec_article":
-        samples.write_articles(path, 400)
+    if name.endswith("article"):
+        samples.write_articles(path, 400, feedback=name == "tenrec_article")
     else:
         samples.write_videos(path, 400, history=name == "tenrec_ctr")
     dataset = catalog.load(name)

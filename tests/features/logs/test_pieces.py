@@ -39,6 +39,12 @@ LINES = st.sampled_from(
         b'5",6"',
         b"\xef\xbb\xbf1,2",
         b"\xef\xbb\xbf",
+        b"x\\,y,2",
+        b'"6\\" tv",\\"',
+        b"7\\\nz,3",
+        b"8,open\\",
+        b'\\\\,"\\',
+        b"\\N,1\\\\\r",
     ]
 )
 
@@ -74,20 +80,28 @@ def check(file: Path, source: Source, size: int, columns: dict[str, Column] = CO
     header=st.booleans(),
     mark=st.booleans(),
     over_lines=st.booleans(),
+    escape=st.sampled_from(["", "\\"]),
 )
-@example(lines=[b"", b"", b"1,2", b"", b"", b"3,4"], end=b"\n\n", size=2, header=False, mark=True, over_lines=False)
-@example(lines=[b'"open,2', b"1,2", b'"x\ny",2'], end=b"", size=1, header=False, mark=False, over_lines=True)
-@example(lines=[b"", b'"open,2'], end=b"", size=1, header=False, mark=False, over_lines=True)
-@example(lines=[b'"open,2', b"\r"], end=b"\r\n", size=1, header=False, mark=False, over_lines=True)
-@example(lines=[b"", b"1,2"], end=b"", size=4, header=False, mark=True, over_lines=False)
+@example(
+    lines=[b"", b"", b"1,2", b"", b"", b"3,4"],
+    end=b"\n\n",
+    size=2,
+    header=False,
+    mark=True,
+    over_lines=False,
+    escape="",
+)
+@example(lines=[b'"open,2', b"1,2", b'"x\ny",2'], end=b"", size=1, header=False, mark=False, over_lines=True, escape="")
+@example(lines=[b"", b'"open,2'], end=b"", size=1, header=False, mark=False, over_lines=True, escape="")
+@example(lines=[b'"open,2', b"\r"], end=b"\r\n", size=1, header=False, mark=False, over_lines=True, escape="")
+@example(lines=[b"", b"1,2"], end=b"", size=4, header=False, mark=True, over_lines=False, escape="")
 def test_any_lines_of_csv(
-    lines: list[bytes], end: bytes, size: int, header: bool, mark: bool, over_lines: bool, tmp_path: Path
+    lines: list[bytes], end: bytes, size: int, header: bool, mark: bool, over_lines: bool, escape: str, tmp_path: Path
 ) -> None:
     text = b"\n".join([b"a,b", *lines] if header else lines) + end
     (tmp_path / "log.csv").write_bytes(b"\xef\xbb\xbf" * mark + text)
-    check(
-        tmp_path / "log.csv", Source(files="", header=header, newlines_in_values=over_lines, max_field_bytes=25), size
-    )
+    source = Source(files="", header=header, escape=escape, newlines_in_values=over_lines, max_field_bytes=25)
+    check(tmp_path / "log.csv", source, size)
 
 
 @pytest.mark.parametrize("over_lines", [False, True])
@@ -130,6 +144,7 @@ def test_a_stray_quote_has_one_fate_wherever_it_stands(
 def test_any_bytes(data: bytes, size: int, over_lines: bool, tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(data)
     check(tmp_path / "log", Source(files="", header=False, newlines_in_values=over_lines), size)
+    check(tmp_path / "log", Source(files="", header=False, escape="0", newlines_in_values=over_lines), size)
     check(tmp_path / "log", Source(files="", format="jsonl"), size)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.errors import DataError
 from features.logs import Tables, load_tables, read_log
+from features.logs.days import NO_PART, parts_by_value
 from features.logs.reader import check_log
+from features.logs.row_ids import uniform
 from features.logs.sources import cut_source, read_source
 from features.spec import Column, ColumnSplit, Dataset, SideTable, Source
 from tests.features.logs.small_log import COLUMNS, GOOD, dataset, read, write
@@ -43,6 +49,69 @@ def test_files_are_parts_and_a_share_of_the_training_rows_validates(tmp_path: Pa
     moved = np.concatenate([b.part for b in read_log(other, str(tmp_path), Tables()) if b.file == "log_train.csv"])
     # Two independent draws agree in a share of .64 + .04.
     assert abs((found["train"] == moved).mean() - 0.68) < 0.025
+
+
+def test_a_share_of_the_test_rows_validates_and_all_training_rows_train(tmp_path: Path) -> None:
+    for name, rows in (("train", 3), ("test", 6_000), ("late", 4_000)):
+        write(tmp_path, *[GOOD] * rows, name=f"log_{name}.csv")
+    halved = _by_file(split=SPLIT.model_copy(update={"validation": 0.5, "validation_of": "test"}))
+    rows, bad = read(halved, tmp_path)
+    assert bad == []
+    batches = list(read_log(halved, str(tmp_path), Tables()))
+    found = {
+        name: np.concatenate([b.part for b in batches if b.file == f"log_{name}.csv"])
+        for name in ("train", "test", "late")
+    }
+    assert found["train"].tolist() == [0] * 3
+    for name in ("test", "late"):
+        # Five standard deviations of a half of 4,000 draws are .04.
+        np.testing.assert_allclose(np.bincount(found[name], minlength=3) / len(found[name]), [0.0, 0.5, 0.5], atol=0.04)
+
+
+def test_validation_rows_of_their_own(tmp_path: Path) -> None:
+    for name, rows in (("train", 3), ("valid", 2), ("test", 4), ("late", 1)):
+        write(tmp_path, *[GOOD] * rows, name=f"log_{name}.csv")
+    spec = _by_file(split=SPLIT.model_copy(update={"validation": ("valid",)}))
+    found = {batch.file: batch.part.tolist() for batch in read_log(spec, str(tmp_path), Tables())}
+    assert found == {
+        "log_train.csv": [0] * 3, "log_valid.csv": [1] * 2, "log_test.csv": [2] * 4, "log_late.csv": [2],
+    }  # fmt: skip
+
+
+_VALUES = st.sampled_from(["a", "b", "c", "d", None])
+
+
+@given(
+    values=st.lists(_VALUES, max_size=60),
+    share=st.floats(0.01, 0.99),
+    of=st.sampled_from(["train", "test"]),
+    own=st.booleans(),
+    seed=st.integers(0, 1_000),
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+)
+def test_each_row_is_in_one_part_whatever_batch_it_comes_in(
+    values: list[str | None], share: float, of: Literal["train", "test"], own: bool, seed: int, cuts: list[int]
+) -> None:
+    split = (
+        ColumnSplit(column="part", train=("a",), test=("b", "c"), validation=("d",), seed=seed)
+        if own
+        else ColumnSplit(column="part", train=("a",), test=("b", "c"), validation=share, validation_of=of, seed=seed)
+    )
+    ids = np.arange(7, 7 + len(values), dtype=np.int64)
+    found = parts_by_value(split, pa.array(values, pa.string()), ids)
+    chosen = uniform(ids, seed) < share
+
+    def expected(value: str | None, is_chosen: bool) -> int:
+        part = {"a": 0, "b": 2, "c": 2, "d": 1 if own else NO_PART, None: NO_PART}[value]
+        return 1 if not own and is_chosen and part == {"train": 0, "test": 2}[of] else part
+
+    assert found.tolist() == [expected(value, bool(of_row)) for value, of_row in zip(values, chosen, strict=True)]
+    bounds = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
+    again = [
+        parts_by_value(split, pa.array(values[first:last], pa.string()), ids[first:last])
+        for first, last in itertools.pairwise(bounds)
+    ]
+    np.testing.assert_array_equal(np.concatenate(again), found)
 
 
 def test_a_value_of_no_part_is_quarantined(tmp_path: Path) -> None:
