@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from features.logs.attribution import ATTRIBUTED, OUTCOMES
 from features.logs.counts import SAMPLED
 from features.spec import SPLITS
+from pipeline.report.counters import counters
 from pipeline.report.data import ColumnStatistics, Json, ReportData
 from pipeline.report.html import NOTHING, Markup, compact, count, el, general, percent, table
 from pipeline.report.svg import colour, columns, histogram
@@ -28,6 +29,7 @@ def log(data: ReportData) -> Markup:
         "section",
         el("h2", "Data"),
         el("p", _files(data.manifest), class_="lead"),
+        _manifest(data.manifest_file),
         el(
             "div",
             el("h3", "Where the rows went"),
@@ -39,6 +41,7 @@ def log(data: ReportData) -> Markup:
         _actions(data.manifest),
         _side_tables(data.manifest),
         _earlier_days(data.manifest),
+        counters(data),
         el("div", cards, class_="grid2"),
         _verdict(data),
         _columns(data),
@@ -50,6 +53,11 @@ def _files(manifest: Json) -> str:
     files = manifest.get("files") or []
     size = sum(file.get("bytes") or 0 for file in files)
     return f"{len(files)} {'file' if len(files) == 1 else 'files'}, {compact(size)} bytes, {count(manifest.get('rows_read'))} rows read."
+
+
+def _manifest(file: str) -> Markup | None:
+    """Where a reader finds each file or slice that was read."""
+    return el("p", "What was read, and what became of it: ", el("code", file), class_="quiet") if file else None
 
 
 def _sum(manifest: Json) -> Markup:

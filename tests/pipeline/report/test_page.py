@@ -384,3 +384,33 @@ def test_rows_without_a_pretrained_vector_are_told_by_split():
     coverage = {"coverage": {"picture": {"test": {"rows": 400, "missing": 5, "unknown": 30}}}}
     text = read(render(data.model_copy(update={"training": {**data.training, **coverage}}))).text["training"]
     assert re.search(r"picture +test +400 +5 +30 +7\.5", text)
+
+
+def test_the_counters_are_listed_with_their_settings_and_what_they_became():
+    data = sample()
+    assert "Counters" not in read(render(data)).text["data"]
+    columns = {
+        "shown": {},
+        "ctr": {"take": "rate", "of": "action", "equals": ["open", "like"], "prior": 0.05, "strength": 20},
+    }
+    counters = {
+        "week": {"by": "item_id", "days": 7, "columns": columns},
+        "pair": {
+            "by": ["user_id", "author_id"],
+            "days": 30,
+            "days_before": "optional",
+            "max_entries": 5_000,
+            "columns": {"since": {"take": "days_since", "of": "liked"}},
+        },
+    }
+    made = {"entries": {"week": 1_398, "pair": 42}, "delay_days": {"week": 0, "pair": 2}, "absent_days": ["2022-04-01"]}
+    given = {"dataset": {**data.dataset, "counters": counters}, "manifest": {**data.manifest, "counters": made}}
+    text = re.sub(r"\s+", " ", read(render(data.model_copy(update=given))).text["data"])
+    assert "shown number of rows week item_id 7 0 1,398 20,000,000" in text
+    assert (
+        "ctr share of rows with action = open or like, smoothed: 0.05 weighs 20 rows week item_id 7 0 1,398 20,000,000"
+    ) in text
+    assert (
+        "since days since the last of the rows with liked > 0 pair user_id, author_id 30, if there 2 42 5,000" in text
+    )
+    assert "No files of 2022-04-01" in text
