@@ -414,3 +414,29 @@ def test_the_counters_are_listed_with_their_settings_and_what_they_became():
         "since days since the last of the rows with liked > 0 pair user_id, author_id 30, if there 2 42 5,000" in text
     )
     assert "No files of 2022-04-01" in text
+
+
+def test_a_regression_has_a_curve_of_its_own_error():
+    data = sample()
+    assert "MSE" not in read(render(data)).text["training"]
+    epochs = [
+        {**epoch, "validation": {**epoch["validation"], "mse": {"dwell": error}}}
+        for epoch, error in zip(data.training["epochs"], (812.5, 640.0, 611.25, 608.0, 609.5, 613.0), strict=True)
+    ]
+    tasks = {**data.dataset["tasks"], "dwell": {"label": "dwell_s", "kind": "regression"}}
+    given = {"dataset": {**data.dataset, "tasks": tasks}, "training": {**data.training, "epochs": epochs}}
+    page = render(data.model_copy(update=given))
+    drawing = page[page.index("<title>Validation MSE of dwell by epoch") :]
+    drawing = drawing[: drawing.index("</svg>")]
+    assert re.findall(r"<title>dwell: ([\d.]+) at epoch", drawing)[:3] == ["812.5000", "640.0000", "611.2500"]
+    areas = page[page.index("<title>Validation AUC by epoch") :]
+    assert "dwell" not in areas[: areas.index("</svg>")]
+    table = page[page.index("Every epoch") :]
+    assert "dwell (MSE)" in table[: table.index("</table>")]
+    assert "608.0000" in table[: table.index("</table>")]
+
+
+def test_a_training_of_regressions_alone_has_no_empty_chart_of_auc():
+    data = sample()
+    dataset = {**data.dataset, "tasks": {"dwell": {"label": "dwell_s", "kind": "regression"}}}
+    assert "Validation AUC" not in read(render(data.model_copy(update={"dataset": dataset}))).text["training"]
