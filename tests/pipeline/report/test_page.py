@@ -440,3 +440,34 @@ def test_a_training_of_regressions_alone_has_no_empty_chart_of_auc():
     data = sample()
     dataset = {**data.dataset, "tasks": {"dwell": {"label": "dwell_s", "kind": "regression"}}}
     assert "Validation AUC" not in read(render(data.model_copy(update={"dataset": dataset}))).text["training"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            {"keep": 0.1},
+            "of rows that are not positive for any binary task, 10.0 % were kept; each of these weighs 10 rows in every loss",
+        ),
+        (
+            {"keep": 0.25, "unless": ["click", "like"], "correct": "none"},
+            "not positive for one of click, like, 25.0 % were kept; nothing makes up for it",
+        ),
+        ({"keep": 0.2, "unless": ["click"], "correct": "probability"}, "p = q / (q + (1 - q) / 0.2)"),
+    ],
+)
+def test_rates_after_down_sampling_are_explained(rule, told):
+    data = sample()
+    assert "down-sampling" not in read(render(data)).text["data"]
+    given = data.model_copy(update={"dataset": {**data.dataset, "downsample": rule}})
+    text = read(render(given)).text["data"]
+    assert "Rates in train are after down-sampling" in text
+    assert told in text
+
+
+def test_columns_whose_distinct_values_nobody_counted_say_so(page):
+    note = "of text and of categorical integers alone"
+    assert note in read(page).text["data"]
+    data = sample()
+    counted = tuple(column for column in data.statistics["train"] if column.distinct is not None)
+    assert note not in read(render(data.model_copy(update={"statistics": {"train": counted}}))).text["data"]
