@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shlex
 import sys
 import time
 import traceback
@@ -60,11 +61,23 @@ def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
             return _run(config, folder, listener)
         except KeyboardInterrupt as error:
             logging.getLogger(__name__).exception("the run was interrupted")
-            raise failures.interrupted(error, f"; log: {folder.log}; run the same command again to go on") from error
+            raise failures.interrupted(error, f"{_left(folder)}\n  {_going_on(folder)}") from error
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
-            report = f"\n  report: {folder.report}" if folder.report.exists() else ""
-            raise RunError(f"{failures.message(error)}\n  log: {folder.log}{report}") from error
+            raise RunError(f"{failures.message(error)}{_left(folder)}") from error
+
+
+def _left(folder: RunFolder) -> str:
+    """Lines that name what a run left that did not come to its end."""
+    report = f"\n  report: {folder.report}" if folder.report.exists() else ""
+    return f"\n  log: {folder.log}{report}"
+
+
+def _going_on(folder: RunFolder) -> str:
+    """How an interrupted run goes on: its saved configuration reads the same rows, whatever topics and tables hold by now."""
+    if not folder.config.exists():
+        return "to go on: the same command"
+    return f"to go on (what was done is reused): feedrank run {shlex.quote(str(folder.config))}"
 
 
 @contextlib.contextmanager

@@ -258,16 +258,22 @@ def test_an_interrupted_run_says_so_and_how_to_go_on(
     capfd: pytest.CaptureFixture[str], feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
-        listener.stage_started("train")
+        folder.config.write_text("name: demo")
+        folder.report.write_text("interrupted")
         raise KeyboardInterrupt
 
     use_runner(monkeypatch, interrupted)
     with real_streams():
         assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 130
     said = capfd.readouterr().err
-    found = re.fullmatch(r"✗ interrupted; log: (\S+); run the same command again to go on\n", said)
+    found = re.fullmatch(
+        r"✗ interrupted\n  log: (\S+)\n  report: (\S+)\n  to go on \(what was done is reused\): feedrank run (\S+)\n",
+        said,
+    )
     assert found is not None, said
     assert "KeyboardInterrupt" in Path(found[1]).read_text()
+    assert Path(found[2]).read_text() == "interrupted"
+    assert Path(found[3]).read_text() == "name: demo"
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(
@@ -282,7 +288,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(
     use_runner(monkeypatch, terminated)
     with real_streams():
         assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 143
-    assert re.fullmatch(r"✗ ended by SIGTERM; log: \S+; run the same command again to go on\n", capfd.readouterr().err)
+    assert re.fullmatch(r"✗ ended by SIGTERM\n  log: \S+\n  to go on: the same command\n", capfd.readouterr().err)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
