@@ -338,13 +338,28 @@ def test_runs_are_found_by_id_beginning_pipeline_and_latest(tmp_path: Path) -> N
         write_run(tmp_path, pipeline, run_id)
     found = {name: history.find(tmp_path, name).run_id for name in ("20260102", "a", "latest", "20260103T1")}
     assert found == {"20260102": "20260102T1", "a": "20260103T1", "latest": "20260103T2", "20260103T1": "20260103T1"}
-    with pytest.raises(history.ConfigError, match=r"2 runs in .* match '20260103'"):
+    with pytest.raises(
+        history.ConfigError, match=r"2 runs in .* match '20260103'.* a run's id \(20260103T2, 20260103T1, "
+    ):
         history.find(tmp_path, "20260103")
     with pytest.raises(history.ConfigError, match=r"no run in .* matches 'c'; use 'latest'"):
         history.find(tmp_path, "c")
     write_run(tmp_path, "demo", "20260104T1")
-    with pytest.raises(history.ConfigError, match=r"no run in .* matches 'dmo'; did you mean 'demo'\? use 'latest'"):
+    with pytest.raises(
+        history.ConfigError, match=r"no run in .* matches 'dmo'; did you mean 'demo'\? use 'latest'"
+    ) as told:
         history.find(tmp_path, "dmo")
+    assert "a pipeline's name (demo, a, b), or a run's id (" in str(told.value)
+    for day in range(10, 20):
+        write_run(tmp_path, f"daily_{day}", f"202602{day}T1")
+    with pytest.raises(
+        history.ConfigError, match=r"did you mean 'daily_1\d'\? .*name \(daily_1\d,.*, \.\.\.\), or"
+    ) as told:
+        history.find(tmp_path, "daily_1x")
+    assert "daily_19" in str(told.value)
+    assert "demo" not in str(told.value)
+    with pytest.raises(history.ConfigError, match=r"matches '20260103T3'.* a run's id \(20260103T2, 20260103T1, "):
+        history.find(tmp_path, "20260103T3")
 
 
 def judged(tmp_path: Path) -> tuple[RunFolder, Path]:
