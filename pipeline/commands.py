@@ -294,4 +294,4 @@ def doctor(data: Path) -> bool:
     Returns:
         Whether there is no problem.
     """
-    return tables.show_findings(tables.screen(), examination.examine(data))
+    return tables.show_findings(tables.screen(), examination.examine(data), examination.longest_name())
