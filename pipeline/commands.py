@@ -34,6 +34,8 @@ from pipeline.pushed import named_beginning
 from pipeline.runs import RunFolder, RunRecord, StageResult
 
 TARGETS = ("kubeflow",)
+_OUR_LOGGERS = ("feedrank", "features", "models", "pipeline", "serving")
+"""How names of our loggers begin."""
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
@@ -56,7 +58,7 @@ def run(file: Path, overrides: Sequence[str]) -> None:
 
 
 def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
-    with captured_output(folder.log) as screens, _logged(folder.log), RunConsole(screens.output) as listener:
+    with captured_output(folder.library_log) as screens, _logged(folder), RunConsole(screens.output) as listener:
         try:
             return _run(config, folder, listener)
         except KeyboardInterrupt as error:
@@ -81,19 +83,32 @@ def _going_on(folder: RunFolder) -> str:
 
 
 @contextlib.contextmanager
-def _logged(log: Path) -> Iterator[None]:
-    """What Python's loggers say, from INFO on, goes to a file; TFX and Beam would make handlers of their own otherwise."""
-    root, handler = logging.getLogger(), logging.FileHandler(log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+def _logged(folder: RunFolder) -> Iterator[None]:
+    """What Python's loggers say, from INFO on, goes to two files: ours and all errors to the log, everybody else's to that of the libraries.
+
+    TFX and Beam would make handlers of their own otherwise.
+    """
+    handlers = [logging.FileHandler(log, encoding="utf-8") for log in (folder.log, folder.library_log)]
+    handlers[0].addFilter(lambda record: _is_ours(record) or record.levelno >= logging.ERROR)
+    handlers[1].addFilter(lambda record: not _is_ours(record))
+    root = logging.getLogger()
     level = root.level
-    root.addHandler(handler)
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
     root.setLevel(logging.INFO)
+    logging.getLogger(__name__).info("what libraries log and print is in %s", folder.library_log)
     try:
         yield
     finally:
         root.setLevel(level)
-        root.removeHandler(handler)
-        handler.close()
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _OUR_LOGGERS
 
 
 def _run(config: RunConfig, folder: RunFolder, listener: RunConsole) -> RunRecord:

@@ -76,7 +76,10 @@ def find(output: str | Path, run: str, option: str = "--output") -> RunFolder:
         return matching[0]
     if not matching and (without_end := _named(endless(output), run)):
         last = without_end[-1]
-        raise ConfigError(f"run '{last.run_id}' was killed, or goes on: it wrote no record; its log: {last.log}")
+        raise ConfigError(
+            f"run '{last.run_id}' was killed, or goes on: it wrote no record; its log: {last.log} "
+            f"(what libraries said last: {last.library_log.name})"
+        )
     if not known:
         raise ConfigError(
             f"no runs in '{output}'; make one with: feedrank run CONFIG (or name the folder with {option})"

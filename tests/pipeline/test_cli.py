@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import logging
 import os
 import re
 import signal
@@ -193,6 +194,11 @@ def use_runner(monkeypatch: pytest.MonkeyPatch, run: Callable[..., RunRecord]) -
 
 def runs_two_stages(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
     print("a library talks")
+    subprocess.run([sys.executable, "-c", "import os; os.write(2, b'from below')"], check=True)
+    logging.getLogger("absl").warning("a warning of absl")
+    logging.getLogger("absl").error("an error of absl")
+    logging.getLogger("features.logs.reader").warning("of a room")
+    progress.LOGGER.info("told progress")
     stages = (stage("ingest", rows=1000), stage("train", state="cached"))
     for result in stages:
         listener.stage_started(result.name)
@@ -215,7 +221,14 @@ def test_a_run_shows_its_stages_and_hides_what_libraries_say(
     assert re.search(r"✓ ingest +2\.0 s +1,000 rows +500 rows/s", heard.out)
     assert re.search(r"↺ train +unchanged, reused", heard.out)
     assert "a library talks" not in heard.out + heard.err
-    assert "a library talks" in history.find("runs", "demo").log.read_text()
+    folder = history.find("runs", "demo")
+    log, of_libraries = folder.log.read_text(), folder.library_log.read_text()
+    assert f"what libraries log and print is in {folder.library_log}" in log
+    both = ("an error of absl",)
+    ours, theirs = ("of a room", "told progress"), ("a library talks", "a warning of absl", "from below")
+    assert [text for text in (*ours, *both) if text not in log] == []
+    assert [text for text in (*theirs, *both) if text not in of_libraries] == []
+    assert [text for text in theirs if text in log] + [text for text in ours if text in of_libraries] == []
 
 
 def fails_wrapped(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
