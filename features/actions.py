@@ -108,7 +108,7 @@ class Actions(Frozen):
     time: TimeColumn
     """When the action happened. Times are compared as they are written: one in whole seconds may lie before its impression's in milliseconds."""
     window: Span = pydantic.Field(gt=0, allow_inf_nan=False)
-    """The attribution window: seconds, or like ``30m``, ``24h``, ``7d``. An action counts where 0 <= its time - the impression's <= window."""
+    """The attribution window, like ``90s``, ``30m``, ``24h`` or ``7d``. An action counts where 0 <= its time - the impression's <= window."""
     days_after: Literal["required", "optional"] = "required"
     """Whether there must be files, and markers, of the days behind the split's that `window` reaches into; ``optional``: the manifest names those
     that have none. Labels of the last days lack the actions that are not there."""

@@ -53,6 +53,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
+def nearest_first(name: str, known: Iterable[str]) -> list[str]:
+    """The known names, those first that a wrong one resembles most; of equal ones as they were."""
+    return sorted(known, key=lambda other: -difflib.SequenceMatcher(None, name, other).ratio())
+
+
 class Frozen(pydantic.BaseModel):
     """Base of every part of a spec: immutable, its numbers finite, and an unknown key is an error that names the nearest known one."""
 

@@ -49,7 +49,7 @@ class KafkaWindow(Frozen):
     until: pydantic.AwareDatetime | None = None
     """The first time behind it, likewise."""
     late: Annotated[Span, pydantic.Field(ge=0, le=366 * 86_400)] = 3_600.0
-    """How much later a message may stand in the topic than its time says, such as ``1h`` or seconds: what comes later is not read. A run
+    """How much later a message may stand in the topic than its time says, such as ``1h`` or ``0``: what comes later is not read. A run
     starts no sooner than this after the window's end. Not used of ``times`` that the broker sets (``LogAppendTime``), which rise."""
     deleted: Literal["refuse", "accept"] = "refuse"
     """Where a partition's first message is one of the window and earlier ones are deleted, nobody knows whether the window is whole:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -15,20 +16,39 @@ _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
 
 
 def seconds(value: Any) -> Any:
-    """A span of time as seconds; what is no text is returned as it is.
+    """A span of time as seconds; what is neither text nor number is returned as it is.
 
-    >>> seconds("24h"), seconds("1.5 m"), seconds(60)
-    (86400.0, 90.0, 60)
+    A number needs its unit, as whoever writes 24 hardly means seconds; 0 is the same in all units.
+
+    >>> seconds("24h"), seconds("1.5 m"), seconds(0)
+    (86400.0, 90.0, 0)
 
     Raises:
-        SpecError: if a text is no span.
+        SpecError: if a text is no span, or a number has no unit.
     """
+    if isinstance(value, int | float) and value != 0:
+        raise SpecError(
+            f"{value} is a number without a unit; allowed: a number and s, m, h or d, as in 24h, 30m or 90s"
+        )
     if not isinstance(value, str):
         return value
     if (found := _SPAN.fullmatch(value)) is None:
-        raise SpecError(f"'{value}' is no span of time; allowed: seconds, or a number and s, m, h or d, as in 24h")
+        raise SpecError(f"'{value}' is no span of time; allowed: a number and s, m, h or d, as in 24h, 30m or 90s")
     return float(found[1]) * _SECONDS[found[2]]
 
 
-Span = Annotated[float, pydantic.BeforeValidator(seconds, json_schema_input_type=float | str)]
-"""Seconds, or a number and its unit."""
+def span(value: float) -> str:
+    """Seconds as a text that :func:`seconds` reads as the same number.
+
+    >>> span(86_400.0), span(0.5)
+    ('86400s', '0.5s')
+    """
+    return f"{Decimal(repr(value)).normalize():f}s"
+
+
+Span = Annotated[
+    float,
+    pydantic.BeforeValidator(seconds, json_schema_input_type=Literal[0] | str),
+    pydantic.PlainSerializer(span, return_type=str),
+]
+"""Seconds, written as a number and its unit, or as 0."""

@@ -150,7 +150,10 @@ def compile_(
     target: Annotated[str, typer.Option(help="Orchestrator: kubeflow.")] = "kubeflow",
     output: Annotated[Path | None, typer.Option(help="File to write; by default <name>.<target>.yaml.")] = None,
     image: Annotated[
-        str | None, typer.Option(help="Container image of the workers; by default feedrank:<version>, which you build.")
+        str | None,
+        typer.Option(
+            help="Container image of the workers; by default feedrank:<version>, which you build: pipeline/runners/Dockerfile."
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shlex
 import sys
 import time
 import traceback
@@ -33,6 +34,8 @@ from pipeline.pushed import named_beginning
 from pipeline.runs import RunFolder, RunRecord, StageResult
 
 TARGETS = ("kubeflow",)
+_OUR_LOGGERS = ("feedrank", "features", "models", "pipeline", "serving")
+"""How names of our loggers begin."""
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
@@ -55,32 +58,57 @@ def run(file: Path, overrides: Sequence[str]) -> None:
 
 
 def _logged_run(config: RunConfig, folder: RunFolder) -> RunRecord:
-    with captured_output(folder.log) as screens, _logged(folder.log), RunConsole(screens.output) as listener:
+    with captured_output(folder.library_log) as screens, _logged(folder), RunConsole(screens.output) as listener:
         try:
             return _run(config, folder, listener)
         except KeyboardInterrupt as error:
             logging.getLogger(__name__).exception("the run was interrupted")
-            raise failures.interrupted(error, f"; log: {folder.log}; run the same command again to go on") from error
+            raise failures.interrupted(error, f"{_left(folder)}\n  {_going_on(folder)}") from error
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
-            report = f"\n  report: {folder.report}" if folder.report.exists() else ""
-            raise RunError(f"{failures.message(error)}\n  log: {folder.log}{report}") from error
+            raise RunError(f"{failures.message(error)}{_left(folder)}") from error
+
+
+def _left(folder: RunFolder) -> str:
+    """Lines that name what a run left that did not come to its end."""
+    report = f"\n  report: {folder.report}" if folder.report.exists() else ""
+    return f"\n  log: {folder.log}{report}"
+
+
+def _going_on(folder: RunFolder) -> str:
+    """How an interrupted run goes on: its saved configuration reads the same rows, whatever topics and tables hold by now."""
+    if not folder.config.exists():
+        return "to go on: the same command"
+    return f"to go on (what was done is reused): feedrank run {shlex.quote(str(folder.config))}"
 
 
 @contextlib.contextmanager
-def _logged(log: Path) -> Iterator[None]:
-    """What Python's loggers say, from INFO on, goes to a file; TFX and Beam would make handlers of their own otherwise."""
-    root, handler = logging.getLogger(), logging.FileHandler(log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+def _logged(folder: RunFolder) -> Iterator[None]:
+    """What Python's loggers say, from INFO on, goes to two files: ours and all errors to the log, everybody else's to that of the libraries.
+
+    TFX and Beam would make handlers of their own otherwise.
+    """
+    handlers = [logging.FileHandler(log, encoding="utf-8") for log in (folder.log, folder.library_log)]
+    handlers[0].addFilter(lambda record: _is_ours(record) or record.levelno >= logging.ERROR)
+    handlers[1].addFilter(lambda record: not _is_ours(record))
+    root = logging.getLogger()
     level = root.level
-    root.addHandler(handler)
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
     root.setLevel(logging.INFO)
+    logging.getLogger(__name__).info("what libraries log and print is in %s", folder.library_log)
     try:
         yield
     finally:
         root.setLevel(level)
-        root.removeHandler(handler)
-        handler.close()
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _OUR_LOGGERS
 
 
 def _run(config: RunConfig, folder: RunFolder, listener: RunConsole) -> RunRecord:
@@ -281,4 +309,4 @@ def doctor(data: Path) -> bool:
     Returns:
         Whether there is no problem.
     """
-    return tables.show_findings(tables.screen(), examination.examine(data))
+    return tables.show_findings(tables.screen(), examination.examine(data), examination.longest_name())

@@ -43,6 +43,11 @@ print(float(double(tf.constant(1.0))))
 """
 
 
+def longest_name() -> int:
+    """Characters of the longest name of a finding, before any is made: they are shown one by one."""
+    return max(len(name) for name in (LEGACY_KERAS, *(requirement.name for requirement in _requirements() or ())))
+
+
 def examine(data: Path) -> Iterator[Finding]:
     """Looks at everything, the slow things last.
 
@@ -66,14 +71,21 @@ def _python() -> Finding:
     return Finding("python", "ok" if ok else "problem", f"{platform.python_version()}{'' if ok else '; needs 3.10'}")
 
 
+def _requirements() -> list[Requirement] | None:
+    """What this version of feedrank asks for; None: it is not installed."""
+    try:
+        return [Requirement(told) for told in metadata.requires("feedrank") or []]
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _packages() -> Iterator[Finding]:
     """What is installed against what this version of feedrank asks for."""
-    try:
-        requirements = metadata.requires("feedrank") or []
-    except metadata.PackageNotFoundError:
+    requirements = _requirements()
+    if requirements is None:
         yield Finding("feedrank", "problem", "not installed; run: make install")
         return
-    for requirement in map(Requirement, requirements):
+    for requirement in requirements:
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:

@@ -9,11 +9,14 @@ from typing import Any
 
 from features.errors import ConfigError
 from features.folders import exists, read_text
-from features.frozen import Frozen, did_you_mean
+from features.frozen import Frozen, did_you_mean, nearest_first
 from features.paths import remote, without_options
 from pipeline.beginnings import told_beginning
 from pipeline.config import RunConfig
 from pipeline.runs import PipelinePaths, RunFolder, RunRecord
+
+_MOST_NAMED = 10
+"""Names in a message."""
 
 
 class Outcome(Frozen):
@@ -73,15 +76,24 @@ def find(output: str | Path, run: str, option: str = "--output") -> RunFolder:
         return matching[0]
     if not matching and (without_end := _named(endless(output), run)):
         last = without_end[-1]
-        raise ConfigError(f"run '{last.run_id}' was killed, or goes on: it wrote no record; its log: {last.log}")
+        raise ConfigError(
+            f"run '{last.run_id}' was killed, or goes on: it wrote no record; its log: {last.log} "
+            f"(what libraries said last: {last.library_log.name})"
+        )
     if not known:
         raise ConfigError(
             f"no runs in '{output}'; make one with: feedrank run CONFIG (or name the folder with {option})"
         )
-    ids = ", ".join(folder.run_id for folder in known[-10:])
+    names = nearest_first(run, sorted({_pipeline(folder) for folder in known}))
+    ids = nearest_first(run, [folder.run_id for folder in reversed(known)])
     what = f"no run in '{output}' matches" if not matching else f"{len(matching)} runs in '{output}' match"
-    hint = did_you_mean(run, {_pipeline(folder) for folder in known})
-    raise ConfigError(f"{what} '{run}'{hint} use 'latest', a pipeline's name, or one of: {ids}")
+    allowed = f"use 'latest', a pipeline's name ({_some(names)}), or a run's id ({_some(ids)})"
+    raise ConfigError(f"{what} '{run}'{did_you_mean(run, names)} {allowed}")
+
+
+def _some(names: list[str]) -> str:
+    """The first of them."""
+    return ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
 
 
 def _named(known: list[RunFolder], run: str) -> list[RunFolder]:

@@ -189,8 +189,13 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
-        """Everything that TFX, Beam and TensorFlow had to say, and the traceback of a failure."""
+        """What feedrank had to say, all errors that libraries log, and the traceback of a failure."""
         return self.directory / "log.txt"
+
+    @property
+    def library_log(self) -> Path:
+        """Everything that TFX, Beam and TensorFlow had to say, and all that was printed, by other processes, too."""
+        return self.directory / "log_libraries.txt"
 
     @property
     def report(self) -> Path:

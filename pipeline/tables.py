@@ -194,8 +194,13 @@ def show_models(console: Console, presets: Mapping[str, Any], aliases: Mapping[s
     console.print("a model's picture and settings: feedrank models NAME")
 
 
-def show_findings(console: Console, findings: Iterable[Finding]) -> bool:
+def show_findings(console: Console, findings: Iterable[Finding], longest: int) -> bool:
     """Prints each finding as it comes.
+
+    Args:
+        console: where to.
+        findings: what was found.
+        longest: characters of the longest name among them.
 
     Returns:
         Whether there is no problem.
@@ -205,7 +210,8 @@ def show_findings(console: Console, findings: Iterable[Finding]) -> bool:
         problems += finding.state == "problem"
         mark = {"ok": "✓", "note": "·", "problem": "✗"}[finding.state]
         console.print(
-            f"[{_COLOURS[finding.state]}]{mark}[/] {finding.what:<28}{escape(finding.detail)}", soft_wrap=True
+            f"[{_COLOURS[finding.state]}]{mark}[/] {finding.what:<{longest + 2}}{escape(finding.detail)}",
+            soft_wrap=True,
         )
     console.print("all is well" if not problems else f"{problems} problem{'s' * (problems > 1)}: see above")
     return not problems

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.errors import DataError
+from features.frozen import nearest
 from features.logs.quarantine import RawBatch, Reject, row_texts, text
 
 BATCH_ROWS = 65_536
@@ -30,11 +31,19 @@ def wanted_columns(name: str, present: Collection[str], columns: Iterable[str], 
     wanted = list(columns)
     if missing := [column for column in wanted if column not in present and column not in optional]:
         shown = ", ".join(list(present)[:60])
-        raise DataError(f"{name}: the file lacks {', '.join(missing)}; columns present: {shown}")
+        hint = near_columns(missing, present, wanted)
+        raise DataError(f"{name}: the file lacks {', '.join(missing)}; columns present: {shown}{hint}")
     counts = Counter(iter(present))
     if several := [f"'{column}' {counts[column]} times" for column in wanted if counts[column] > 1]:
         raise DataError(f"{name}: the file has column {', '.join(several)}; allowed: columns of different names")
     return [column for column in wanted if column in counts]
+
+
+def near_columns(missing: Iterable[str], present: Iterable[str], wanted: Collection[str]) -> str:
+    """What to add to a message about columns that a file lacks: of those it has and nobody wants, the nearest ones."""
+    others = [column for column in present if column not in wanted]
+    near = [(column, found) for column in missing if (found := nearest(column, others))]
+    return "; did you mean " + ", ".join(f"'{found}' for {column}" for column, found in near) + "?" if near else ""
 
 
 def pass_on(file: str, error: Exception) -> None:

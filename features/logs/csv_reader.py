@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import json
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from features.columns import one_chunk
 from features.errors import ConfigError, DataError
+from features.logs.columnar import near_columns
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
 from features.logs.escapes import open_at_end, over_lines, with_nulls, without_meaning
 from features.logs.lines import MARK, Block, blocks, line_limit
@@ -31,6 +33,8 @@ LOGGER = logging.getLogger(__name__)
 _CR = 13
 MOST_CHARACTERS = 8
 """Of a delimiter."""
+_DELIMITERS = (",", ";", "\t", "|")
+"""That a header is tried with which lacks columns."""
 
 
 def check_source(source: Source) -> None:
@@ -95,7 +99,7 @@ def _header_names(file: str, line: str, source: Source) -> list[str]:
 
 
 def _positions(
-    name: str, names: Sequence[str], columns: Mapping[str, Column], optional: Collection[str]
+    name: str, names: Sequence[str], columns: Mapping[str, Column], optional: Collection[str], source: Source
 ) -> dict[str, int]:
     """Where each wanted column stands in the file."""
     missing = [column for column in columns if column not in names and column not in optional]
@@ -103,8 +107,11 @@ def _positions(
         guessed = (
             "" if written_as(name) else "; it is read as csv, for its name says nothing: set `format` if it is none"
         )
+        hint = _other_delimiter(source.delimiter.join(names), missing)
+        if not hint and not _has_personal(columns):
+            hint = near_columns(missing, names, columns)
         raise DataError(
-            f"{name}: the header lacks {', '.join(missing)}; columns present: {_shown(names, columns)}{guessed}"
+            f"{name}: the header lacks {', '.join(missing)}; columns present: {_shown(names, columns)}{guessed}{hint}"
         )
     if several := [f"'{column}' {names.count(column)} times" for column in columns if names.count(column) > 1]:
         raise DataError(
@@ -113,10 +120,22 @@ def _positions(
     return {column: names.index(column) for column in columns if column in names}
 
 
+def _other_delimiter(header: str, missing: Sequence[str]) -> str:
+    """What to say where another delimiter finds in a header all that it lacks; it names columns of the spec alone."""
+    for delimiter in _DELIMITERS:
+        if set(missing) <= set(header.split(delimiter)):
+            return f"; with `delimiter: {json.dumps(delimiter)}` of the source it has them"
+    return ""
+
+
+def _has_personal(columns: Mapping[str, Column]) -> bool:
+    return any(column.personal is not None for column in columns.values())
+
+
 def _shown(names: Sequence[str], columns: Mapping[str, Column]) -> str:
     """The header's names as a message may show them: a file that lacks its header line has a row of data in its place."""
     known = names
-    if any(column.personal is not None for column in columns.values()):
+    if _has_personal(columns):
         known = [name for name in names if name in columns]
     shown = ", ".join(text(name, 60) for name in known[:60])
     if not (others := len(names) - len(known)):
@@ -151,7 +170,7 @@ def read_csv(
     check_source(source)
     wanted = list(columns)
     names = header_of(piece.file, source) if source.header else wanted
-    positions = {} if names is None else _positions(name, names, columns, optional)
+    positions = {} if names is None else _positions(name, names, columns, optional, source)
     parser = _Parser(name, source, len(names or wanted), positions, piece)
     for block in blocks(piece.file, source, parser.width, chunk_bytes, piece.part):
         yield parser.parse(block)
@@ -169,7 +188,7 @@ def check_csv(
     """Looks at the header only; arguments and errors as of :func:`read_csv`."""
     check_source(source)
     if source.header and (names := header_of(file, source)) is not None:
-        _positions(name, names, columns, optional)
+        _positions(name, names, columns, optional, source)
 
 
 class _Parser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -165,11 +166,21 @@ def _read(name: str, spec: SideTable, path: str, pseudonyms: Pseudonyms | None) 
             rejects += from_batch(without_personal(letters, spec.columns))
             rows += raw.rows_read
     table = _table(parts, spec.given)
-    if table.num_rows:
-        found = [column for column in spec.columns if column in spec.given]
-        without = {column: rows for column in found if table[column].null_count == table.num_rows}
-        check_found(rows, without, spec.source, f"table '{name}'")
+    without = _without(table, spec, rows) if table.num_rows else _without_key(spec, rejects)
+    check_found(rows, without, spec.source, f"table '{name}'")
     return _checked(name, table, spec, rows, rejects)
+
+
+def _without(table: pa.Table, spec: SideTable, rows: int) -> dict[str, int]:
+    """Columns that no good row has."""
+    found = [column for column in spec.columns if column in spec.given]
+    return {column: rows for column in found if table[column].null_count == table.num_rows}
+
+
+def _without_key(spec: SideTable, rejects: Sequence[Reject]) -> dict[str, int]:
+    """Rows refused for each key that they lack."""
+    lacking = Counter(reject.column for reject in rejects if reject.reason == "missing_value")
+    return {key: lacking[key] for key in spec.keys}
 
 
 def _typed(raw: RawBatch, spec: SideTable, pseudonyms: Pseudonyms | None) -> tuple[pa.RecordBatch, pa.RecordBatch]:

@@ -22,6 +22,7 @@ from features.spec import SPLITS, Dataset
 from pipeline.artifacts import DataVerdict, HtmlReport, IngestManifest
 from pipeline.components.annotations import InputArtifact, OptionalInputArtifact, OutputArtifact, Parameter, component
 from pipeline.components.evaluate import serving_model
+from pipeline.components.ingest import MANIFEST
 from pipeline.components.statistics import read_statistics
 from pipeline.history import read_json
 from pipeline.report.data import (
@@ -98,7 +99,7 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
     Those that a run did not come to are left out; so is what they would have told.
     """
     dataset = Dataset.model_validate(config["dataset"])
-    manifest = _read(inputs.get("manifest"), "manifest.json")
+    manifest = _read(inputs.get("manifest"), MANIFEST)
     training = _read(inputs.get("model_run"), "curves.json")
     gates = {}
     if "model" in inputs:
@@ -117,6 +118,7 @@ def gather(config: Json, inputs: Mapping[str, types.Artifact]) -> ReportData:
         created=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         stages=_stages(manifest, training, evaluation, check, version),
         manifest=manifest,
+        manifest_file=os.path.join(inputs["manifest"].uri, MANIFEST) if manifest else "",
         statistics=_statistics(inputs.get("statistics"), dataset),
         verdict=_read(inputs.get("verdict"), "verdict.json"),
         training=training,

@@ -94,6 +94,8 @@ class ReportData(Frozen):
     """When the page was made: date, time and time zone, for people."""
     stages: tuple[Stage, ...] = ()
     manifest: Json = pydantic.Field(default={})
+    manifest_file: str = ""
+    """Where the manifest lies."""
     statistics: dict[str, tuple[ColumnStatistics, ...]] = pydantic.Field(default={})
     """By split."""
     verdict: Json = pydantic.Field(default={})

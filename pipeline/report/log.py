@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from features.logs.attribution import ATTRIBUTED, OUTCOMES
 from features.logs.counts import SAMPLED
+from features.sampling import Downsample
 from features.spec import SPLITS
+from pipeline.report.counters import counters
 from pipeline.report.data import ColumnStatistics, Json, ReportData
 from pipeline.report.html import NOTHING, Markup, compact, count, el, general, percent, table
 from pipeline.report.svg import colour, columns, histogram
@@ -21,13 +23,14 @@ _Parts = Mapping[str, Json]
 def log(data: ReportData) -> Markup:
     """Everything about the rows."""
     days = data.manifest.get("days") or {}
-    cards = [el("div", el("h3", "Labels"), _labels(data), class_="card")]
+    cards = [el("div", el("h3", "Labels"), _labels(data), _downsampled(data), class_="card")]
     if days:
         cards.append(el("div", el("h3", "Rows a day"), _days(data, days), class_="card"))
     return el(
         "section",
         el("h2", "Data"),
         el("p", _files(data.manifest), class_="lead"),
+        _manifest(data.manifest_file),
         el(
             "div",
             el("h3", "Where the rows went"),
@@ -39,6 +42,7 @@ def log(data: ReportData) -> Markup:
         _actions(data.manifest),
         _side_tables(data.manifest),
         _earlier_days(data.manifest),
+        counters(data),
         el("div", cards, class_="grid2"),
         _verdict(data),
         _columns(data),
@@ -50,6 +54,11 @@ def _files(manifest: Json) -> str:
     files = manifest.get("files") or []
     size = sum(file.get("bytes") or 0 for file in files)
     return f"{len(files)} {'file' if len(files) == 1 else 'files'}, {compact(size)} bytes, {count(manifest.get('rows_read'))} rows read."
+
+
+def _manifest(file: str) -> Markup | None:
+    """Where a reader finds each file or slice that was read."""
+    return el("p", "What was read, and what became of it: ", el("code", file), class_="quiet") if file else None
 
 
 def _sum(manifest: Json) -> Markup:
@@ -174,6 +183,25 @@ def _labels(data: ReportData) -> Markup:
     return table(["Task", *titles], rows, numeric=range(1, len(splits) + 1))
 
 
+def _downsampled(data: ReportData) -> Markup | None:
+    """What the rates of the training split are of, and what makes up for the rows left out."""
+    if "downsample" not in data.dataset:
+        return None
+    rule = Downsample.model_validate(data.dataset["downsample"])
+    named = f"one of {', '.join(rule.unless)}" if rule.unless else "any binary task"
+    keep = general(rule.keep)
+    effect = {
+        "weights": f"each of these weighs {general(1 / rule.keep)} rows in every loss, so predictions are of all rows",
+        "probability": f"predictions are brought back to all rows, p = q / (q + (1 - q) / {keep})",
+        "none": "nothing makes up for it: predictions are of the kept rows, too high on all",
+    }[rule.correct]
+    told = (
+        f"Rates in {SPLITS[0]} are after down-sampling: of rows that are not positive for {named}, {percent(rule.keep)} "
+        f"were kept; {effect}. The other splits are whole."
+    )
+    return el("p", told, class_="quiet")
+
+
 def _in_order(data: ReportData, tasks: Mapping[str, _Parts]) -> Iterator[tuple[str, _Parts]]:
     """The tasks in the spec's order."""
     names = list(data.dataset.get("tasks", {}))
@@ -248,7 +276,17 @@ def _columns(data: ReportData) -> Markup | None:
     )
     rows = [_column(column, last.get(column.name)) for column in first]
     head = ["Column", "Type", "Missing", "Distinct", "Mean", "Deviation", "Min", "Median", "Max", "Distribution"]
-    return el("div", el("h3", "Columns"), legend, table(head, rows, numeric=range(2, 9)), class_="card")
+    return el(
+        "div", el("h3", "Columns"), legend, table(head, rows, numeric=range(2, 9)), _uncounted(first), class_="card"
+    )
+
+
+def _uncounted(shown: Iterable[ColumnStatistics]) -> Markup | None:
+    """Why a column has no number of distinct values."""
+    if all(column.distinct is not None for column in shown):
+        return None
+    told = "Distinct values are counted of text and of categorical integers alone; those of other numbers, ids too, are not (–)."
+    return el("p", told, class_="quiet")
 
 
 def _column(column: ColumnStatistics, other: ColumnStatistics | None) -> list[Markup | str]:

@@ -59,7 +59,7 @@ def _stop(data: ReportData, error: str) -> Markup:
     """The banner of a run that did not come to its end."""
     where = next((f"in {stage.name}" for stage in data.stages if stage.state == "failed"), "before its first stage")
     pushed = f"Version {data.version} had been pushed." if data.version else "Nothing was pushed."
-    more = f"{pushed} The log with the traceback, log.txt, lies beside this page."
+    more = f"{pushed} The log with the traceback, log.txt, lies beside this page, and log_libraries.txt."
     return _box("bad", "✕", f"Stopped {where.replace('_', ' ')}", [el("p", error, class_="message"), more])
 
 

@@ -116,11 +116,11 @@ def lines(title: str, series: Sequence[Series], mark: float | None = None, x_nam
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
     margin = (max(ys) - min(ys)) * 0.08 or abs(max(ys)) * 0.05 or 1
-    longest = max(len(line.name) for line in series)
+    longest = max(len(f"{line.name} {_last(line)}") for line in series)
     heights = min(ys) - margin, max(ys) + margin
     y_ticks = {y: general(round(y, 10)) for y in ticks(*heights)}
     left = max(44, 14 + 6.2 * max(map(len, y_ticks.values()), default=0))
-    frame = Frame((min(xs), max(xs)), heights, left=left, right=62 + 6.2 * longest)
+    frame = Frame((min(xs), max(xs)), heights, left=left, right=25 + 6.2 * longest)
     x_ticks = {x: f"{x:g}" for x in ticks(*frame.x, wanted=8) if x == round(x)}
     marks = []
     if mark is not None:
@@ -128,6 +128,12 @@ def lines(title: str, series: Sequence[Series], mark: float | None = None, x_nam
         marks.append(el("line", x1=x, x2=x, y1=frame.top, y2=frame.height - frame.bottom, class_="mark"))
     name = el("text", x_name, x=frame.width - frame.right + 10, y=frame.height - frame.bottom + 18, class_="tick")
     return _drawing(frame, title, _grid(frame, x_ticks, y_ticks), marks, _lines(frame, series, x_name), name)
+
+
+def _last(line: Series) -> str:
+    """The value at the right end."""
+    value = line.points[-1][1]
+    return f"{value:.3f}" if abs(value) < 10 else general(value)
 
 
 def _lines(frame: Frame, series: Sequence[Series], x_name: str) -> list[Markup]:
@@ -144,7 +150,7 @@ def _lines(frame: Frame, series: Sequence[Series], x_name: str) -> list[Markup]:
             tip = el("title", f"{line.name}: {number(y)} at {x_name} {x:g}")
             parts.append(el("circle", tip, cx=frame.at_x(x), cy=frame.at_y(y), r=3, class_="dot", style=fill))
         end = frame.at_x(line.points[-1][0]) + 10
-        text = [line.name, el("tspan", f" {line.points[-1][1]:.3f}", class_="soft")]
+        text = [line.name, el("tspan", f" {_last(line)}", class_="soft")]
         parts.append(el("text", text, x=end, y=place + 4, class_="name", style=fill))
     return parts
 

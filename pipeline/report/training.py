@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.beginnings import told_beginning
@@ -13,19 +13,14 @@ from pipeline.report.tasks import task_index, task_name
 
 
 def training(data: ReportData) -> Markup:
-    """Loss and AUC by epoch."""
+    """Loss and validation metrics by epoch."""
     epochs: Sequence[Json] = data.training.get("epochs") or []
     best = data.training.get("best_epoch")
     why = data.training.get("stopped")
     lead = counted(len(epochs), "epoch") + (f"; kept the weights of epoch {best}" if best is not None else "")
     lead += f"; stopped: {why}." if why else "."
     charts = [
-        el(
-            "div",
-            el("h3", "Validation AUC"),
-            lines("Validation AUC by epoch", _areas(data, epochs), best),
-            class_="card",
-        ),
+        *_validation(data, epochs, best),
         el(
             "div",
             el("h3", "Training loss", el("small", "as a share of the first epoch’s")),
@@ -110,10 +105,25 @@ def _tasks(data: ReportData) -> list[str]:
     return list(data.dataset.get("tasks", {}))
 
 
-def _areas(data: ReportData, epochs: Sequence[Json]) -> list[Series]:
-    return [
-        Series(task, _by_epoch(epochs, ["validation", "auc", task]), task_index(data, task)) for task in _tasks(data)
-    ]
+def _regressions(data: ReportData) -> list[str]:
+    return [name for name, task in data.dataset.get("tasks", {}).items() if task.get("kind") == "regression"]
+
+
+def _validation(data: ReportData, epochs: Sequence[Json], best: float | None) -> Iterator[Markup]:
+    """A chart of the binary tasks' AUC, and one of each regression's error: their units differ."""
+    regressions = _regressions(data)
+    if binary := [task for task in _tasks(data) if task not in regressions]:
+        yield _chart("Validation AUC", [_series(data, epochs, "auc", task) for task in binary], best)
+    for task in regressions:
+        yield _chart(f"Validation MSE of {task}", [_series(data, epochs, "mse", task)], best)
+
+
+def _chart(title: str, series: Sequence[Series], best: float | None) -> Markup:
+    return el("div", el("h3", title), lines(f"{title} by epoch", series, best), class_="card")
+
+
+def _series(data: ReportData, epochs: Sequence[Json], metric: str, task: str) -> Series:
+    return Series(task, _by_epoch(epochs, ["validation", metric, task]), task_index(data, task))
 
 
 def _losses(data: ReportData, epochs: Sequence[Json]) -> list[Series]:
@@ -128,15 +138,17 @@ def _losses(data: ReportData, epochs: Sequence[Json]) -> list[Series]:
 
 
 def _epochs(data: ReportData, epochs: Sequence[Json]) -> Markup:
-    tasks = _tasks(data)
+    tasks, regressions = _tasks(data), _regressions(data)
+    metrics = {task: "mse" if task in regressions else "auc" for task in tasks}
     rows = []
     for epoch in epochs:
         validation = epoch.get("validation") or {}
-        areas = [number((validation.get("auc") or {}).get(task)) for task in tasks]
+        values = [number((validation.get(metric) or {}).get(task)) for task, metric in metrics.items()]
         mean, speed = number(validation.get("mean_auc")), compact(epoch.get("examples_per_s"))
         time = duration(epoch.get("seconds"))
-        rows.append([count(epoch.get("epoch")), number(epoch.get("loss")), mean, *areas, time, speed])
-    head = ["Epoch", "Loss", "Weighted mean AUC", *tasks, "Time", "Examples/s"]
+        rows.append([count(epoch.get("epoch")), number(epoch.get("loss")), mean, *values, time, speed])
+    named = [f"{task} (MSE)" if task in regressions else task for task in tasks]
+    head = ["Epoch", "Loss", "Weighted mean AUC", *named, "Time", "Examples/s"]
     return table(head, rows, numeric=range(len(head)))
 
 

@@ -1,6 +1,6 @@
 """Compiles the graph into a Kubeflow Pipelines v2 specification, for Kubeflow or Vertex AI.
 
-Compiling needs neither a cluster nor the data. Running needs an image with this package in it, and paths (`output`,
+Compiling needs neither a cluster nor the data. Running needs an image with this package in it (the `Dockerfile` beside this file), and paths (`output`,
 `data.path`) that the cluster's workers reach. Remote ones (``gs://``) are written down as they are: logs are read there and artifacts
 written, but checkpoints, which lie below `output`, need a mounted file system so far.
 """
@@ -39,7 +39,7 @@ def compile_pipeline(config: RunConfig, output: str, image: str | None = None) -
         output: file to write. ``.yaml``: a pipeline specification as the kfp library reads and uploads it; ``.json``: the
             same within a Vertex AI ``PipelineJob``.
         image: container image of the workers, with this package and its ``pipeline`` extra installed; by default
-            ``feedrank:<version>``, which you build.
+            ``feedrank:<version>``, which you build (`Dockerfile`).
 
     Raises:
         ConfigError: if the file's ending is unknown.

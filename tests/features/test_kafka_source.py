@@ -79,7 +79,7 @@ def test_a_slice_that_is_none_is_refused(source: dict[str, Any], said: str) -> N
 def test_what_goes_without_saying() -> None:
     said = KafkaSource.model_validate({"servers": "b", "topic": "feed", "window": "days", "avro": "feed.avsc"})
     assert (said.format, said.offsets) == ("avro", {})
-    assert said.window == KafkaWindow(by="days", late=3600, deleted="refuse")
+    assert said.window == KafkaWindow(by="days", late="1h", deleted="refuse")
     assert said.avro == KafkaAvro(file="feed.avsc")
     assert KafkaSource.model_validate_json(said.model_dump_json()) == said
     with pytest.raises(
@@ -105,9 +105,14 @@ def test_days_begin_where_the_log_says(hours: float, since: str, until: str) -> 
 
 @pytest.mark.parametrize(
     ("late", "reached"),
-    [(0, (20240101, 20240104)), (1, (20231231, 20240105)), ("1d", (20231231, 20240105)), ("25h", (20231230, 20240106))],
+    [
+        (0, (20240101, 20240104)),
+        ("1s", (20231231, 20240105)),
+        ("1d", (20231231, 20240105)),
+        ("25h", (20231230, 20240106)),
+    ],
 )
-def test_days_of_which_late_rows_are(late: float | str, reached: tuple[int, int]) -> None:
+def test_days_of_which_late_rows_are(late: int | str, reached: tuple[int, int]) -> None:
     window = {"by": "days", "late": late}
     source = Source.model_validate({"kafka": {"servers": "b", "topic": "feed", "window": window}})
     assert days_beside(dataset(source=source)) == reached

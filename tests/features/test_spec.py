@@ -575,20 +575,26 @@ def test_actions_give_outcomes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("span", "seconds"), [("90s", 90), ("1.5 m", 90), ("2h", 7_200), ("7d", 604_800), (60, 60), (0.5, 0.5)]
+    ("span", "seconds"), [("90s", 90), ("1.5 m", 90), ("2h", 7_200), ("7d", 604_800), ("0.5s", 0.5), ("0.00001s", 1e-5)]
 )
 def test_spans_of_time(span: Any, seconds: float) -> None:
     dataset = Dataset.model_validate(own_log(actions=ACTIONS | {"window": span}))
     assert dataset.actions is not None
     assert dataset.actions.window == seconds
+    # A saved spec is read again, by its own rules.
+    assert Dataset.model_validate(dataset.model_dump()) == dataset
+    assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"window": "a day"}, "'a day' is no span of time; allowed: seconds, or a number and s, m, h or d, as in 24h"),
+        ({"window": "a day"}, "'a day' is no span of time; allowed: a number and s, m, h or d, as in 24h"),
+        ({"window": "24 hours"}, "'24 hours' is no span of time; allowed: a number and s, m, h or d, as in 24h"),
+        ({"window": 24}, "24 is a number without a unit; allowed: a number and s, m, h or d, as in 24h, 30m or 90s"),
+        ({"window": 0.5}, "0.5 is a number without a unit"),
+        ({"window": float("inf")}, "inf is a number without a unit"),
         ({"window": 0}, "greater than 0"),
-        ({"window": float("inf")}, "finite number"),
         ({"on": []}, "need a key, `on`"),
         ({"on": "usr"}, "on: unknown column 'usr'; did you mean 'user'?"),
         ({"on": "value"}, "key 'value' is float32; allowed: int64, string"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import logging
 import os
 import re
 import signal
@@ -193,6 +194,11 @@ def use_runner(monkeypatch: pytest.MonkeyPatch, run: Callable[..., RunRecord]) -
 
 def runs_two_stages(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
     print("a library talks")
+    subprocess.run([sys.executable, "-c", "import os; os.write(2, b'from below')"], check=True)
+    logging.getLogger("absl").warning("a warning of absl")
+    logging.getLogger("absl").error("an error of absl")
+    logging.getLogger("features.logs.reader").warning("of a room")
+    progress.LOGGER.info("told progress")
     stages = (stage("ingest", rows=1000), stage("train", state="cached"))
     for result in stages:
         listener.stage_started(result.name)
@@ -215,7 +221,14 @@ def test_a_run_shows_its_stages_and_hides_what_libraries_say(
     assert re.search(r"✓ ingest +2\.0 s +1,000 rows +500 rows/s", heard.out)
     assert re.search(r"↺ train +unchanged, reused", heard.out)
     assert "a library talks" not in heard.out + heard.err
-    assert "a library talks" in history.find("runs", "demo").log.read_text()
+    folder = history.find("runs", "demo")
+    log, of_libraries = folder.log.read_text(), folder.library_log.read_text()
+    assert f"what libraries log and print is in {folder.library_log}" in log
+    both = ("an error of absl",)
+    ours, theirs = ("of a room", "told progress"), ("a library talks", "a warning of absl", "from below")
+    assert [text for text in (*ours, *both) if text not in log] == []
+    assert [text for text in (*theirs, *both) if text not in of_libraries] == []
+    assert [text for text in theirs if text in log] + [text for text in ours if text in of_libraries] == []
 
 
 def fails_wrapped(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
@@ -258,16 +271,22 @@ def test_an_interrupted_run_says_so_and_how_to_go_on(
     capfd: pytest.CaptureFixture[str], feedrank: Feedrank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(config: RunConfig, folder: RunFolder, listener: StageListener) -> RunRecord:
-        listener.stage_started("train")
+        folder.config.write_text("name: demo")
+        folder.report.write_text("interrupted")
         raise KeyboardInterrupt
 
     use_runner(monkeypatch, interrupted)
     with real_streams():
         assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 130
     said = capfd.readouterr().err
-    found = re.fullmatch(r"✗ interrupted; log: (\S+); run the same command again to go on\n", said)
+    found = re.fullmatch(
+        r"✗ interrupted\n  log: (\S+)\n  report: (\S+)\n  to go on \(what was done is reused\): feedrank run (\S+)\n",
+        said,
+    )
     assert found is not None, said
     assert "KeyboardInterrupt" in Path(found[1]).read_text()
+    assert Path(found[2]).read_text() == "interrupted"
+    assert Path(found[3]).read_text() == "name: demo"
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(
@@ -282,7 +301,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(
     use_runner(monkeypatch, terminated)
     with real_streams():
         assert feedrank("run", str(CONFIGS / "demo.yaml"), "--set", "data.synthesize=null") == 143
-    assert re.fullmatch(r"✗ ended by SIGTERM; log: \S+; run the same command again to go on\n", capfd.readouterr().err)
+    assert re.fullmatch(r"✗ ended by SIGTERM\n  log: \S+\n  to go on: the same command\n", capfd.readouterr().err)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -332,13 +351,28 @@ def test_runs_are_found_by_id_beginning_pipeline_and_latest(tmp_path: Path) -> N
         write_run(tmp_path, pipeline, run_id)
     found = {name: history.find(tmp_path, name).run_id for name in ("20260102", "a", "latest", "20260103T1")}
     assert found == {"20260102": "20260102T1", "a": "20260103T1", "latest": "20260103T2", "20260103T1": "20260103T1"}
-    with pytest.raises(history.ConfigError, match=r"2 runs in .* match '20260103'"):
+    with pytest.raises(
+        history.ConfigError, match=r"2 runs in .* match '20260103'.* a run's id \(20260103T2, 20260103T1, "
+    ):
         history.find(tmp_path, "20260103")
     with pytest.raises(history.ConfigError, match=r"no run in .* matches 'c'; use 'latest'"):
         history.find(tmp_path, "c")
     write_run(tmp_path, "demo", "20260104T1")
-    with pytest.raises(history.ConfigError, match=r"no run in .* matches 'dmo'; did you mean 'demo'\? use 'latest'"):
+    with pytest.raises(
+        history.ConfigError, match=r"no run in .* matches 'dmo'; did you mean 'demo'\? use 'latest'"
+    ) as told:
         history.find(tmp_path, "dmo")
+    assert "a pipeline's name (demo, a, b), or a run's id (" in str(told.value)
+    for day in range(10, 20):
+        write_run(tmp_path, f"daily_{day}", f"202602{day}T1")
+    with pytest.raises(
+        history.ConfigError, match=r"did you mean 'daily_1\d'\? .*name \(daily_1\d,.*, \.\.\.\), or"
+    ) as told:
+        history.find(tmp_path, "daily_1x")
+    assert "daily_19" in str(told.value)
+    assert "demo" not in str(told.value)
+    with pytest.raises(history.ConfigError, match=r"matches '20260103T3'.* a run's id \(20260103T2, 20260103T1, "):
+        history.find(tmp_path, "20260103T3")
 
 
 def judged(tmp_path: Path) -> tuple[RunFolder, Path]:

@@ -242,7 +242,7 @@ def test_a_window_of_writers_times_has_every_message_that_is_not_too_late(broker
     broker.make(topic, **FOR_EVER)
     broker.send(topic, [message(user) for user in range(400)], times_ms=written)
     for since, until, late_s in ((0, 10_001, 1), (2_000, 5_000, 0), (2_000.5, 5_000.5, 1), (4_000, 4_200, 0.2)):
-        span = {"since": at(since), "until": at(until), "late": late_s}
+        span = {"since": at(since), "until": at(until), "late": f"{late_s}s"}
         kafka = found(windowed(broker, topic, KafkaWindow(**span)))
         begin = next(user for user, of in enumerate(written) if of >= since)
         end = next((user for user, of in enumerate(written) if of >= until + 1000 * late_s), 400)
@@ -276,7 +276,7 @@ def test_windows_that_are_not_whole_stop_in_words(broker: KafkaBroker) -> None:
     ):
         pinned(windowed(broker, "partly", KafkaWindow(since=at(0), until=at(3_000), late=0)), now)
     with pytest.raises(DataError, match="still to come, and late messages of it until 1970-01-01T00:00:03"):
-        pinned(windowed(broker, "partly", KafkaWindow(since=at(0), until=at(2_000), late=1)), now)
+        pinned(windowed(broker, "partly", KafkaWindow(since=at(0), until=at(2_000), late="1s")), now)
     assert found(windowed(broker, "partly", KafkaWindow(since=at(0), until=at(1_050), late=0))).offsets == {0: (0, 50)}
     admin = broker.admin
     (deleted,) = admin.delete_records([TopicPartition("partly", 0, 50)]).values()
@@ -322,7 +322,7 @@ def test_the_days_of_the_split_are_a_window(broker: KafkaBroker, tmp_path: Path)
     ]
     values[24 + 30] = json.dumps(json.loads(values[24 + 30]) | {"day": 20200101})
     broker.send("days", [value.encode() for value in values], times_ms=[time for _, time in rows])
-    spec = windowed(broker, "days", KafkaWindow(by="days", late=2 * 3600), split=dataset().split)
+    spec = windowed(broker, "days", KafkaWindow(by="days", late="2h"), split=dataset().split)
     kept = pinned(spec)
     assert kept.source.kafka is not None
     assert kept.source.kafka.offsets == {0: (24, 24 + 4 * 24 + 2)}

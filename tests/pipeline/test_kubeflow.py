@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli
 import yaml
 from kfp import components
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from tfx.utils import import_utils
 
+import pipeline
 from features.errors import ConfigError
 from pipeline import graph
 from pipeline.config import RunConfig
@@ -125,3 +127,56 @@ def test_the_command_says_the_files_name_and_nothing_else(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "pipeline.cli", "compile", str(DEMO), "--output", str(tmp_path / "x.yaml")]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{tmp_path / 'x.yaml'}\n", "")
+
+
+# -- the workers' image, which no check builds ------------------------------------------------------------------------
+
+ROOT = Path(pipeline.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def image() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile."""
+    lines = (ROOT / "pipeline" / "runners" / "Dockerfile").read_text().splitlines()
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines if line and not line.startswith("#")]
+
+
+def test_the_image_copies_all_that_is_installed(image: list[tuple[str, str]]) -> None:
+    copied = [name for what, names in image if what == "COPY" for name in names.split()[:-1]]
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    project = tomli.loads((ROOT / "pyproject.toml").read_text())
+    rooms = [name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]]
+    assert {*rooms, "pyproject.toml", "uv.lock", project["project"]["readme"], "setup.py"} <= set(copied)
+    renamed = [names for what, names in image if what == "COPY" if names.split()[-1] not in ("./", names.split()[0])]
+    assert renamed == []
+
+
+def test_the_image_is_installed_as_the_makefile_does(image: list[tuple[str, str]]) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    [command] = re.findall(r"\$\(UV\) (sync .*) \$\(COMPILED\)", makefile)
+    syncs = [line for what, line in image if what == "RUN" and " sync " in line]
+    assert len(syncs) == 2
+    assert all(line.startswith(f"uv {command} --no-dev") for line in syncs)
+    [keras] = re.findall(r"^export (TF_USE_LEGACY_KERAS) := (\d)$", makefile, flags=re.MULTILINE)
+    assert ("ENV", "=".join(keras)) in image
+    python = (ROOT / ".python-version").read_text().strip()
+    assert image[0][0] == "FROM"
+    assert image[0][1].startswith(f"python:{python}-")
+
+
+def test_the_image_has_tfx_behind_the_name_that_workers_are_started_by(
+    image: list[tuple[str, str]], spec: dict[str, Any]
+) -> None:
+    executors = spec["deploymentSpec"]["executors"].values()
+    commands = {executor["container"]["command"][0] for executor in executors if "container" in executor}
+    assert commands == {"python"}
+    [folder] = [line for what, line in image if what == "WORKDIR"]
+    assert image[-1] == ("ENV", f"PATH={folder}/.venv/bin:$PATH")
+
+
+def test_the_documents_name_the_image_that_is_asked_for(tmp_path: Path, config: RunConfig) -> None:
+    compile_pipeline(config, str(tmp_path / "x.yaml"))
+    executors = yaml.safe_load((tmp_path / "x.yaml").read_text())["deploymentSpec"]["executors"].values()
+    [name] = {executor["container"]["image"] for executor in executors if "container" in executor}
+    assert f"docker build -f pipeline/runners/Dockerfile -t {name} ." in (ROOT / "README.md").read_text()
+    assert f"-t REGISTRY/{name} ." in (ROOT / "pipeline" / "runners" / "Dockerfile").read_text()

@@ -45,7 +45,7 @@ SPEC = Actions.model_validate(
         },
         "on": ["user", "item"],
         "time": {"column": "at", "unit": "s"},
-        "window": WINDOW,
+        "window": f"{WINDOW}s",
         "labels": LABELS,
     }
 )

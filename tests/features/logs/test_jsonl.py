@@ -198,3 +198,16 @@ def test_a_side_table_without_one_of_its_columns(tmp_path: Path) -> None:
     _write(tmp_path, {"user": 1, "town": "x"}, file="users.jsonl")
     with pytest.raises(DataError, match="table 'users': none of the 1 rows has city"):
         load_tables(dataset(tables={"users": table}), str(tmp_path))
+
+
+def test_a_side_table_of_which_no_row_has_the_key(tmp_path: Path) -> None:
+    table = SideTable(
+        source=Source.model_validate("users.jsonl"),
+        on="user",
+        columns={"user": Column(type="int64"), "city": Column(type="string")},
+    )
+    _write(tmp_path, {"user_id": 1, "city": "x"}, {"user_id": 2, "city": "y"}, file="users.jsonl")
+    with pytest.raises(DataError, match="table 'users': none of the 2 rows has user; allowed: names as they are"):
+        load_tables(dataset(tables={"users": table}), str(tmp_path))
+    _write(tmp_path, {"user_id": 1, "city": "x"}, {"user": None}, {"user": 2, "city": "y"}, file="users.jsonl")
+    assert len(load_tables(dataset(tables={"users": table}), str(tmp_path)).rejects) == 2

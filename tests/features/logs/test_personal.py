@@ -22,7 +22,7 @@ from features.logs.personal import WITHHELD
 from features.logs.reader import check_log
 from features.logs.vectors import read_vectors
 from features.spec import Column, ColumnSplit, Dataset, Derived, Source
-from tests.features.logs.small_log import COLUMNS, GOOD, dataset, read, write
+from tests.features.logs.small_log import COLUMNS, GOOD, HEADER, dataset, read, write
 
 KEY = b"a key of 16 byte"
 HASHED = {"personal": "hash"}
@@ -188,6 +188,19 @@ def test_a_log_is_not_split_by_hashes() -> None:
     columns = COLUMNS | {"item": Column.model_validate(COLUMNS["item"].model_dump() | HASHED)}
     with pytest.raises(pydantic.ValidationError, match="the split reads column 'item', which is personal"):
         dataset(columns=columns, split=ColumnSplit(column="item", train=(1,), test=(2,)))
+
+
+def test_another_delimiter_is_found_and_shows_no_row(tmp_path: Path) -> None:
+    spec = personal(name=HASHED)
+    write(tmp_path, GOOD.replace(",", ";"), header=HEADER.replace(",", ";"))
+    with pytest.raises(DataError, match=r'1 others \(not shown.*\); with `delimiter: ";"` of the source it has them$'):
+        read(spec, tmp_path, Tables(pseudonyms=Pseudonyms(KEY)))
+    # A row of data in the header's place, near to a column's name.
+    write(tmp_path, GOOD, header=HEADER.replace("name", "nameless").replace(",item", ",items"))
+    with pytest.raises(DataError, match="the header lacks") as error:
+        read(spec, tmp_path, Tables(pseudonyms=Pseudonyms(KEY)))
+    assert "nameless" not in str(error.value)
+    assert "items" not in str(error.value)
 
 
 def test_a_file_without_its_header_line_shows_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

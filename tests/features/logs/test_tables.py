@@ -267,3 +267,10 @@ def test_a_table_holds_what_is_derived_and_not_what_it_is_derived_from(tmp_path:
     rows, _ = read(spec, tmp_path, load_saved_tables(str(tmp_path / "saved")))
     assert rows.to_pylist()[0]["double"] == 8
     assert "text" not in rows.column_names
+
+
+def test_a_table_that_writes_its_key_otherwise_is_told_the_nearest_column(tmp_path: Path) -> None:
+    write(_folder(tmp_path), "1,30,a b", name="users.csv", header="user_id,age,words")
+    said = "users.csv: the header lacks user; columns present: user_id, age, words; did you mean 'user_id' for user\\?$"
+    with pytest.raises(DataError, match=said):
+        load_tables(_spec(users=USERS), str(tmp_path))

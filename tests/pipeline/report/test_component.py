@@ -65,6 +65,7 @@ def test_the_page_gathers_what_the_stages_wrote(tmp_path):
     page = Path(call(tmp_path).uri, "report.html").read_text()
     assert "Blessed twice and pushed as version 1700000000" in page
     assert "toyrun" in page
+    assert str(tmp_path / "manifest" / "manifest.json") in page
     assert 'id="gates"' not in page  # the toy has none
     assert "Distribution of score" in page
     assert "label_click" not in page

@@ -384,3 +384,90 @@ def test_rows_without_a_pretrained_vector_are_told_by_split():
     coverage = {"coverage": {"picture": {"test": {"rows": 400, "missing": 5, "unknown": 30}}}}
     text = read(render(data.model_copy(update={"training": {**data.training, **coverage}}))).text["training"]
     assert re.search(r"picture +test +400 +5 +30 +7\.5", text)
+
+
+def test_the_counters_are_listed_with_their_settings_and_what_they_became():
+    data = sample()
+    assert "Counters" not in read(render(data)).text["data"]
+    columns = {
+        "shown": {},
+        "ctr": {"take": "rate", "of": "action", "equals": ["open", "like"], "prior": 0.05, "strength": 20},
+    }
+    counters = {
+        "week": {"by": "item_id", "days": 7, "columns": columns},
+        "pair": {
+            "by": ["user_id", "author_id"],
+            "days": 30,
+            "days_before": "optional",
+            "max_entries": 5_000,
+            "columns": {"since": {"take": "days_since", "of": "liked"}},
+        },
+    }
+    made = {"entries": {"week": 1_398, "pair": 42}, "delay_days": {"week": 0, "pair": 2}, "absent_days": ["2022-04-01"]}
+    given = {"dataset": {**data.dataset, "counters": counters}, "manifest": {**data.manifest, "counters": made}}
+    text = re.sub(r"\s+", " ", read(render(data.model_copy(update=given))).text["data"])
+    assert "shown number of rows week item_id 7 0 1,398 20,000,000" in text
+    assert (
+        "ctr share of rows with action = open or like, smoothed: 0.05 weighs 20 rows week item_id 7 0 1,398 20,000,000"
+    ) in text
+    assert (
+        "since days since the last of the rows with liked > 0 pair user_id, author_id 30, if there 2 42 5,000" in text
+    )
+    assert "No files of 2022-04-01" in text
+
+
+def test_a_regression_has_a_curve_of_its_own_error():
+    data = sample()
+    assert "MSE" not in read(render(data)).text["training"]
+    epochs = [
+        {**epoch, "validation": {**epoch["validation"], "mse": {"dwell": error}}}
+        for epoch, error in zip(data.training["epochs"], (812.5, 640.0, 611.25, 608.0, 609.5, 613.0), strict=True)
+    ]
+    tasks = {**data.dataset["tasks"], "dwell": {"label": "dwell_s", "kind": "regression"}}
+    given = {"dataset": {**data.dataset, "tasks": tasks}, "training": {**data.training, "epochs": epochs}}
+    page = render(data.model_copy(update=given))
+    drawing = page[page.index("<title>Validation MSE of dwell by epoch") :]
+    drawing = drawing[: drawing.index("</svg>")]
+    assert re.findall(r"<title>dwell: ([\d.]+) at epoch", drawing)[:3] == ["812.5000", "640.0000", "611.2500"]
+    areas = page[page.index("<title>Validation AUC by epoch") :]
+    assert "dwell" not in areas[: areas.index("</svg>")]
+    table = page[page.index("Every epoch") :]
+    assert "dwell (MSE)" in table[: table.index("</table>")]
+    assert "608.0000" in table[: table.index("</table>")]
+
+
+def test_a_training_of_regressions_alone_has_no_empty_chart_of_auc():
+    data = sample()
+    dataset = {**data.dataset, "tasks": {"dwell": {"label": "dwell_s", "kind": "regression"}}}
+    assert "Validation AUC" not in read(render(data.model_copy(update={"dataset": dataset}))).text["training"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            {"keep": 0.1},
+            "of rows that are not positive for any binary task, 10.0 % were kept; each of these weighs 10 rows in every loss",
+        ),
+        (
+            {"keep": 0.25, "unless": ["click", "like"], "correct": "none"},
+            "not positive for one of click, like, 25.0 % were kept; nothing makes up for it",
+        ),
+        ({"keep": 0.2, "unless": ["click"], "correct": "probability"}, "p = q / (q + (1 - q) / 0.2)"),
+    ],
+)
+def test_rates_after_down_sampling_are_explained(rule, told):
+    data = sample()
+    assert "down-sampling" not in read(render(data)).text["data"]
+    given = data.model_copy(update={"dataset": {**data.dataset, "downsample": rule}})
+    text = read(render(given)).text["data"]
+    assert "Rates in train are after down-sampling" in text
+    assert told in text
+
+
+def test_columns_whose_distinct_values_nobody_counted_say_so(page):
+    note = "of text and of categorical integers alone"
+    assert note in read(page).text["data"]
+    data = sample()
+    counted = tuple(column for column in data.statistics["train"] if column.distinct is not None)
+    assert note not in read(render(data.model_copy(update={"statistics": {"train": counted}}))).text["data"]

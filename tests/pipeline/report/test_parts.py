@@ -178,3 +178,12 @@ def test_long_numbers_beside_a_curve_have_room():
     labels = re.findall(r'<text x="([\d.]+)"[^>]*class="tick end">([\d.]+)<', drawing)
     assert max(len(text) for _, text in labels) >= 6
     assert min(float(x) - 6.2 * len(text) for x, text in labels) >= 0  # they end at x
+
+
+@pytest.mark.parametrize(("last", "shown"), [(0.9571, "0.957"), (723.047, "723"), (1_234_567.0, "1,234,567")])
+def test_the_last_value_of_a_curve_has_room(last, shown):
+    drawing = svg.lines("t", [svg.Series("dwell", [(1, last * 1.2), (2, last)], 0)])
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawing)[1])
+    [(x, name, value)] = re.findall(r'<text x="([\d.]+)"[^>]*class="name"[^>]*>(\w+)<tspan[^>]*>([^<]+)<', drawing)
+    assert value.strip() == shown
+    assert float(x) + 6.2 * len(name + value) <= width
