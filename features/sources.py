@@ -191,7 +191,7 @@ class Source(Frozen):
     r"""CSV: a character behind which any other stands for itself, a delimiter, a quote or the character too: with ``escape: '\'``, ``"5\" tv"`` is
     ``5" tv``, and so is ``5\" tv``. Empty: there is none. With or without, a quote in quotes may be written twice."""
     null_values: tuple[str, ...] = ("",)
-    r"""CSV: texts that mean a value is missing. With an escape, a whole field such as ``\N`` may be one."""
+    r"""CSV: texts that mean a value is missing. With an escape, a whole field such as ``\N`` may be one; ``\\N`` then is, too."""
     strip_spaces: bool = False
     """CSV: blanks around a value do not belong to it."""
     newlines_in_values: bool = False

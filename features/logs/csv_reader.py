@@ -53,6 +53,12 @@ def check_source(source: Source) -> None:
                 f"source {what} {value!r}: allowed is one ASCII character that ends no line"
                 + (f", or up to {MOST_CHARACTERS} where quote and escape are empty" if what == "delimiter" else "")
             )
+    for missing in source.null_values if source.escape else ():
+        is_letter = len(missing) == 2 and missing[0] == source.escape != missing[1] and missing.isascii()
+        if source.escape in missing and not (is_letter and not source.strip_spaces):
+            raise ConfigError(
+                f"source null value {missing!r} has the escape {source.escape!r}; allowed: it and one ASCII letter, where `strip_spaces` is false"
+            )
     for one, other in itertools.combinations(signs, 2):
         if signs[one] == signs[other] != "":
             raise ConfigError(

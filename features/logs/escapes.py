@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,22 @@ def with_nulls(data: bytes, source: Source) -> bytes:
     letters = np.array([ord(name) for name in names if name.isascii()], dtype=np.uint8)
     if not len(letters) or (places := active(data, source)) is None:
         return data
+    plain = without_meaning(data, source)
     codes = np.frombuffer(data + b"\n\n", dtype=np.uint8)
-    plain = np.frombuffer(b"\n" + without_meaning(data, source) + b"\n\n", dtype=np.uint8)
-    begins = np.isin(plain[places], [_LF, ord(source.delimiter)])
-    ends = np.isin(plain[places + 3], [_LF, _CR, ord(source.delimiter)])
-    found = places[begins & ends & np.isin(codes[places + 1], letters)]
+    structure = np.frombuffer(plain + b"\n\n", dtype=np.uint8)
+    ends = np.isin(structure[places + 2], [_LF, _CR, ord(source.delimiter)])
+    places = places[ends & np.isin(codes[places + 1], letters)]
+    found = places[np.isin(places, _field_starts(plain, source))]
     return np.insert(codes[: len(data)], found, ord(source.escape)).tobytes()
+
+
+def _field_starts(plain: bytes, source: Source) -> NDArray[Any]:
+    """Offsets of all fields of whole rows without what is escaped. A quote elsewhere than at a field's beginning is a letter."""
+    quote, delimiter = source.quote.encode(), source.delimiter.encode()
+    if not quote or quote not in plain:
+        breaks = np.isin(np.frombuffer(plain, dtype=np.uint8), [_LF, ord(delimiter)])
+        return np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    field = b"(?:Q[^Q]*(?:QQ[^Q]*)*Q)?[^D\n]*(?:D|\n|$)".replace(b"Q", re.escape(quote)).replace(
+        b"D", re.escape(delimiter)
+    )
+    return np.fromiter((match.start() for match in re.finditer(field, plain)), dtype=np.int64)

@@ -20,6 +20,7 @@ from features.spec import Source
 _BLANKS_CARRIED = 64 << 10
 _WINDOW = 64 << 10
 _LF = 10
+_BLANKS = re.compile(rb"(?:\r?\n)*")
 _ASCII = 127
 Part = tuple[int, int | None, int]
 LOGGER = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ class _Splitter:
     def _rows(self, data: bytes, last: bool) -> Generator[Block, None, int]:
         """Yields the whole rows at the beginning of `data`; returns how many bytes they took."""
         at = 0
-        while at < len(data):
+        while at < len(data) and not (last and at and _BLANKS.fullmatch(data, at)):
             piece = data if not at and self._window >= len(data) else data[at : at + self._window]
             block, used = self._cut(piece, last, self._base + at)
             if not used and len(piece) < len(data) - at:

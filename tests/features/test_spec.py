@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import datetime
 from typing import Any
 
@@ -584,6 +585,10 @@ def test_spans_of_time(span: Any, seconds: float) -> None:
     # A saved spec is read again, by its own rules.
     assert Dataset.model_validate(dataset.model_dump()) == dataset
     assert Dataset.model_validate_json(dataset.model_dump_json()) == dataset
+    # Models pushed before numbers needed a unit have seconds there.
+    saved = json.loads(dataset.model_dump_json())
+    saved["actions"]["window"] = seconds
+    assert Dataset.model_validate_json(json.dumps(saved)) == dataset
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 import tomli
 import yaml
@@ -142,12 +143,13 @@ def image() -> list[tuple[str, str]]:
 
 
 def test_the_image_copies_all_that_is_installed(image: list[tuple[str, str]]) -> None:
-    copied = [name for what, names in image if what == "COPY" for name in names.split()[:-1]]
+    files = [names for what, names in image if what == "COPY" and not names.startswith("--from=")]
+    copied = [name for names in files for name in names.split()[:-1]]
     assert [name for name in copied if not (ROOT / name).exists()] == []
     project = tomli.loads((ROOT / "pyproject.toml").read_text())
     rooms = [name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]]
     assert {*rooms, "pyproject.toml", "uv.lock", project["project"]["readme"], "setup.py"} <= set(copied)
-    renamed = [names for what, names in image if what == "COPY" if names.split()[-1] not in ("./", names.split()[0])]
+    renamed = [names for names in files if names.split()[-1] not in ("./", names.split()[0])]
     assert renamed == []
 
 
@@ -171,7 +173,14 @@ def test_the_image_has_tfx_behind_the_name_that_workers_are_started_by(
     commands = {executor["container"]["command"][0] for executor in executors if "container" in executor}
     assert commands == {"python"}
     [folder] = [line for what, line in image if what == "WORKDIR"]
-    assert image[-1] == ("ENV", f"PATH={folder}/.venv/bin:$PATH")
+    assert ("ENV", f"PATH={folder}/.venv/bin:$PATH") in image
+
+
+def test_the_image_starts_beams_workers_of_the_version_that_is_locked(image: list[tuple[str, str]]) -> None:
+    python = (ROOT / ".python-version").read_text().strip()
+    folder = "/opt/apache/beam"
+    assert ("COPY", f"--from=apache/beam_python{python}_sdk:{beam.__version__} {folder} {folder}") in image
+    assert image[-1] == ("ENTRYPOINT", f'["{folder}/boot"]')
 
 
 def test_the_documents_name_the_image_that_is_asked_for(tmp_path: Path, config: RunConfig) -> None:

@@ -147,6 +147,12 @@ def test_an_escaped_n_is_missing_where_it_is_named(tmp_path: Path) -> None:
     assert rejects == []
     assert sorted(found) == sorted([(b"\\N", b"\\N"), (b"\\N", b"aN"), (b"N", b"b"), (b"a,N", b"c"), (b"d\\", b"\\N")])
     assert _read(b"\\N,1\n", ESCAPED, tmp_path) == ([(b"N", b"1")], [])
+    # What looks like a field inside quotes is none.
+    assert _read(b'"x,\\N,y",\\N\n', source, tmp_path) == ([(b"x,N,y", b"\\N")], [])
+    # An inch mark quotes nothing, in its row and behind it.
+    assert _read(b'5" tv,\\N\n\\N,1\n', source, tmp_path) == ([(b'5" tv', b"\\N"), (b"\\N", b"1")], [])
+    over_lines = source.model_copy(update={"newlines_in_values": True})
+    assert _read(b'"x\n\\N\ny",\\N\n', over_lines, tmp_path) == ([(b"x\nN\ny", b"\\N")], [])
 
 
 @given(data=st.text('a\\\n,"N', max_size=30).map(str.encode), over_lines=st.booleans())
@@ -181,9 +187,14 @@ def test_meaning_is_lost_as_one_reads_byte_by_byte(data: bytes, over_lines: bool
             "quote and escape are both '\"'; they must differ .a quote that is written twice needs no escape",
         ),
         ({"escape": ","}, "delimiter and escape are both ','"),
+        (
+            {"escape": "\\", "null_values": ["\\NULL"]},
+            "allowed: it and one ASCII letter, where `strip_spaces` is false",
+        ),
+        ({"escape": "\\", "null_values": ["\\N"], "strip_spaces": True}, "where `strip_spaces` is false"),
         ({"escape": "\\", "delimiter": "::", "quote": ""}, "up to 8 where quote and escape are empty"),
     ],
 )
-def test_escapes_that_a_reader_cannot_work_with(changes: dict[str, str], said: str) -> None:
+def test_escapes_that_a_reader_cannot_work_with(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         check_source(Source.model_validate({"files": "a.csv"} | changes))

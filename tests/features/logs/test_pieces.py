@@ -95,6 +95,7 @@ def check(file: Path, source: Source, size: int, columns: dict[str, Column] = CO
 @example(lines=[b"", b'"open,2'], end=b"", size=1, header=False, mark=False, over_lines=True, escape="")
 @example(lines=[b'"open,2', b"\r"], end=b"\r\n", size=1, header=False, mark=False, over_lines=True, escape="")
 @example(lines=[b"", b"1,2"], end=b"", size=4, header=False, mark=True, over_lines=False, escape="")
+@example(lines=[b"", b",,\\", b""], end=b"\n", size=1, header=False, mark=False, over_lines=True, escape="\\")
 def test_any_lines_of_csv(
     lines: list[bytes], end: bytes, size: int, header: bool, mark: bool, over_lines: bool, escape: str, tmp_path: Path
 ) -> None:
