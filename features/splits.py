@@ -100,7 +100,22 @@ class RandomSplit(Frozen):
 
 Values = tuple[str, ...] | tuple[int, ...]
 """Of a column."""
-_Share = Annotated[float, pydantic.Field(gt=0, lt=1)]
+
+
+def _share_or_values(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return "values"
+    return "share" if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+_ShareOrValues = Annotated[
+    Annotated[float, pydantic.Field(gt=0, lt=1), pydantic.Tag("share")] | Annotated[Values, pydantic.Tag("values")],
+    pydantic.Discriminator(
+        _share_or_values,
+        custom_error_type="validation",
+        custom_error_message="allowed: a share between 0 and 1, or a list of values",
+    ),
+]
 
 
 class ColumnSplit(Frozen):
@@ -116,7 +131,7 @@ class ColumnSplit(Frozen):
     """Values of rows that weights are learned from, but for the validation's share."""
     test: Values
     """Values of rows on which the model is evaluated, but for the validation's share."""
-    validation: _Share | Values = 0.1
+    validation: _ShareOrValues = 0.1
     """Values of rows by which the best epoch is chosen, or a share of the rows of `validation_of`."""
     validation_of: Literal["train", "test"] = "train"
     """Whose rows the validation takes its share of. ``test`` with 0.5 halves the test rows, and trains on all training rows."""

@@ -141,7 +141,7 @@ def explain(
         place = tuple(_place(problem, data))
         what = _what(problem) + hint(problem.get("ctx", {}).get("error"), place, data)
         problems.append(f"{'.'.join(place)}: {what}" if place else what)
-    return "\n  ".join(problems)
+    return "\n  ".join(dict.fromkeys(problems))  # a union of lists says the same of each
 
 
 def _follows(problem: pydantic_core.ErrorDetails, found: Sequence[pydantic_core.ErrorDetails]) -> bool:
@@ -164,14 +164,24 @@ def _what(problem: pydantic_core.ErrorDetails) -> str:
 
 def _place(problem: pydantic_core.ErrorDetails, data: Any) -> Iterator[str]:
     """The keys on the way to a problem, without pydantic's names of a union's variants."""
+    last = len(problem["loc"]) - 1
     for depth, part in enumerate(problem["loc"]):
+        if depth < last and _is_tag(part, data):
+            continue
         in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
         inside = in_list or (isinstance(data, Mapping) and part in data)
-        is_missing_key = problem["type"] == "missing" and depth == len(problem["loc"]) - 1
+        is_missing_key = problem["type"] == "missing" and depth == last
         if inside:
             data = data[part]
         if inside or data is None or is_missing_key:
             yield str(part)
+
+
+def _is_tag(part: int | str, data: Any) -> bool:
+    """Whether what looks like a key of `data` names its variant: ``column``, of ``{by: column, column: part}``. Nothing lies below such a key."""
+    return (
+        isinstance(data, Mapping) and part in data.values() and not isinstance(data.get(part), Mapping | list | tuple)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -248,7 +258,12 @@ def _as_mapping(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
         return {key: value}
     if {dict, float} <= {get_origin(part) or part for part in keys.at(path)}:
         return {}  # one number for all names gives way to numbers by name
-    raise ConfigError(f"{'.'.join(path)} holds {value!r}, which has no keys; give the whole value")
+    what = (
+        "is a list and has no keys; give the whole list"
+        if isinstance(value, list)
+        else "has no keys; give the whole value"
+    )
+    raise ConfigError(f"{'.'.join(path)} holds {value!r}, which {what}")
 
 
 def _shorthand(path: tuple[str, ...]) -> str | None:

@@ -21,7 +21,7 @@ from features.columns import one_chunk
 from features.errors import ConfigError, DataError
 from features.logs.columnar import near_columns
 from features.logs.decompress import CHUNK, DamagedFileError, chunks
-from features.logs.escapes import open_at_end, over_lines, with_nulls, without_meaning
+from features.logs.escapes import open_at_end, with_nulls, without_meaning
 from features.logs.lines import MARK, Block, blocks, line_limit
 from features.logs.pieces import Piece, cut_lines
 from features.logs.quarantine import RAW_CHARS, RawBatch, Reject, text
@@ -113,7 +113,7 @@ def _positions(
         guessed = (
             "" if written_as(name) else "; it is read as csv, for its name says nothing: set `format` if it is none"
         )
-        hint = _other_delimiter(source.delimiter.join(names), missing)
+        hint = _other_delimiter(source.delimiter.join(names), missing, source.quote)
         if not hint and not _has_personal(columns):
             hint = near_columns(missing, names, columns)
         raise DataError(
@@ -126,10 +126,10 @@ def _positions(
     return {column: names.index(column) for column in columns if column in names}
 
 
-def _other_delimiter(header: str, missing: Sequence[str]) -> str:
+def _other_delimiter(header: str, missing: Sequence[str], quote: str) -> str:
     """What to say where another delimiter finds in a header all that it lacks; it names columns of the spec alone."""
     for delimiter in _DELIMITERS:
-        if set(missing) <= set(header.split(delimiter)):
+        if set(missing) <= {field.strip().strip(quote) for field in header.split(delimiter)}:
             return f"; with `delimiter: {json.dumps(delimiter)}` of the source it has them"
     return ""
 
@@ -278,8 +278,7 @@ class _Parser:
         for row in np.flatnonzero(lengths > self._source.max_field_bytes).tolist():
             if self._longest_field(data[block.starts[row] : block.ends[row]]) > self._source.max_field_bytes:
                 reasons.setdefault(row, "oversized_field")
-        if not over_lines(self._source):
-            mark(open_at_end(block.data, block.ends, self._source), "open_escape")
+        mark(open_at_end(block.data, block.ends, self._source), "open_escape")
         quote = self._source.quote.encode()
         if quote and quote in data:
             if self._source.newlines_in_values:  # such a row would take apart the next one that goes over several lines

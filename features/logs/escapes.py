@@ -50,7 +50,8 @@ def active(data: bytes, source: Source) -> NDArray[Any] | None:
 
 
 def open_at_end(data: bytes, ends: NDArray[Any], source: Source) -> NDArray[Any]:
-    """Positions of the rows whose last byte is an escape that has nothing behind it.
+    """Positions of the rows that end with an escape that has nothing behind it, but for a carriage return at the line's end: whether that
+    ends the line or is escaped, nobody knows.
 
     Args:
         data: begins with a row.
@@ -59,7 +60,9 @@ def open_at_end(data: bytes, ends: NDArray[Any], source: Source) -> NDArray[Any]
     """
     if not source.escape or (places := active(data, source)) is None:
         return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(np.isin(ends - 1, places))
+    lasts = ends - 1
+    lasts -= np.frombuffer(data, dtype=np.uint8)[lasts] == _CR
+    return np.flatnonzero(np.isin(lasts, places))
 
 
 def with_nulls(data: bytes, source: Source) -> bytes:

@@ -374,7 +374,7 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["engine.flink_master=jobs:8081"], "unknown key 'flink_master'; keys: options, kind"),
         (["data.synthesize.row=5"], "unknown key 'row'; did you mean 'rows'?"),
         (["train.epochs.x=3"], "train.epochs holds 10, which has no keys"),
-        (["evaluate.slices.x=3"], "evaluate.slices holds [], which has no keys"),
+        (["evaluate.slices.x=3"], "evaluate.slices holds [], which is a list and has no keys"),
         (["model.numbers.bins=8"], "model.numbers: no kind; kinds: identity, piecewise_linear, periodic"),
         (
             ["model.gate.k=2"],

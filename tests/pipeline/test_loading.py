@@ -11,6 +11,8 @@ from features.spec import Categorical, SideTable
 from pipeline.config import dump
 from pipeline.loading import load
 
+CONFIGS = Path(__file__).parents[2] / "pipeline" / "configs"
+
 OWN_LOG = """
 name: own
 dataset:
@@ -69,6 +71,31 @@ def test_a_split_s_part_that_names_one_day_is_refused_in_words(own_log: Path) ->
     split = "{by: time, train: [2026-01-01, 2026-01-02], validation: [2026-01-03], test: [2026-01-04, 2026-01-04]}"
     with pytest.raises(ConfigError, match=r"dataset\.split.*validation\.1: Field required"):
         load(own_log, [f"dataset.split={split}"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("validation=1", "dataset.split.validation: Input should be less than 1; got 1"),
+        (
+            "validation=valid",
+            "dataset.split.validation: allowed: a share between 0 and 1, or a list of values; got 'valid'",
+        ),
+        ("train=data", "dataset.split.train: Input should be a valid tuple; got 'data'"),
+        ("column=[part]", "dataset.split.column: Input should be a valid string; got ['part']"),
+    ],
+)
+def test_a_mistake_in_a_split_by_a_column_is_told_where_it_is(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(CONFIGS / "census_income_halved.yaml", [f"dataset.split.{setting}"])
+    assert str(error.value).split("\n  ")[1:] == [said]
+
+
+def test_one_entry_over_a_list_is_refused_in_words() -> None:
+    with pytest.raises(
+        ConfigError, match=r"dataset.expected holds .*, which is a list and has no keys; give the whole list$"
+    ):
+        load(CONFIGS / "census_income.yaml", ["dataset={extends: census_income, expected: {rows: {mine.csv: 3}}}"])
 
 
 def test_a_day_that_no_calendar_has_is_named(own_log: Path) -> None:

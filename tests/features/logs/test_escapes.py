@@ -80,6 +80,8 @@ def test_python_reads_the_same(
         (b"\\a,\\b", (b"a", b"b")),
         (b"a\\\xc3\xa9,b", (b"a\xc3\xa9", b"b")),
         (b"a,b\\", "open_escape"),
+        (b"a,b\\\r", "open_escape"),
+        (b"a,b\\\\\r", (b"a", b"b\\")),
         (b'"a,b\\",c', "unbalanced_quote"),
         (b"a\\,b", "wrong_width"),
         (b"a\\\\,b,c", "wrong_width"),

@@ -274,3 +274,9 @@ def test_a_table_that_writes_its_key_otherwise_is_told_the_nearest_column(tmp_pa
     said = "users.csv: the header lacks user; columns present: user_id, age, words; did you mean 'user_id' for user\\?$"
     with pytest.raises(DataError, match=said):
         load_tables(_spec(users=USERS), str(tmp_path))
+
+
+def test_a_quoted_header_with_another_delimiter_is_told_it(tmp_path: Path) -> None:
+    write(_folder(tmp_path), '1;30;"a b"', name="users.csv", header='"user"; "age";"words"')
+    with pytest.raises(DataError, match=r'; with `delimiter: ";"` of the source it has them$'):
+        load_tables(_spec(users=USERS), str(tmp_path))
