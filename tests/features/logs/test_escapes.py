@@ -152,7 +152,7 @@ def test_an_escaped_n_is_missing_where_it_is_named(tmp_path: Path) -> None:
     # What looks like a field inside quotes is none.
     assert _read(b'"x,\\N,y",\\N\n', source, tmp_path) == ([(b"x,N,y", b"\\N")], [])
     # An inch mark quotes nothing, in its row and behind it.
-    assert _read(b'5" tv,\\N\n\\N,1\n', source, tmp_path) == ([(b'5" tv', b"\\N"), (b"\\N", b"1")], [])
+    assert _read(b'5" x 6",\\N\n\\N,1\n', source, tmp_path) == ([(b'5" x 6"', b"\\N"), (b"\\N", b"1")], [])
     over_lines = source.model_copy(update={"newlines_in_values": True})
     assert _read(b'"x\n\\N\ny",\\N\n', over_lines, tmp_path) == ([(b"x\nN\ny", b"\\N")], [])
 
