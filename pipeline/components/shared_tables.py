@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from apache_beam.utils.shared import Shared
 
 from features.logs import Tables, load_saved_tables, pseudonyms_of, with_counters
@@ -43,8 +45,7 @@ class SharedTables:
             ConfigError: if the key of hashes cannot be read.
             DataError: see `features.logs.load_saved_tables`.
         """
-        found: Tables = self._tables.acquire(self._read)
-        return found
+        return _acquired(self._tables, self._read)
 
     def load_counted(self) -> Tables:
         """The same tables, with the dataset's counters, once these are there; as of :meth:`load`.
@@ -55,9 +56,16 @@ class SharedTables:
         dataset = Dataset.model_validate_json(self._dataset)
         if not dataset.counters:
             return self.load()
-        found: Tables = self._counted.acquire(lambda: with_counters(self.load(), dataset, self.folder))
-        return found
+        return _acquired(self._counted, lambda: with_counters(self.load(), dataset, self.folder))
 
     def _read(self) -> Tables:
         dataset = Dataset.model_validate_json(self._dataset)
         return load_saved_tables(self.folder, pseudonyms_of(dataset, self._hash_key))
+
+
+def _acquired(shared: Shared, load: Callable[[], Tables]) -> Tables:
+    """What is there, or is loaded. Beam looks twice whether it is there, and finds nothing if its last holder lets go in between."""
+    found: Tables | None = None
+    while found is None:
+        found = shared.acquire(load)
+    return found

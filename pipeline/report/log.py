@@ -189,10 +189,9 @@ def _downsampled(data: ReportData) -> Markup | None:
         return None
     rule = Downsample.model_validate(data.dataset["downsample"])
     named = f"one of {', '.join(rule.unless)}" if rule.unless else "any binary task"
-    keep = general(rule.keep)
     effect = {
         "weights": f"each of these weighs {general(1 / rule.keep)} rows in every loss, so predictions are of all rows",
-        "probability": f"predictions are brought back to all rows, p = q / (q + (1 - q) / {keep})",
+        "probability": "predictions of the served model are brought back to all rows",
         "none": "nothing makes up for it: predictions are of the kept rows, too high on all",
     }[rule.correct]
     told = (

@@ -68,6 +68,11 @@ def _tenrec_article(folder: Path) -> int:
     return 1200
 
 
+def _tenrec_qb_article(folder: Path) -> int:
+    samples.write_articles(folder / "QB-article.csv", 1200, feedback=False)
+    return 1200
+
+
 def _criteo(folder: Path) -> int:
     samples.write_banners(folder / "criteo_attribution_dataset.tsv.gz", 1500)
     return 1500
@@ -96,6 +101,7 @@ def _read(record: RunRecord, stage: str, output: str, file: str) -> dict[str, An
         ("tenrec_ctr", _tenrec_ctr),
         ("tenrec_video", _tenrec_video),
         ("tenrec_article", _tenrec_article),
+        ("tenrec_qb_article", _tenrec_qb_article),
         ("criteo_attribution", _criteo),
         ("kuairand_27k", _kuairand_27k),
     ],

@@ -31,7 +31,7 @@ from pipeline.config import Budget, DataConfig
 from pipeline.engines import Engine, ExternalEnvironment, LocalEngine, PrismEngine
 from tests.features.logs.small_log import GOOD, dataset, write
 from tests.pipeline import test_action_counters, test_counters, test_ingest, test_joining
-from tests.pipeline.examples import DATASET, make, make_examples, plain_rows
+from tests.pipeline.examples import DATASET, ROWS, make, make_examples, plain_rows
 from tests.prism_server import WorkerPool, prism_program, prism_server, worker_pool
 
 pytestmark = pytest.mark.slow
@@ -136,11 +136,12 @@ def test_counters_are_the_same_in_workers_elsewhere(log: str, elsewhere: PrismEn
 def statistics(
     examples: standard_artifacts.Examples, schema: standard_artifacts.Schema, out: Path, engine: Engine
 ) -> Any:
-    """Of each split."""
+    """Rows and features of each split."""
     made = make(standard_artifacts.ExampleStatistics, out)
     context = CountingExecutor.Context(beam_pipeline_args=beam_args(engine))
     CountingExecutor(context).Do({"examples": [examples], "schema": [schema]}, {"statistics": [made]}, {})
-    return {split: sorted(found.datasets[0].features, key=str) for split, found in read_statistics(made).items()}
+    of = {split: found.datasets[0] for split, found in read_statistics(made).items()}
+    return {split: (found.num_examples, sorted(found.features, key=str)) for split, found in of.items()}
 
 
 def test_statistics_are_the_same_in_workers_elsewhere(elsewhere: PrismEngine, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_statistics_are_the_same_in_workers_elsewhere(elsewhere: PrismEngine, tm
         for name, engine in (("here", LocalEngine()), ("there", elsewhere))
     )
     assert there == here
-    assert set(here) == set(SPLITS)
+    assert {split: rows for split, (rows, _) in here.items()} == dict.fromkeys(SPLITS, ROWS)
 
 
 WIDE = Dataset.model_validate(

@@ -453,7 +453,10 @@ def test_a_training_of_regressions_alone_has_no_empty_chart_of_auc():
             {"keep": 0.25, "unless": ["click", "like"], "correct": "none"},
             "not positive for one of click, like, 25.0 % were kept; nothing makes up for it",
         ),
-        ({"keep": 0.2, "unless": ["click"], "correct": "probability"}, "p = q / (q + (1 - q) / 0.2)"),
+        (
+            {"keep": 0.2, "unless": ["click"], "correct": "probability"},
+            "predictions of the served model are brought back to all rows",
+        ),
     ],
 )
 def test_rates_after_down_sampling_are_explained(rule, told):
