@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from benchmarks.quality.problem import Array
 from features.layout import Layout
 from features.spec import ROW_ID
+from features.synthesis import synthesize
 from pipeline import loading
 from pipeline.components.transform import LAYOUT_FILE
 from pipeline.config import RunConfig
@@ -40,6 +41,8 @@ def prepare(config: str, overrides: list[str], folder: pathlib.Path) -> None:
     """
     shortest = ["model.preset=shared_bottom", "train.epochs=1", f"output={folder / 'runs'}", "evaluate.thresholds={}"]
     loaded = loading.load(config, [*overrides, *shortest])
+    if loaded.data.synthesize is not None:
+        synthesize(loaded.data.synthesize, pathlib.Path(loaded.data.path))
     with RunFolder.create(loaded) as run:
         record = local.run(loaded, run, _Silence())
     wanted = loading.load(config, overrides)
