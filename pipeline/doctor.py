@@ -19,6 +19,8 @@ from features.environment import LEGACY_KERAS
 MINIMUM_DISK_GB = 5.0
 MINIMUM_MEMORY_GB = 4.0
 _IMPORT_TIMEOUT_S = 180
+_LOGS = {"kafka": "logs in Kafka", "bigquery": "logs in BigQuery"}
+"""What is read with the packages of an extra."""
 
 
 class Finding(NamedTuple):
@@ -89,11 +91,20 @@ def _packages() -> Iterator[Finding]:
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            yield Finding(requirement.name, "problem", f"not installed; needs {requirement.specifier}")
+            yield _absent(requirement)
             continue
         ok = requirement.specifier.contains(version, prereleases=True)
         detail = version if ok else f"{version}; needs {requirement.specifier}"
         yield Finding(requirement.name, "ok" if ok else "problem", detail)
+
+
+def _absent(requirement: Requirement) -> Finding:
+    """What is not installed: a problem, but for what some logs alone are read with."""
+    needs = f"not installed; needs {requirement.specifier}"
+    for extra, reads in _LOGS.items():
+        if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
+            return Finding(requirement.name, "note", f"{needs}, for {reads} alone (extra '{extra}')")
+    return Finding(requirement.name, "problem", needs)
 
 
 def _disk(data: Path) -> Finding:
