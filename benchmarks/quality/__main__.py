@@ -42,7 +42,7 @@ from pipeline.config import dump
 CONFIGS = {
     "kuairand": "pipeline/configs/kuairand.yaml",
     "census_income": "pipeline/configs/census_income.yaml",
-    "synthetic": "pipeline/configs/demo.yaml",
+    "synthetic": "benchmarks/quality/synthetic.yaml",
 }
 PEERS = (
     ("deepctr", "shared_bottom"),
