@@ -26,6 +26,14 @@ class Expected(Frozen):
     rates: dict[str, pydantic.PositiveFloat] = {}
     """Positive rate of each binary task, over all rows that count, of all these files together."""
 
+    @classmethod
+    def counted(
+        cls, rows: Mapping[str, int], positives: Mapping[str, int], tables: Mapping[str, int] | None = None
+    ) -> Expected:
+        """Of files whose positive rows of each task somebody has counted, where every row counts for every task."""
+        of = sum(rows.values())
+        return cls(rows=dict(rows), tables=dict(tables or {}), rates={task: n / of for task, n in positives.items()})
+
 
 def _one(value: Any) -> Any:
     return (value,) if isinstance(value, Mapping | Expected) else value

@@ -110,23 +110,12 @@ def video() -> Dataset:
         tasks=_tasks(VIDEO_TASKS),
         split=RandomSplit(),
         expected=(
-            Expected(
-                rows={"QB-video.csv": _QB_VIDEOS},
-                rates={
-                    "click": 1_701_171 / _QB_VIDEOS,
-                    "like": 20_687 / _QB_VIDEOS,
-                    "share": 2_541 / _QB_VIDEOS,
-                    "follow": 2_487 / _QB_VIDEOS,
-                },
+            Expected.counted(
+                {"QB-video.csv": _QB_VIDEOS}, {"click": 1_701_171, "like": 20_687, "share": 2_541, "follow": 2_487}
             ),
-            Expected(
-                rows={"QK-video.csv": _QK_VIDEOS},
-                rates={
-                    "click": 142_321_193 / _QK_VIDEOS,
-                    "like": 10_141_195 / _QK_VIDEOS,
-                    "share": 1_128_312 / _QK_VIDEOS,
-                    "follow": 857_678 / _QK_VIDEOS,
-                },
+            Expected.counted(
+                {"QK-video.csv": _QK_VIDEOS},
+                {"click": 142_321_193, "like": 10_141_195, "share": 1_128_312, "follow": 857_678},
             ),
         ),
     )
@@ -149,15 +138,9 @@ def article() -> Dataset:
         tasks=_tasks(ARTICLE_TASKS),
         split=RandomSplit(),
         expected=(
-            Expected(
-                rows={"QK-article.csv": _QK_ARTICLES},
-                rates={
-                    "read": 44_228_593 / _QK_ARTICLES,
-                    "like": 821_888 / _QK_ARTICLES,
-                    "share": 591_834 / _QK_ARTICLES,
-                    "favorite": 316_627 / _QK_ARTICLES,
-                    "follow": 62_239 / _QK_ARTICLES,
-                },
+            Expected.counted(
+                {"QK-article.csv": _QK_ARTICLES},
+                {"read": 44_228_593, "like": 821_888, "share": 591_834, "favorite": 316_627, "follow": 62_239},
             ),
         ),
     )

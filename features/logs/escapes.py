@@ -72,11 +72,10 @@ def with_nulls(data: bytes, source: Source) -> bytes:
 
     Args:
         data: whole rows.
-        source: how it is written.
+        source: how it is written; what of its null values has the escape is that and one letter.
     """
-    names = {text[1] for text in source.null_values if len(text) == 2 and text[0] == source.escape}
-    letters = np.array([ord(name) for name in names if name.isascii()], dtype=np.uint8)
-    if not len(letters) or (places := active(data, source)) is None:
+    letters = [ord(text[1]) for text in source.null_values if source.escape in text]
+    if not letters or (places := active(data, source)) is None:
         return data
     plain = without_meaning(data, source)
     codes = np.frombuffer(data + b"\n\n", dtype=np.uint8)
