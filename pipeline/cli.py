@@ -132,6 +132,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
         Path, typer.Option(help="JSON file to (over)write; rows left out go into a Parquet file beside it.")
     ] = Path("evaluation.json"),
     slices: Annotated[list[str] | None, typer.Option("--slice", help="Also by the values of this column.")] = None,
+    actions: Annotated[
+        str | None,
+        typer.Option(
+            help="Where labels come from a log of actions: its files (one, a glob, a folder); by default those in --data's folder."
+        ),
+    ] = None,
     side_tables: SideTables = None,
     hash_key: HashKey = None,
     runs: ModelRuns = Path("runs"),
@@ -139,9 +145,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's arguments are its options
     """Evaluate a model on a log with labels."""
     from pipeline import commands, pushed
 
-    commands.evaluate(
-        pushed.find_model(model, runs), data, output, slices or (), as_json, commands.Beside(side_tables, hash_key)
-    )
+    beside = commands.Beside(side_tables, hash_key, actions)
+    commands.evaluate(pushed.find_model(model, runs), data, output, slices or (), as_json, beside)
 
 
 @app.command("compile")

@@ -221,13 +221,15 @@ class Beside(NamedTuple):
     """Folder of the side tables' files."""
     hash_key: str | None
     """File with the key of hashed columns."""
+    actions: str | None = None
+    """Files of the log of actions that labels come from."""
 
 
 def score(model: str, data: str, output: Path, beside: Beside) -> None:
     """Scores all rows of a log into a file."""
     check_local("--output", str(output))
     with _asking("score") as asking, local_copy(model) as here:
-        options = asking.model_log.LogOptions(*beside)
+        options = asking.model_log.LogOptions(**beside._asdict())
         result = asking.scoring.score(here, data, str(output), options)
     tables.show_scored(tables.screen(), result)
 
@@ -235,7 +237,7 @@ def score(model: str, data: str, output: Path, beside: Beside) -> None:
 def top(model: str, data: str, user: str | None, items: int, beside: Beside) -> None:
     """Shows one user's best items."""
     with _asking("score") as asking, local_copy(model) as here:
-        options = asking.model_log.LogOptions(*beside)
+        options = asking.model_log.LogOptions(**beside._asdict())
         best = asking.scoring.top_items(here, data, user, items, options)
     tables.show_top_items(tables.screen(), best)
 
@@ -247,7 +249,7 @@ def evaluate(model: str, data: str, output: Path, slices: Sequence[str], as_json
     check_local("--output", str(output))
     refused = output.with_suffix(".quarantine.parquet")
     with _asking("evaluate") as asking, local_copy(model) as here:
-        options = asking.model_log.LogOptions(*beside, quarantine=str(refused))
+        options = asking.model_log.LogOptions(**beside._asdict(), quarantine=str(refused))
         evaluation = asking.scoring.evaluate(here, data, options, slices) | {"model": model}
         printed = asking.scoring.evaluation_tables(evaluation)
     text = json.dumps(evaluation, indent=2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +34,10 @@ from features.logs import (
     resolve,
     with_counters,
 )
+from features.logs.action_counts import ActionCounts
 from features.logs.files import common_folder, find_files, folder_above, name_of
+from features.logs.noted_log import Files, LogNotes
+from features.logs.notes import Noted
 from features.logs.personal import hashed
 from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_readable
@@ -49,18 +54,26 @@ class LogOptions:
         tables: a folder with the side tables' files, as ingest reads them; None: those that came with the model.
         hash_key: file with the key that the model's log was hashed with, if it has hashed columns.
         quarantine: Parquet file for the rows left out; None: beside the output, or nowhere if there is no output.
+        actions: where labels come from a log of actions, its files: one, a glob, or a folder; None: those in the log's own folder.
     """
 
     tables: str | None = None
     hash_key: str | None = None
     quarantine: str | None = None
+    actions: str | None = None
 
 
 class ModelLog:
     """A log read with the spec and the side tables of a model, and counted on the way."""
 
     def __init__(self, bundle: Bundle, data: str, options: LogOptions, *, labels: bool, stage: str) -> None:
-        self.dataset, self.files, self._root = _located(bundle.dataset(), data)
+        asked = bundle.dataset()
+        source, self._found = _located(asked.source, data, "--data")
+        self.dataset = asked.model_copy(update={"source": source})
+        self._acted: Files | None = None
+        if labels:
+            self.dataset, self._acted = _with_actions(self.dataset, data, options.actions)
+        self.actions: ActionCounts | None = None
         pseudonyms = pseudonyms_of(self.dataset, options.hash_key)
         tables = _tables(bundle, self.dataset, options.tables, pseudonyms)
         self._side_tables = with_counters(tables, self.dataset, str(bundle.directory / "tables"))
@@ -69,13 +82,18 @@ class ModelLog:
         self.counts = Counts()
         self.table_counts = count_tables(self._side_tables)
 
+    @property
+    def files(self) -> list[str]:
+        """The log's."""
+        return list(self._found.files)
+
     def require(self, columns: Sequence[str]) -> None:
         """Makes sure that the log holds what `columns` are made from.
 
         Raises:
             DataError: if a file does not.
         """
-        check_log(self.dataset, self._root, self.files, columns)
+        check_log(self.dataset, self._found.root, self.files, columns)
 
     def kept(self, column: str, value: Any) -> Any:
         """A value as it stands in the batches' `column`: hashed if the column is.
@@ -100,24 +118,33 @@ class ModelLog:
         Raises:
             DataError: as :func:`read_log`, or in the end if no row has a column that the model needs.
         """
-        files = self.files if files is None else files
         if refused is not None and self._side_tables.rejects:
             refused.write(to_batch(self._side_tables.rejects))
-        read = read_log(
-            self.dataset,
-            self._root,
-            self._side_tables,
-            files,
-            labels=self._labels,
-            split=False,
-        )
-        for batch in read:
-            self.counts.merge(Counts.of(batch, self.dataset))
-            if refused is not None and batch.quarantined.num_rows:
-                refused.write(batch.quarantined)
-            progress.report(self._stage, rows=self.counts.rows_read)
-            yield batch
+        with self._noted(self.files if files is None else files, refused) as pieces:
+            read = read_log(self.dataset, self._found.root, self._side_tables, pieces, labels=self._labels, split=False)
+            for batch in read:
+                self.counts.merge(Counts.of(batch, self.dataset))
+                if refused is not None and batch.quarantined.num_rows:
+                    refused.write(batch.quarantined)
+                progress.report(self._stage, rows=self.counts.rows_read)
+                yield batch
         check_found(self.counts.rows_read, self.counts.without, self.dataset.source, "the log")
+
+    @contextlib.contextmanager
+    def _noted(self, files: Sequence[str], refused: BatchWriter | None) -> Iterator[Sequence[str | Noted]]:
+        """The files, with their labels from actions and their duplicates where the spec asks for them and labels are."""
+        if not self._labels or (self._acted is None and self.dataset.duplicates == "keep"):
+            yield files
+            return
+        log = self._found._replace(files=files)
+        with tempfile.TemporaryDirectory(prefix="feedrank_") as work:
+            notes = LogNotes(self.dataset, log, self._acted, work, self._side_tables.pseudonyms)
+            noted = notes.take(lambda letters: None if refused is None else refused.write(letters))
+            if self.dataset.actions is not None:
+                self.actions = noted.actions
+                found = self.actions.manifest()
+                check_found(found["rows_read"], found["without"], self.dataset.actions.source, "the log of actions")
+            yield noted.pieces
 
     def summary(self) -> str:
         """Why rows are missing, in a few words."""
@@ -128,25 +155,47 @@ class ModelLog:
         return f"{self.counts.rows_read:,} rows read, quarantined: {'; '.join(reasons) or 'none'}"
 
 
-def _located(dataset: Dataset, data: str) -> tuple[Dataset, list[str], str]:
-    """The spec with the data's own file format, the files, and the folder that their names are relative to."""
-    check_readable("data", data)
+def _with_actions(dataset: Dataset, data: str, actions: str | None) -> tuple[Dataset, Files | None]:
+    """The spec with the actions' own file format, and their files; none where labels come from no actions.
+
+    Raises:
+        ConfigError: if it is not said where they are, or there are none to be named.
+    """
+    spec = dataset.actions
+    if spec is None:
+        if actions is not None:
+            raise ConfigError(
+                f"--actions {actions}: labels of '{dataset.name}' are in its log, it has no log of actions; allowed: no --actions"
+            )
+        return dataset, None
+    if actions is None and not is_folder(data):
+        raise ConfigError(
+            f"labels of '{dataset.name}' come from a log of actions ({', '.join(spec.source.patterns)}); allowed: --actions with its "
+            "files (one, a glob, or a folder), or --data with a folder that holds both logs"
+        )
+    source, found = _located(spec.source, data if actions is None else actions, "--actions")
+    return dataset.model_copy(update={"actions": spec.model_copy(update={"source": source})}), found
+
+
+def _located(asked: Source, data: str, option: str) -> tuple[Source, Files]:
+    """A source in the data's own file format, the files, and the folder that their names are relative to."""
+    check_readable(option, data)
     if is_folder(data):
-        return dataset, resolve(dataset.source, data), data
+        return asked, Files(resolve(asked, data), data)
     files = find_files(data)
     if not files:
         raise DataError(
-            f"no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(dataset.source.patterns)}"
+            f"{option}: no file matches '{data}'; allowed: a file, a glob, or a folder with {', '.join(asked.patterns)}"
         )
-    said: dict[str, Any] = dict(_written_as(files, dataset.source))
+    said: dict[str, Any] = dict(_written_as(files, asked))
     if said:
         said = {key: Source.model_fields[key].default for key in OF_CSV} | said
-    if dataset.source.kafka is not None:
-        said = {"kafka": None, "format": dataset.source.kafka.format} | said
-    if dataset.source.bigquery is not None:
+    if asked.kafka is not None:
+        said = {"kafka": None, "format": asked.kafka.format} | said
+    if asked.bigquery is not None:
         said = {"bigquery": None, "format": "parquet"} | said
-    source = dataset.source.model_copy(update=said)
-    return dataset.model_copy(update={"source": source}), files, _root(files, source)
+    source = asked.model_copy(update=said)
+    return source, Files(files, _root(files, source))
 
 
 def _root(files: Sequence[str], source: Source) -> str:

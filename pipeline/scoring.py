@@ -126,11 +126,13 @@ def evaluate(
 
     Returns:
         What ``evaluation.json`` holds, without a verdict: ``{"tasks": {NAME: {"auc", "gauc", ...}}, ...}``, and ``rows_read``,
-        ``quarantined``, ``tables``, ``unmatched``, ``model``, ``seconds`` (see `ScoreResult`).
+        ``quarantined``, ``tables``, ``unmatched``, ``model``, ``seconds`` (see `ScoreResult`); ``actions`` (what became of each) and
+        ``duplicates`` (rows) where the spec asks for them.
 
     Raises:
-        DataError: if no row is left, a file lacks a column that features, labels, masks, the group or slices need, or a
-            side table's file is damaged.
+        DataError: if no row is left, a file lacks a column that features, labels, masks, the group, slices, actions or duplicates need,
+            or a side table's file is damaged.
+        ConfigError: if labels come from a log of actions that is not there to be found.
         ModelError: if the model cannot be loaded.
     """
     started = time.monotonic()
@@ -142,6 +144,10 @@ def evaluate(
         refused = stack.enter_context(BatchWriter(Path(options.quarantine), lazy=True)) if options.quarantine else None
         rows = collect((batch.rows for batch in log.batches(refused)), log.dataset, predictor, slices)
     found = measure(rows, log.dataset)
+    if log.actions is not None:
+        found["actions"] = log.actions.manifest()
+    if log.dataset.duplicates != "keep":
+        found["duplicates"] = log.counts.duplicates
     return found | {
         "model": str(model),
         "rows_read": log.counts.rows_read,

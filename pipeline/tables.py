@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from features.logs.action_counts import told
 from features.logs.quarantine import REASONS
 from features.outputs import and_up
 from features.spec import Dataset
@@ -171,6 +172,11 @@ def show_evaluation(console: Console, evaluation: Mapping[str, Any], printed: It
         console.print(f"AUC of up against any interaction: {evaluation['up']['auc_any_interaction']:.4f}")
     for note in evaluation["notes"]:
         console.print(escape(note), soft_wrap=True)
+    if "actions" in evaluation:
+        console.print(f"actions: {told(evaluation['actions'])}", soft_wrap=True)
+        _show_quarantined(console, "actions: ", evaluation["actions"]["quarantined"])
+    if evaluation.get("duplicates"):
+        console.print(f"{evaluation['duplicates']:,} rows have the values of an earlier one")
     _show_lost(console, evaluation["quarantined"], evaluation["tables"], evaluation["unmatched"])
 
 

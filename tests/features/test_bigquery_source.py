@@ -158,8 +158,8 @@ def test_a_table_has_no_files(tmp_path: Path) -> None:
     with pytest.raises(pydantic.ValidationError, match="the log is read by day, and a random split has no days"):
         dataset(source=Source.model_validate({"bigquery": TABLE + "_{day}"}), split=RandomSplit(by="random"))
     pq.write_table(pa.table({"user": [1]}), tmp_path / "other.parquet")
-    located, files, _ = _located(spec, str(tmp_path / "*.parquet"))
-    assert (located.source.format, located.source.bigquery, len(files)) == ("parquet", None, 1)
+    source, found = _located(spec.source, str(tmp_path / "*.parquet"), "--data")
+    assert (source.format, source.bigquery, len(found.files)) == ("parquet", None, 1)
 
 
 def test_a_stream_is_known_by_its_place() -> None:

@@ -168,6 +168,105 @@ def test_a_later_log_may_lack_what_no_evaluation_needs(model, tmp_path):
         scoring.evaluate(model, str(tmp_path / "day.csv"))
 
 
+@pytest.fixture(scope="module")
+def acting(tmp_path_factory):
+    """A model whose labels come from a log of actions."""
+    actions = {
+        "source": "actions*.csv",
+        "columns": {"user": "int64", "item": "string", "at": "int64", "what": "string", "value": "float32"},
+        "on": ["user", "item"],
+        "time": "at",
+        "window": "10s",
+        "labels": {
+            "clicked": {"column": "what", "equals": "click"},
+            "liked": {"column": "what", "equals": "like"},
+            "seconds": {"column": "value", "where": {"what": "play"}, "take": "sum"},
+        },
+    }
+    columns = {"user": "int64", "item": "string", "score": "float32", "tab": "string", "ms": "int64", "n": "int64"}
+    tasks = {"click": {"label": "clicked"}, "like": {"label": "liked"}}
+    spec = toy.dataset(
+        source={"files": "log*.csv"},
+        columns=columns,
+        time="ms",
+        actions=actions,
+        duplicates="drop",
+        tasks=tasks | {"dwell": {"label": "seconds", "kind": "regression"}},
+    )
+    return toy.export(tmp_path_factory.mktemp("acting") / "7", spec=spec)
+
+
+SHOWN = [
+    "1,a,0.9,x,100000,1",
+    "1,b,0.8,x,101000,2",
+    "1,a,0.2,x,108000,3",  # item a once more: from here on actions are of this row
+    "2,d,0.6,y,100000,4",
+    "1,b,0.8,x,101000,2",  # the second row once more
+    "2,e,0.4,,100000,5",
+]
+ACTED = [
+    "1,a,107999,click,",  # of row 1
+    "1,a,108000,like,",  # of row 3
+    "1,b,111000,click,",  # of row 2: the window's last instant
+    "1,b,111000,click,",  # a duplicate
+    "2,d,110001,click,",  # later than the window
+    "2,e,99999,click,",  # before
+    "2,e,100000,play,1.5",
+    "2,e,104000,play,2",
+    "3,e,104000,play,2",  # nobody was shown it
+    "2,d,oops,click,",
+]
+
+
+def test_actions_are_joined_and_duplicates_dropped(acting, tmp_path):
+    folder = tmp_path / "day"
+    folder.mkdir()
+    # In two files each, so that numbers of files matter.
+    for part, rows in enumerate((SHOWN[:2], SHOWN[2:])):
+        (folder / f"log{part}.csv").write_text("\n".join(["user,item,score,tab,ms,n", *rows]) + "\n")
+    for part, rows in enumerate((ACTED[:6], ACTED[6:])):
+        (folder / f"actions{part}.csv").write_text("\n".join(["user,item,at,what,value", *rows]) + "\n")
+    dead = tmp_path / "dead.parquet"
+    found = scoring.evaluate(acting, str(folder), LogOptions(quarantine=str(dead)))
+    tasks = found["tasks"]
+    # Clicks: rows 1 (.9) and 2 (.8) of five; likes: row 3 (.2); seconds: 3.5 of the last.
+    assert (tasks["click"]["rows"], tasks["click"]["positives"], tasks["click"]["auc"]) == (5, 2, 1.0)
+    assert (tasks["like"]["positives"], tasks["like"]["auc"]) == (1, 0.0)
+    errors = [0.9**2, 0.8**2, 0.2**2, 0.6**2, (3.5 - 0.4) ** 2]
+    assert tasks["dwell"]["mse"] == pytest.approx(sum(errors) / 5)
+    assert (found["rows_read"], found["duplicates"]) == (6, 1)
+    actions = found["actions"]
+    assert (actions["rows_read"], actions["attributed"], actions["quarantined"]["rows"]) == (10, 5, 1)
+    assert {name: rows for name, rows in actions["others"].items() if rows} == {
+        "duplicate": 1,
+        "without_impression": 1,
+        "before_impression": 1,
+        "after_window": 1,
+    }
+    letters = {(row["file"], row["row"], row["reason"]) for row in pq.read_table(dead).to_pylist()}
+    assert letters == {("log1.csv", 3, "duplicate"), ("actions1.csv", 4, "bad_number")}
+    text = said(tables.show_evaluation, found, scoring.evaluation_tables(found))
+    assert "actions: 5 of 10 actions attributed (1 duplicate, 1 without_impression" in text
+    assert "actions: 1 rows quarantined: bad_number in at: 1" in text
+    # The same files by name, and the actions apart from the log.
+    apart = LogOptions(actions=str(folder / "actions*.csv"))
+    assert scoring.evaluate(acting, str(folder / "log*.csv"), apart)["tasks"] == tasks
+
+
+def test_actions_must_be_somewhere(acting, model, log, tmp_path):
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,score,tab,ms,n", *SHOWN]) + "\n")
+    with pytest.raises(ConfigError, match=r"come from a log of actions \(actions\*\.csv\); allowed: --actions with"):
+        scoring.evaluate(acting, str(tmp_path / "log.csv"))
+    with pytest.raises(DataError, match=r"no file matches 'actions\*\.csv' in"):
+        scoring.evaluate(acting, str(tmp_path))
+    with pytest.raises(DataError, match=r"--actions: no file matches '.*nowhere\.csv'; allowed: a file, a glob, or a"):
+        scoring.evaluate(acting, str(tmp_path / "log.csv"), LogOptions(actions=str(tmp_path / "nowhere.csv")))
+    with pytest.raises(ConfigError, match="labels of 'toy' are in its log, it has no log of actions; allowed: no"):
+        scoring.evaluate(model, str(log), LogOptions(actions=str(log)))
+    # Scores need none.
+    assert scoring.score(acting, str(tmp_path / "log.csv"), str(tmp_path / "scores.parquet")).rows == 6
+
+
 def test_a_damaged_log_says_that_nobody_can_count_what_is_lost(model, tmp_path):
     rows = "\n".join(GOOD * 500)
     whole = gzip.compress(f"{HEADER}{rows}\n".encode())
@@ -212,10 +311,10 @@ def test_files_of_several_folders_keep_their_names(model, log, tmp_path):
 
 def test_an_unknown_suffix_says_nothing_about_the_format(model, log, tmp_path):
     (tmp_path / "day.log").write_text(log.read_text())
-    located, _, root = model_log._located(toy.dataset(), str(tmp_path / "day.log"))
-    assert (located.source.format, root) == (toy.dataset().source.format, str(tmp_path))
-    parquet = toy.dataset().model_copy(update={"source": toy.dataset().source.model_copy(update={"format": "parquet"})})
-    assert model_log._located(parquet, str(tmp_path / "day.log"))[0].source.format == "parquet"
+    source, found = model_log._located(toy.dataset().source, str(tmp_path / "day.log"), "--data")
+    assert (source.format, found.root) == (toy.dataset().source.format, str(tmp_path))
+    parquet = toy.dataset().source.model_copy(update={"format": "parquet"})
+    assert model_log._located(parquet, str(tmp_path / "day.log"), "--data")[0].format == "parquet"
     (tmp_path / "day.parquet").touch()
     with pytest.raises(DataError, match="two formats at once"):
         scoring.score(model, str(tmp_path / "day.*"), str(tmp_path / "scores.parquet"))
@@ -225,13 +324,12 @@ def test_files_have_the_folders_in_their_names_that_columns_are_read_from(tmp_pa
     (tmp_path / "log" / "country=nl" / "day=1").mkdir(parents=True)
     (tmp_path / "log" / "country=nl" / "day=1" / "a.csv").write_text(HEADER)
     named = {"files": "*/*/*.csv", "from_name": {"tab": "country=([^/]+)/"}}
-    spec = toy.dataset().model_copy(update={"source": Source.model_validate(named)})
     for data in ("log/country=nl/day=1/*.csv", "log/*/*/a.csv"):
-        _, (file,), root = model_log._located(spec, str(tmp_path / data))
+        _, ((file,), root) = model_log._located(Source.model_validate(named), str(tmp_path / data), "--data")
         assert name_of(file, root) == "country=nl/day=1/a.csv"
     nowhere = {"files": "*.csv", "from_name": {"tab": "shop=([^/]+)/"}}
-    spec = toy.dataset().model_copy(update={"source": Source.model_validate(nowhere)})
-    _, (file,), root = model_log._located(spec, str(tmp_path / "log/country=nl/day=1/a.csv"))
+    one = str(tmp_path / "log/country=nl/day=1/a.csv")
+    _, ((file,), root) = model_log._located(Source.model_validate(nowhere), one, "--data")
     assert name_of(file, root) == "a.csv"
 
 
@@ -248,7 +346,7 @@ def test_what_cannot_be_is_named(model, log, tmp_path):
         scoring.score(model, str(log), str(tmp_path / "scores.json"))
     with pytest.raises(DataError, match="no file matches"):
         scoring.score(model, str(tmp_path / "nothing.csv"), str(tmp_path / "scores.csv"))
-    with pytest.raises(ConfigError, match=r"^data: 'abfs://bucket/day.csv' is of no file system that is read"):
+    with pytest.raises(ConfigError, match=r"^--data: 'abfs://bucket/day.csv' is of no file system that is read"):
         scoring.score(model, "abfs://bucket/day.csv", str(tmp_path / "scores.csv"))
     with pytest.raises(ModelError, match="no model exported by feedrank"):
         scoring.score(tmp_path, str(log), str(tmp_path / "scores.csv"))
