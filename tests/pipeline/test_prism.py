@@ -5,12 +5,13 @@ Files may be cut otherwise; rows, counts and vocabularies may not differ.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,13 @@ def test_transform_gives_the_same(prism: PrismEngine, tmp_path: Path) -> None:
     rows_there, vocabularies_there = transformed(tmp_path / "examples", tmp_path / "there", prism)
     assert vocabularies_there == vocabularies_here
     assert vocabularies_here
+    _check_same(rows_there, rows_here)
+    assert json.loads((tmp_path / "there" / "graph" / "feedrank" / "layout.json").read_text()) == json.loads(
+        (tmp_path / "here" / "graph" / "feedrank" / "layout.json").read_text()
+    )
+
+
+def _check_same(rows_there: dict[str, pa.Table], rows_here: dict[str, pa.Table]) -> None:
     assert rows_there.keys() == rows_here.keys()
     for name, table in rows_here.items():
         # Moments are sums of floats, in the order in which workers finish.
@@ -195,9 +203,6 @@ def test_transform_gives_the_same(prism: PrismEngine, tmp_path: Path) -> None:
         for column in table.schema.names:
             found, expected = rows_there[name][column].to_pylist(), table[column].to_pylist()
             assert found == (pytest.approx(expected, abs=1e-6) if column in SCALED else expected)
-    assert json.loads((tmp_path / "there" / "graph" / "feedrank" / "layout.json").read_text()) == json.loads(
-        (tmp_path / "here" / "graph" / "feedrank" / "layout.json").read_text()
-    )
 
 
 def test_several_processes_of_the_local_engine_give_the_same(tmp_path: Path) -> None:
@@ -210,17 +215,15 @@ def test_several_processes_of_the_local_engine_give_the_same(tmp_path: Path) -> 
     assert there["rows"]
 
 
-def test_a_killed_worker_fails_the_stage_and_a_rerun_is_whole(endpoint: str, pool: WorkerPool, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.mkdir()
-    days = [GOOD.replace("20240101", f"2024010{day}") for day in (1, 1, 1, 2, 3, 4)]
-    write(log, *(days * 100_000), name="log.csv")
+@contextlib.contextmanager
+def worker_killed(pool: WorkerPool, begun: Callable[[], bool]) -> Iterator[list[int]]:
+    """Kills the pool's worker as soon as it has begun; gives the processes killed."""
     killed: list[int] = []
 
     def kill() -> None:
         end = time.monotonic() + 100
         while not killed and time.monotonic() < end:
-            if any(path.is_file() for path in (tmp_path / "broken").glob("examples/*/Split-train/beam-temp*/*")):
+            if begun():
                 killed.extend(pool.workers)
                 for worker in killed:
                     os.kill(worker, signal.SIGKILL)
@@ -228,10 +231,22 @@ def test_a_killed_worker_fails_the_stage_and_a_rerun_is_whole(endpoint: str, poo
 
     killer = threading.Thread(target=kill)
     killer.start()
-    engine = external(endpoint, pool)
-    with pytest.raises(RuntimeError):
-        ingested(dataset(), log, tmp_path / "broken", engine)
+    yield killed
     killer.join()
+
+
+def test_a_killed_worker_fails_ingest_and_a_rerun_is_whole(endpoint: str, pool: WorkerPool, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    days = [GOOD.replace("20240101", f"2024010{day}") for day in (1, 1, 1, 2, 3, 4)]
+    write(log, *(days * 100_000), name="log.csv")
+
+    def begun() -> bool:
+        return any(path.is_file() for path in (tmp_path / "broken").glob("examples/*/Split-train/beam-temp*/*"))
+
+    engine = external(endpoint, pool)
+    with worker_killed(pool, begun) as killed, pytest.raises(RuntimeError):
+        ingested(dataset(), log, tmp_path / "broken", engine)
     assert len(killed) == 1
     # A reader takes what ends with .parquet in a split's folder.
     assert list((tmp_path / "broken").glob("examples/*/Split-*/*.parquet")) == []
@@ -242,3 +257,22 @@ def test_a_killed_worker_fails_the_stage_and_a_rerun_is_whole(endpoint: str, poo
     assert len(here["rows"]) == 600_000
     assert there["manifest"] == here["manifest"]
     assert there["rows"] == here["rows"]
+
+
+def test_a_killed_worker_fails_transform_and_a_rerun_is_whole(endpoint: str, pool: WorkerPool, tmp_path: Path) -> None:
+    make_examples(tmp_path / "examples", {split: plain_rows(split, rows=5_000) for split in SPLITS})
+    broken, engine = tmp_path / "broken", external(endpoint, pool)
+
+    def begun() -> bool:
+        return any((broken / "graph" / "temporary").glob("*.parquet"))
+
+    with worker_killed(pool, begun) as killed, pytest.raises(RuntimeError):
+        transformed(tmp_path / "examples", broken, engine)
+    assert len(killed) == 1
+    # Files that were done before are whole; what was not has left nothing.
+    assert not (broken / "graph" / "temporary").exists()
+    assert len([pq.read_table(path) for path in broken.glob("Split-*/*")]) < len(SPLITS)
+    rows_here, vocabularies_here = transformed(tmp_path / "examples", tmp_path / "here", LocalEngine())
+    rows_there, vocabularies_there = transformed(tmp_path / "examples", tmp_path / "there", engine)
+    assert vocabularies_there == vocabularies_here
+    _check_same(rows_there, rows_here)
