@@ -125,8 +125,8 @@ class EvaluateConfig(Frozen):
     """How far a task's AUC may fall below the last blessed model's on the same rows; of a regression, the share by which
     its MSE may rise. One number for all tasks, or by task (0.005 for those not named); null: any model may follow."""
     regression_z: float = pydantic.Field(default=1.645, ge=0)
-    """Standard errors of the AUCs' difference that a fall may have beyond `max_regression`: with few positives, equal
-    models differ by chance. At 1.645 chance alone refuses, for each task, at most one of twenty models that fell as far
+    """Standard errors of the difference that a fall of AUC, or a rise of MSE, may have beyond `max_regression`: on few rows or positives,
+    equal models differ by chance. At 1.645 chance alone refuses, for each task, at most one of twenty models that fell as far
     as allowed."""
     up_interactions: tuple[str, ...] | None = None
     """Tasks that count as an interaction when `up` is judged; all binary ones by default."""

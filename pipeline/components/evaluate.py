@@ -23,7 +23,7 @@ from pipeline.components.annotations import InputArtifact, OptionalInputArtifact
 from pipeline.config import EvaluateConfig
 from pipeline.evaluation import tfma_files
 from pipeline.evaluation.gate import verdict
-from pipeline.evaluation.measure import Numbers, auc_errors, measure, without_nan
+from pipeline.evaluation.measure import Numbers, change_errors, measure, without_nan
 from pipeline.evaluation.predictor import Predictor, TimedPredictor
 from pipeline.evaluation.rows import EvaluatedRows, collect, read_split
 from pipeline.evaluation.truth import against_truth, key_column
@@ -133,13 +133,13 @@ def measure_baseline(directory: str, dataset: Dataset, now: EvaluatedRows, basel
         baseline: folder of the last blessed SavedModel.
 
     Returns:
-        ``{"model", "tasks", "auc_errors", "problem"}``: metrics and the standard error of each task's change of AUC. If
+        ``{"model", "tasks", "change_errors", "problem"}``: metrics and the standard error of each task's change. If
         the model cannot be asked or measured, `problem` says why and both are empty.
     """
-    nothing: Numbers = {"model": baseline, "tasks": {}, "auc_errors": {}}
+    nothing: Numbers = {"model": baseline, "tasks": {}, "change_errors": {}}
     try:
         rows = collect(read_split(directory, dataset), dataset, Predictor(baseline))
-        found = {"tasks": measure(rows, dataset)["tasks"], "auc_errors": auc_errors(now, rows, dataset)}
+        found = {"tasks": measure(rows, dataset)["tasks"], "change_errors": change_errors(now, rows, dataset)}
     # A ValueError is the metrics' own: an older model may answer what they do not take, such as a value beyond [0, 1].
     except (DataError, ModelError, ValueError, pa.ArrowException) as error:
         return nothing | {"problem": str(error)}

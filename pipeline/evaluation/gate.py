@@ -5,8 +5,8 @@ A model is refused where
 - a task cannot be judged: a binary task's AUC is undefined on the test rows, or predictions are not finite;
 - a metric lies outside a configured bound, or is undefined where one is configured;
 - a task both models know became worse than in the last blessed model on the same rows: its AUC fell by more than
-  its ``max_regression`` and ``regression_z`` standard errors of the difference (by DeLong: a task of few positives moves
-  by chance), or its mean squared error rose by more than that share;
+  its ``max_regression``, or its mean squared error rose by more than that share, and by more than ``regression_z`` standard
+  errors of the difference besides (of AUCs by DeLong: a task of few positives moves by chance);
 - the last blessed model exists but cannot be asked about these rows. ``max_regression: null`` gives up the comparison.
 
 The first rule needs no configuration, so that a broken model is never blessed by default.
@@ -25,8 +25,8 @@ def verdict(evaluation: Numbers, config: EvaluateConfig, baseline_problem: str |
     """Judges an evaluation.
 
     Args:
-        evaluation: ``tasks`` and ``baseline``: None, or with ``tasks`` measured on the same rows and ``auc_errors``, the standard
-            error of each task's change of AUC (see `pipeline.evaluation.measure.auc_errors`).
+        evaluation: ``tasks`` and ``baseline``: None, or with ``tasks`` measured on the same rows and ``change_errors``, the standard
+            error of each task's change of AUC or MSE (see `pipeline.evaluation.measure.change_errors`).
         config: bounds and the allowed fall.
         baseline_problem: why the last blessed model could not be asked, if it exists and could not.
 
@@ -99,17 +99,17 @@ def _regressions(evaluation: Numbers, config: EvaluateConfig) -> Iterator[Number
         metric = "auc" if before["kind"] == "binary" else "mse"
         if allowed is None or now is None or now["kind"] != before["kind"] or before.get(metric) is None:
             continue
-        if metric == "auc":
-            limit = _auc_limit(allowed, config.regression_z, baseline["auc_errors"].get(task))
-        else:
-            limit = (allowed * before[metric], f"{allowed:.2%} of it")
+        worse = (allowed, _number(allowed)) if metric == "auc" else (allowed * before[metric], f"{allowed:.2%} of it")
+        limit = _limit(worse, config.regression_z, baseline["change_errors"].get(task))
         yield _regression((task, metric), now.get(metric), before[metric], limit)
 
 
-def _auc_limit(allowed: float, z: float, error: float | None) -> tuple[float, str]:
+def _limit(allowed: tuple[float, str], z: float, error: float | None) -> tuple[float, str]:
+    """How much worse a task may be, in figures and words: as much as is `allowed`, and what chance explains."""
+    most, words = allowed
     if error is None:
-        return math.inf, "a class has fewer than two rows: their chance cannot be told"
-    return allowed + z * error, f"{_number(allowed)} + {_number(z)} standard errors of {_number(error)}"
+        return math.inf, "fewer than two rows, or two of a class: their chance cannot be told"
+    return most + z * error, f"{words} + {_number(z)} standard errors of {_number(error)}"
 
 
 def _regression(name: tuple[str, str], now: float | None, before: float, limit: tuple[float, str]) -> Numbers:

@@ -17,7 +17,7 @@ from models.binary_metrics import METRICS as BINARY_METRICS
 from models.binary_metrics import BinaryMetrics
 from pipeline.evaluation.rows import Column, EvaluatedRows, label_of, prediction_of, slice_of
 from pipeline.evaluation.spool import Columns, divided
-from pipeline.evaluation.task_rows import LABEL, LIMIT, PREDICTION, TaskRows, auc_error
+from pipeline.evaluation.task_rows import LABEL, LIMIT, PREDICTION, TaskRows, auc_error, mse_error
 
 Numbers = dict[str, Any]
 """JSON-ready."""
@@ -71,10 +71,10 @@ def _tasks(rows: EvaluatedRows, dataset: Dataset, notes: list[str] | None, limit
     return measured
 
 
-def auc_errors(
+def change_errors(
     now: EvaluatedRows, before: EvaluatedRows, dataset: Dataset, limit: int = LIMIT
 ) -> dict[str, float | None]:
-    """Standard error of each binary task's change of AUC between two models, by task; None where it is undefined.
+    """Standard error of each task's change between two models, of AUC or, of regressions, MSE; None where it is undefined.
 
     Args:
         now: rows with one model's predictions.
@@ -84,9 +84,14 @@ def auc_errors(
     """
     errors: dict[str, float | None] = {}
     for name, task in dataset.tasks.items():
-        if task.kind == "binary" and name in now.predicted and name in before.predicted:
-            usable = not any(TaskRows.of(rows, name, limit).not_finite for rows in (now, before))
-            errors[name] = auc_error(now, before, name, limit) if usable else None
+        if name not in now.predicted or name not in before.predicted:
+            continue
+        if any(TaskRows.of(rows, name, limit).not_finite for rows in (now, before)):
+            errors[name] = None
+        elif task.kind == "binary":
+            errors[name] = auc_error(now, before, name, limit)
+        else:
+            errors[name] = mse_error(now, before, name)
     return errors
 
 

@@ -128,6 +128,26 @@ def auc_error(now: EvaluatedRows, before: EvaluatedRows, task: str, limit: int =
     return _spread(_pairs(now, before, task), below, sizes)
 
 
+def mse_error(now: EvaluatedRows, before: EvaluatedRows, task: str) -> float | None:
+    """Standard error of the difference of two mean squared errors on the same rows; None of fewer than two rows.
+
+    Args:
+        now: rows with one model's predictions.
+        before: the same rows in the same order with another's.
+        task: a regression that both predict.
+    """
+    rows, total, squares = 0, 0.0, 0.0
+    for one, other in _pairs(now, before, task):
+        labels = one[LABEL].astype(np.float64)
+        changes = (one[PREDICTION] - labels) ** 2 - (other[PREDICTION] - labels) ** 2
+        rows += len(changes)
+        total += float(changes.sum())
+        squares += float((changes**2).sum())
+    if rows < 2:
+        return None
+    return math.sqrt(max(squares - total**2 / rows, 0.0) / (rows - 1) / rows)
+
+
 def _spread(
     pairs: Iterable[tuple[Columns, Columns]], below: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
 ) -> float:

@@ -136,7 +136,7 @@ def test_a_last_model_that_asks_for_another_column_is_a_reason(models, split, tm
 
 def test_a_fall_that_chance_explains_is_no_reason(models, split, tmp_path):
     found, _ = call(models, split, tmp_path, "good", baseline="bad")
-    assert found["baseline"]["auc_errors"]["click"] > 0.11 / 1.645
+    assert found["baseline"]["change_errors"]["click"] > 0.11 / 1.645
     assert found["verdict"]["blessed"]
 
 

@@ -6,12 +6,12 @@ from pipeline.config import Bound, EvaluateConfig
 from pipeline.evaluation.gate import verdict
 
 
-def evaluation(auc=0.7, mse=2.0, before=None, error=0.0):
+def evaluation(auc=0.7, mse=2.0, before=None, error=0.0, dwell_error=0.0):
     def tasks(area, squared):
         click = {"kind": "binary", "rows": 100, "positives": 10, "auc": area, "log_loss": 0.3}
         return {"click": click, "dwell": {"kind": "regression", "rows": 100, "mean_prediction": 1.0, "mse": squared}}
 
-    baseline = {"tasks": tasks(*before), "auc_errors": {"click": error}} if before else None
+    baseline = {"tasks": tasks(*before), "change_errors": {"click": error, "dwell": dwell_error}} if before else None
     return {"tasks": tasks(auc, mse), "baseline": baseline}
 
 
@@ -74,7 +74,18 @@ def test_a_regressions_error_may_rise_by_a_share():
     config = EvaluateConfig(max_regression=0.05)
     assert verdict(evaluation(mse=2.09, before=(0.7, 2.0)), config)["blessed"]
     [reason] = verdict(evaluation(mse=2.11, before=(0.7, 2.0)), config)["reasons"]
-    assert reason.startswith("task 'dwell': mse 2.11 is 0.11 above the last blessed model's 2 on the same rows")
+    assert reason == (
+        "task 'dwell': mse 2.11 is 0.11 above the last blessed model's 2 on the same rows; allowed: 0.1 "
+        "(5.00% of it + 1.645 standard errors of 0)"
+    )
+
+
+def test_a_regressions_error_may_rise_by_what_chance_explains():
+    config = EvaluateConfig(max_regression=0.05, regression_z=2)
+    assert verdict(evaluation(mse=2.49, before=(0.7, 2.0), dwell_error=0.2), config)["blessed"]
+    [reason] = verdict(evaluation(mse=2.51, before=(0.7, 2.0), dwell_error=0.2), config)["reasons"]
+    assert reason.endswith("allowed: 0.5 (5.00% of it + 2 standard errors of 0.2)")
+    assert verdict(evaluation(mse=9.0, before=(0.7, 2.0), dwell_error=None), config)["blessed"]
 
 
 def test_each_task_may_have_its_own_limit():

@@ -11,13 +11,14 @@ import tempfile
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
 from features.errors import DataError
 from models import metrics
-from pipeline.evaluation.measure import auc_errors, measure
+from pipeline.evaluation.measure import change_errors, measure
 from pipeline.evaluation.rows import collect
 from pipeline.evaluation.spool import Spool, bins_to_parts, divided
 from pipeline.evaluation.task_rows import TaskRows, _group_bins
@@ -146,13 +147,16 @@ def test_a_full_disk_is_told_with_its_place() -> None:
 def test_the_error_of_a_change_is_that_of_exact_ranks_to_three_digits():
     batch = made(5000)
     now, before = spooled(batch), spooled(batch, Columnwise("second"))
-    exact = auc_errors(now, before, toy.dataset())
+    exact = change_errors(now, before, toy.dataset())
     label = batch.column(5).to_numpy()
     naive = metrics.auc_difference_error(label, batch.column(2).to_numpy(), batch.column(3).to_numpy())
     assert exact["click"] == pytest.approx(naive, rel=1e-12)
-    binned = auc_errors(now, before, toy.dataset(), limit=100)
+    dwell, predicted, second = (batch.column(n).to_numpy().astype(float) for n in (8, 2, 3))
+    changes = (predicted - dwell) ** 2 - (second - dwell) ** 2
+    assert exact["dwell"] == pytest.approx(scipy.stats.sem(changes), rel=1e-9)
+    binned = change_errors(now, before, toy.dataset(), limit=100)
     assert binned == {name: pytest.approx(error, rel=2e-3) for name, error in exact.items()}
-    assert auc_errors(now, now, toy.dataset(), limit=100) == {"click": 0.0, "like": 0.0}
+    assert change_errors(now, now, toy.dataset(), limit=100) == {"click": 0.0, "like": 0.0, "dwell": 0.0}
 
 
 @given(counts=st.lists(st.integers(0, 50), min_size=1, max_size=40), limit=st.integers(1, 100))
