@@ -259,7 +259,12 @@ class Limits(Protocol):
 
 
 def check_budget(
-    rows_read: int, quarantined: Mapping[str, Any], budget: Limits, what: str, kept_at: str | None = None
+    rows_read: int,
+    quarantined: Mapping[str, Any],
+    budget: Limits,
+    what: str,
+    kept_at: str | None = None,
+    hint: str = "",
 ) -> None:
     """Stops when too many rows were refused, or too many files are damaged.
 
@@ -269,6 +274,7 @@ def check_budget(
         budget: what is allowed.
         what: what was read, for the message.
         kept_at: folder that holds the dead letters, for the message.
+        hint: a line of what may be wrong, if something is.
 
     Raises:
         DataError: with the damaged files, the top reasons, rows and an example each.
@@ -276,6 +282,8 @@ def check_budget(
     lines = [*_too_many_files(quarantined, budget, what), *_too_many_rows(rows_read, quarantined, budget, what)]
     if not lines:
         return
+    if hint:
+        lines.append(hint)
     if kept_at is not None:
         lines.append(f"All of them, with file, line, column and text (but of a log with personal columns): {kept_at}")
     raise DataError("\n".join(lines))

@@ -42,6 +42,7 @@ from features.logs.notes import Noted
 from features.logs.pieces import Piece
 from features.logs.quarantine import SCHEMA, to_batch
 from features.logs.row_ids import check_disjoint
+from features.logs.time_units import told_unit
 from features.spec import SPLITS, Dataset
 from pipeline.artifacts import IngestManifest, Quarantine, SideTables
 from pipeline.components.annotations import BeamPipeline, OutputArtifact, Parameter, component
@@ -317,7 +318,8 @@ def _judge(dataset: Dataset, data: DataConfig, manifest: dict[str, Any], stopped
     """Budget of bad rows and damaged files, empty parts, ids that collide."""
     budget = data.budget
     what = f"log of {dataset.name}"
-    check_budget(manifest["rows_read"], manifest["quarantined"], budget, what, stopped)
+    refused = manifest["quarantined"]
+    check_budget(manifest["rows_read"], refused, budget, what, stopped, told_unit(dataset, refused))
     check_found(manifest["rows_read"], manifest["without"], dataset.source, what)
     check_rows(manifest.get("bigquery", ()))
     if dataset.actions is not None:

@@ -190,6 +190,8 @@ def test_days_outside_the_split_that_break_the_budget_say_what_is_allowed(reason
     summary = Counts.of_letters(letters, 4).quarantine_summary()
     with pytest.raises(DataError, match=r"2 of 4 rows \(50.00%\) are malformed") as error:
         check_budget(4, summary, Budget(), "log.csv")
+    with pytest.raises(DataError, match=r"seconds[?]$"):
+        check_budget(4, summary, Budget(), "log.csv", hint="  seconds?")
     hint = "files by {day} (source.files), which reads the split's days alone, a split of more days, or a larger budget"
     assert (hint in str(error.value)) == is_told
 
