@@ -21,6 +21,7 @@ from features import catalog
 from features.errors import ConfigError, FeedrankError
 from features.folders import local_copy
 from features.frozen import unknown
+from features.logs import pseudonyms_of
 from features.paths import check_local
 from features.synthesis import synthesize
 from models.config import ALIASES, PRESETS, ModelConfig
@@ -45,13 +46,14 @@ def run(file: Path, overrides: Sequence[str]) -> None:
     """Runs the pipeline and says what came of it.
 
     Raises:
-        ConfigError: if the configuration cannot be run, or another run of this pipeline goes on.
+        ConfigError: if the configuration cannot be run, a key of hashes is missing, or another run of this pipeline goes on.
         ModelError: if `train.warm_start` names no model, or one of another architecture.
         RunError: if it fails; the message names the log.
         InterruptedByUserError: at Ctrl-C and SIGTERM.
     """
     config = loading.load(file, overrides)
     named_beginning(config)
+    pseudonyms_of(config.dataset, config.data.hash_key)  # whether there is a key, before TFX is loaded
     with RunFolder.create(config) as folder:
         record = _logged_run(config, folder)
     tables.show_outcome(tables.screen(), history.outcome(folder, record, config))

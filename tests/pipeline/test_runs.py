@@ -197,6 +197,20 @@ def test_a_model_to_begin_with_that_is_none_is_refused_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_missing_key_of_hashes_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hashed = [f"dataset.{of}columns.user_id.personal=hash" for of in ("", "tables.users.")]
+    with pytest.raises(
+        ConfigError, match=r"^user_id of 'synthetic' are hashed .*, and no key was given; allowed: a file"
+    ):
+        commands.run(CONFIGS / "demo.yaml", hashed)
+    with pytest.raises(ConfigError, match=r"^cannot read the key of hashes nofile: No such file"):
+        commands.run(CONFIGS / "demo.yaml", [*hashed, "data.hash_key=nofile"])
+    assert not list(tmp_path.iterdir())
+
+
 NOTHING = commands.Beside(tables=None, hash_key=None)
 
 
