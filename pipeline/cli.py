@@ -22,7 +22,10 @@ app.add_typer(data_app, name="data")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML laid over pipeline/configs/base.yaml.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key: --set train.epochs=3")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one key: --set train.epochs=3; may be given several times."
+    ),
 ]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id or its beginning, a pipeline's name, or latest.")

@@ -38,6 +38,12 @@ class Outcome(Frozen):
     """Why the check of the export refused."""
     pushed: str | None = None
     """Version folder that TF Serving loads; nobody asks a store whether it is still there."""
+    refused_rows: int = 0
+    """Rows of the log in the quarantine."""
+    reasons_refused: tuple[str, ...] = ()
+    """Why, the most frequent first."""
+    quarantine: str | None = None
+    """Folder of its dead letters."""
     beginning: str | None = None
     """Where a warm start took the weights from."""
     report: Path | None = None
@@ -120,6 +126,7 @@ def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:
     check = read_json(record.uri("check_serving", "blessing"), "check.json")
     curves = read_json(record.uri("train", "model_run"), "curves.json")
     tasks = evaluation.get("tasks", {})
+    refused = read_json(record.uri("ingest", "manifest"), "manifest.json").get("quarantined", {})
     counters = config.dataset.delayed_counters()
     return Outcome(
         delay_days={name: counter.delay_days for name, counter in counters.items() if counter.delay_days},
@@ -130,6 +137,12 @@ def outcome(folder: RunFolder, record: RunRecord, config: RunConfig) -> Outcome:
         reasons=tuple(evaluation.get("verdict", {}).get("reasons", ())),
         serving_reasons=tuple(check.get("verdict", {}).get("reasons", ())),
         pushed=_pushed_to(record),
+        refused_rows=refused.get("rows", 0),
+        reasons_refused=tuple(
+            f"{reason['reason']} in {reason['column'] or 'the row'}: {reason['rows']:,}"
+            for reason in refused.get("reasons", ())
+        ),
+        quarantine=record.uri("ingest", "quarantine"),
         beginning=told_beginning(config.train.warm_start, curves.get("warm_start")) if curves else None,
         report=folder.report if folder.report.exists() else None,
     )

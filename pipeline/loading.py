@@ -27,7 +27,7 @@ from pipeline.config import RunConfig
 CONFIGS = Path(__file__).parent / "configs"
 BASE = CONFIGS / "base.yaml"
 
-_VARIANT_KEYS = ("kind", "by", "preset", "extends")
+_VARIANT_KEYS = ("kind", "preset", "extends")
 """A mapping that chooses another variant replaces the one below it instead of mixing with it; but see `_beneath`."""
 
 _REMOVABLE = ("columns", "features", "tables", "tasks")
@@ -191,6 +191,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no valid YAML: {error}") from error
+    if content is None:
+        raise ConfigError(f"{path} is empty; allowed: a mapping of sections")
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of sections; got {type(content).__name__}")
     return content
@@ -245,7 +247,9 @@ def _beneath(below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str
         return change_preset(below, preset)
     if _is_part(path) and isinstance(kind := above.get("kind"), str):
         return change_kind(path[1], below, kind)
-    return {} if _is_other_variant(below, above) else below
+    # Elsewhere, of counters, `by` is a column and no kind.
+    variants = (*_VARIANT_KEYS, "by") if path == ("dataset", "split") else _VARIANT_KEYS
+    return {} if any(key in above and key in below and above[key] != below[key] for key in variants) else below
 
 
 def _as_mapping(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
@@ -275,10 +279,6 @@ def _shorthand(path: tuple[str, ...]) -> str | None:
         for part in keys.at(path)
     )
     return next((name for name in names if isinstance(name, str)), None)
-
-
-def _is_other_variant(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    return any(key in above and key in below and above[key] != below[key] for key in _VARIANT_KEYS)
 
 
 def _extended(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.columns import kept_columns
 from features.errors import ConfigError, DataError
+from features.frozen import unknown
 from features.logs import LogBatch
 from features.outputs import UP
 from features.spec import Dataset
@@ -132,13 +134,18 @@ def evaluate(
     Raises:
         DataError: if no row is left, a file lacks a column that features, labels, masks, the group, slices, actions or duplicates need,
             or a side table's file is damaged.
-        ConfigError: if labels come from a log of actions that is not there to be found.
+        ConfigError: if labels come from a log of actions that is not there to be found, or `slices` name what is no column.
         ModelError: if the model cannot be loaded.
     """
     started = time.monotonic()
     options = options or LogOptions()
     predictor = Predictor(model)
     log = ModelLog(predictor.bundle, data, options, labels=True, stage="evaluate")
+    columns = log.dataset.all_columns()
+    allowed = [name for name in kept_columns(log.dataset) if not columns[name].is_list]
+    for name in slices:
+        if name not in allowed:
+            raise ConfigError(f"--slice {name}: {unknown('column', name, allowed)}")
     log.require(slices)
     with contextlib.ExitStack() as stack:
         refused = stack.enter_context(BatchWriter(Path(options.quarantine), lazy=True)) if options.quarantine else None
@@ -182,8 +189,10 @@ def top_items(
     log = ModelLog(predictor.bundle, data, options or LogOptions(), labels=False, stage="score")
     dataset = log.dataset
     if dataset.group is None or dataset.item is None:
+        absent = [key for key, column in (("group", dataset.group), ("item", dataset.item)) if column is None]
         raise ConfigError(
-            f"dataset '{dataset.name}' names no group or no item: it has no users whose items could be ranked"
+            f"dataset '{dataset.name}' names no {' and no '.join(absent)}: it has no users whose items could be ranked; allowed: a model of a "
+            f"dataset that does (such as `item: item_id`); columns: {', '.join(dataset.columns)}"
         )
     batches = (batch.rows for batch in log.batches(None, files=log.files[-1:]))
     wanted, own = (

@@ -80,8 +80,11 @@ def show_stages(console: Console, folder: RunFolder, record: RunRecord) -> None:
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
-    """What came of a run: the beginning, days that counters wait, metrics, blessings, the pushed version, the report."""
+    """What came of a run: rows left out, the beginning, days that counters wait, metrics, blessings, the pushed version, the report."""
     lines: list[tuple[str, str]] = []
+    if outcome.refused_rows:
+        why = "; ".join(outcome.reasons_refused[:5])
+        lines.append(("quarantined", escape(f"{outcome.refused_rows:,} rows ({why}): {outcome.quarantine}")))
     if outcome.beginning is not None:
         lines.append(("warm start", escape(outcome.beginning)))
     if outcome.delay_days:

@@ -48,6 +48,8 @@ _MEANINGS: Mapping[str, str] = {
     "rows": "Rows on which the task is judged: of a task with a mask, those that the mask keeps.",
 }
 _NAMES: Mapping[str, str] = {**METRIC_NAMES, "positives": "Positives", "rate": "Rate", "rows": "Rows"}
+_FEW = 10
+"""Positives or negatives: chance moves AUCs and calibrations of fewer by more than any colour is worth."""
 _PICKED = tuple(name for name in _NAMES if name != "mean_prediction")
 
 
@@ -68,7 +70,10 @@ def slices(data: ReportData) -> Markup | None:
         ]
         tables = [_table(data, metric, column, values) for column, values in found.items()]
         panels.append(el("div", _meaning(metric), tables, class_="panel"))
-    lead = "The rows of the test split by the value of a column; each metric as for the whole."
+    lead = (
+        "The rows of the test split by the value of a column; each metric as for the whole. Without a colour: where a task has fewer than "
+        f"{_FEW} positives or negatives."
+    )
     title = [el("h3", "The same per slice"), el("p", lead, class_="quiet")]
     return el("div", title, el("div", buttons, panels, class_="picker"), class_="card")
 
@@ -92,7 +97,9 @@ def _table(data: ReportData, metric: str, column: str, values: Mapping[str, Json
 def _cell(metric: str, numbers: Json, whole: Json) -> Markup:
     value, other = numbers.get(metric), whole.get(metric)
     tip = f"{count(numbers.get('positives'))} positives of {count(numbers.get('rows'))} rows"
-    if value is None or other is None or metric not in _TINTS:
+    positives, rows = numbers.get("positives"), numbers.get("rows", 0)
+    few = positives is not None and min(positives, rows - positives) < _FEW
+    if value is None or other is None or few or metric not in _TINTS:
         return el("td", metric_text(metric, value), class_="heat quiet", title=tip)
     good = max(-1.0, min(_TINTS[metric].of(value, other), 1.0))
     tint = "var(--good)" if good >= 0 else "var(--bad)"

@@ -392,7 +392,14 @@ def judged(tmp_path: Path) -> tuple[RunFolder, Path]:
         "check_serving": {"blessing": (str(artifacts["check"]),)},
         "push": {"pushed_model": (str(artifacts["pushed"]),)},
     }
-    stages = [stage(name, outputs=found) for name, found in outputs.items()]
+    (tmp_path / "manifest").mkdir()
+    reasons = [("bad_number", "age", 1_200), ("bad_line", "", 7)]
+    refused = [{"reason": reason, "column": column, "rows": rows} for reason, column, rows in reasons]
+    (tmp_path / "manifest" / "manifest.json").write_text(
+        json.dumps({"quarantined": {"rows": 1_207, "reasons": refused}})
+    )
+    outputs["ingest"] = {"manifest": (str(tmp_path / "manifest"),), "quarantine": ("runs/demo/quarantine/1",)}
+    stages = [stage(name, outputs=outputs[name]) for name in ("ingest", "evaluate", "check_serving", "push")]
     stages[-1] = stages[-1].model_copy(update={"pushed_to": str(serving / "9")})
     return write_run(tmp_path / "runs", "demo", "20260101T1", *stages), serving
 
@@ -407,6 +414,9 @@ def test_the_outcome_is_read_from_what_stages_left(tmp_path: Path) -> None:
         serves=True,
         reasons=("click: AUC 0.75 is below 0.8",),
         pushed=str(serving / "9"),
+        refused_rows=1_207,
+        reasons_refused=("bad_number in age: 1,200", "bad_line in the row: 7"),
+        quarantine="runs/demo/quarantine/1",
     )
 
 
@@ -426,6 +436,8 @@ def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytes
     write_run(tmp_path / "runs", "other", "20260102T1", stage("ingest", state="failed"), status="failed", error="boom")
     assert feedrank("show", "demo") == 0
     said = capsys.readouterr().out
+    told = r"quarantined +1,207 rows \(bad_number in age: 1,200; bad_line in the row: 7\): runs/demo/quarantine/1\n"
+    assert re.search(told, said)
     assert re.search(r"evaluate +refused\n +click: AUC 0.75 is below 0.8\ncheck_serving +blessed", said)
     wanted = ("click 0.7500", "watch 2.0000", "refused", "is below 0.8", "blessed", "serving/9", "config.yaml")
     assert [text for text in wanted if text not in said] == []

@@ -202,6 +202,16 @@ def test_a_dataset_extends_the_catalog(write: Write) -> None:
     assert config.dataset.source == whole.dataset.source
 
 
+def test_a_counters_columns_can_be_laid_over(write: Write) -> None:
+    own = yaml.safe_load((CONFIGS / "own_log.yaml").read_text())
+    counter = {"by": "item_id", "days": 2, "columns": {"item_shown": "count"}}
+    own["dataset"]["counters"] = {"week": counter}
+    changed = load(write(**own), ["dataset.counters.week.by=[user_id, item_id]"]).dataset.counters["week"]
+    assert (changed.keys, changed.days, set(changed.columns)) == (("user_id", "item_id"), 2, {"item_shown"})
+    with pytest.raises(ConfigError, match="did you mean 'item_id'"):
+        load(write(**own), ["dataset.counters.week.by=item_idd"])
+
+
 def test_shorthands_can_be_laid_over(write: Write) -> None:
     own = yaml.safe_load((CONFIGS / "own_log.yaml").read_text())
     sets = ["dataset.features.user_id.dim=8", "dataset.time.unit=s", "dataset.tasks.like.weight=2"]
@@ -465,7 +475,7 @@ def test_a_mistake_among_many_overrides_is_found_at_once(write: Write, monkeypat
     [
         ("name: a\nname: b\n", "key 'name' of line 1 again"),
         ("- a\n- b\n", "must hold a mapping of sections; got list"),
-        ("", "must hold a mapping of sections; got NoneType"),
+        ("", "is empty; allowed: a mapping of sections"),
         ("name: [", "is no valid YAML"),
         ("name: x\n", "dataset: Field required"),
     ],

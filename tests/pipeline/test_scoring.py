@@ -163,6 +163,8 @@ def test_a_later_log_may_lack_what_no_evaluation_needs(model, tmp_path):
     assert found["tasks"]["click"]["gauc"] == pytest.approx(3 / 5)
     with pytest.raises(DataError, match="lacks tab"):
         scoring.evaluate(model, str(tmp_path / "day.csv"), slices=["tab"])
+    with pytest.raises(ConfigError, match=r"--slice tap: unknown column 'tap'; did you mean 'tab'\?"):
+        scoring.evaluate(model, str(tmp_path / "day.csv"), slices=["tap"])
     (tmp_path / "day.csv").write_text("score,clicked,liked,exposed,seconds\n0.9,1,1,1,1\n")
     with pytest.raises(DataError, match="lacks user"):
         scoring.evaluate(model, str(tmp_path / "day.csv"))
@@ -299,6 +301,14 @@ def test_a_users_rows_are_found_wherever_in_the_file_they_are(model, tmp_path):
 def test_a_user_of_another_type_is_refused(model, log):
     with pytest.raises(ConfigError, match="user 'ann': column 'user' holds int64"):
         scoring.top_items(model, str(log), group="ann")
+
+
+def test_users_without_items_are_refused(log, tmp_path):
+    model = toy.export(tmp_path / "7", spec=toy.dataset(item=None))
+    with pytest.raises(
+        ConfigError, match=r"dataset 'toy' names no item: it has no users .*; columns: user, item, score,"
+    ):
+        scoring.top_items(model, str(log))
 
 
 def test_files_of_several_folders_keep_their_names(model, log, tmp_path):

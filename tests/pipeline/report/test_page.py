@@ -211,6 +211,14 @@ def test_a_slices_cell_is_tinted_by_what_is_better(metric, value, whole, tint, h
     assert f'style="--tint:var(--{tint});--heat:{heat * 0.45:.3f}"' in shown
 
 
+@pytest.mark.parametrize(("positives", "rows", "coloured"), [(9, 100, False), (10, 20, True), (91, 100, False)])
+def test_a_slices_cell_of_few_rows_of_a_class_has_no_colour(positives, rows, coloured):
+    numbers = {"rows": rows, "tasks": {"click": {"auc": 0.6, "positives": positives, "rows": rows}}}
+    evaluation = {"rows": 400, "tasks": {"click": {"auc": 0.75}}, "slices": {"tab": {"1": numbers}}}
+    shown = slices(ReportData(name="", dataset={}, config={}, created="", evaluation=evaluation))
+    assert ("--heat:" in shown) == coloured
+
+
 @pytest.mark.parametrize(("warm_start", "told"), [("none", False), ("last_pushed", True)])
 def test_a_warm_start_that_found_no_model_is_told(warm_start, told):
     data = sample()
