@@ -23,6 +23,14 @@ def at(path: Path) -> list[Any]:
     return found
 
 
+def of_class(path: Path) -> list[str]:
+    """The keys of the one class that may stand at `path`; none where several may."""
+    classes = [part for part in at(path) if isinstance(part, type) and issubclass(part, Frozen)]
+    if len(classes) != 1:
+        return []
+    return [field.alias or name for name, field in classes[0].model_fields.items()]
+
+
 def names_its_own(path: Path) -> bool:
     """Whether the keys at `path` are names that the user gives, as those of features."""
     return any(get_origin(part) is dict for part in at(path))

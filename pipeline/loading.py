@@ -110,8 +110,9 @@ def _loads(path: str | Path, overrides: Sequence[str]) -> bool:
     return True
 
 
-def _hint(error: Exception | None, path: keys.Path, data: Any) -> str:
+def _hint(problem: pydantic_core.ErrorDetails, path: keys.Path, data: Any) -> str:
     """What more can be said of a mistake at `path` of a run's configuration."""
+    error = problem.get("ctx", {}).get("error")
     if isinstance(error, UnknownKeyError):
         found = {key: places for key in error.keys if (places := keys.elsewhere(key, path))}
         return "".join(f"; '{key}' is known as {' and '.join(places)}" for key, places in found.items())
@@ -119,27 +120,29 @@ def _hint(error: Exception | None, path: keys.Path, data: Any) -> str:
         for key in path[:-1]:
             data = data[key]
         return did_you_mean(path[-1], [name for name in data if name != path[-1]]).rstrip(";")
+    if problem["type"] == "model_type" and (allowed := keys.of_class(path)):
+        return f"; its keys: {', '.join(allowed)}"
     return ""
 
 
 def explain(
     error: pydantic.ValidationError,
     data: Any = None,
-    hint: Callable[[Exception | None, keys.Path, Any], str] = lambda *_: "",
+    hint: Callable[[pydantic_core.ErrorDetails, keys.Path, Any], str] = lambda *_: "",
 ) -> str:
     """What is wrong and where, a line each.
 
     Args:
         error: what pydantic found.
         data: what was validated; with it, places are named as in the file, without pydantic's names of variants.
-        hint: what more to say, of the error that was raised, its place and `data`.
+        hint: what more to say, of what pydantic says, its place and `data`.
     """
     problems, found = [], error.errors(include_url=False)
     for problem in found:
         if _follows(problem, found):
             continue
         place = tuple(_place(problem, data))
-        what = _what(problem) + hint(problem.get("ctx", {}).get("error"), place, data)
+        what = _what(problem) + hint(problem, place, data)
         problems.append(f"{'.'.join(place)}: {what}" if place else what)
     return "\n  ".join(dict.fromkeys(problems))  # a union of lists says the same of each
 
@@ -157,6 +160,8 @@ def _what(problem: pydantic_core.ErrorDetails) -> str:
         context = problem["ctx"]
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
         return unknown(context["discriminator"].strip("'"), context["tag"], allowed)
+    if problem["type"] == "model_type":
+        return f"a mapping is needed; got {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     says_itself = problem["type"] in ("value_error", "missing") or isinstance(problem["input"], Mapping | Frozen)
     return message if says_itself else f"{message}; got {problem['input']!r}"

@@ -260,6 +260,10 @@ def test_optimizers_can_be_laid_over(write: Write) -> None:
         (["train.epochs=many"], "train.epochs: Input should be a valid integer"),
         (["data.budget.max_share=2"], "data.budget.max_share: Input should be less than or equal to 1; got 2"),
         (["name=../x"], "name: String should match pattern"),
+        (
+            ["evaluate.thresholds.click.auc=0.6"],
+            "evaluate.thresholds.click.auc: a mapping is needed; got 0.6; its keys: minimum, maximum",
+        ),
         (["evaluate.max_regression.clik=0.1"], "evaluate.max_regression: unknown task 'clik'; did you mean 'click'?"),
         (
             ["evaluate.max_regression.like=2"],
