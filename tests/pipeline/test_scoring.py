@@ -265,6 +265,12 @@ def test_actions_must_be_somewhere(acting, model, log, tmp_path):
         scoring.evaluate(acting, str(tmp_path / "log.csv"), LogOptions(actions=str(tmp_path / "nowhere.csv")))
     with pytest.raises(ConfigError, match="labels of 'toy' are in its log, it has no log of actions; allowed: no"):
         scoring.evaluate(model, str(log), LogOptions(actions=str(log)))
+    whole = gzip.compress(("user,item,at,what,value\n" + "\n".join(ACTED[:8] * 99)).encode())
+    (tmp_path / "half.csv.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        DataError, match=r"^the log of actions: half\.csv\.gz: the file ends too early.*; allowed: undamaged"
+    ):
+        scoring.evaluate(acting, str(tmp_path / "log.csv"), LogOptions(actions=str(tmp_path / "half.csv.gz")))
     # Scores need none.
     assert scoring.score(acting, str(tmp_path / "log.csv"), str(tmp_path / "scores.parquet")).rows == 6
 
