@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +24,7 @@ from features.logs import (
     LogBatch,
     Pseudonyms,
     Tables,
+    check_budget,
     check_found,
     check_log,
     count_tables,
@@ -43,6 +44,7 @@ from features.logs.quarantine import REASONS, to_batch
 from features.paths import check_readable
 from features.sources import OF_CSV, written_as
 from features.spec import Dataset, Source
+from pipeline.config import Budget
 from serving.bundle import Bundle
 
 
@@ -116,7 +118,7 @@ class ModelLog:
         """Batches of the log; rows left out of it and of its side tables go to `refused`.
 
         Raises:
-            DataError: as :func:`read_log`, if a file of actions is damaged, or in the end if no row has a column that the model needs.
+            DataError: as :func:`read_log`, if a log of actions is damaged, empty or more than the default budget of it malformed, or in the end if no row has a column that the model needs.
         """
         if refused is not None and self._side_tables.rejects:
             refused.write(to_batch(self._side_tables.rejects))
@@ -142,9 +144,12 @@ class ModelLog:
             noted = notes.take(lambda letters: None if refused is None else refused.write(letters))
             if self.dataset.actions is not None:
                 self.actions = noted.actions
-                found = self.actions.manifest()
-                _check_whole("the log of actions", found["quarantined"]["damaged_files"])
-                check_found(found["rows_read"], found["without"], self.dataset.actions.source, "the log of actions")
+                found, what = self.actions.manifest(), "the log of actions"
+                # Labels that are lost here would count as negatives.
+                check_budget(found["rows_read"], found["quarantined"], Budget(), what)
+                check_found(found["rows_read"], found["without"], self.dataset.actions.source, what)
+                if not found["rows_read"]:
+                    raise DataError(f"{what} has no row: every label would be that of a row without actions")
             yield noted.pieces
 
     def summary(self) -> str:
@@ -154,13 +159,6 @@ class ModelLog:
             for r in self.counts.quarantine_summary()["reasons"][:5]
         ]
         return f"{self.counts.rows_read:,} rows read, quarantined: {'; '.join(reasons) or 'none'}"
-
-
-def _check_whole(what: str, damaged: Sequence[Mapping[str, str]]) -> None:
-    """Refuses files of which rows are lost: what those say would silently be missing."""
-    if damaged:
-        named = "; ".join(f"{file['path']}: {REASONS[file['reason']]}" for file in damaged)
-        raise DataError(f"{what}: {named}; allowed: undamaged files")
 
 
 def _with_actions(dataset: Dataset, data: str, actions: str | None) -> tuple[Dataset, Files | None]:
@@ -243,8 +241,11 @@ def _tables(bundle: Bundle, dataset: Dataset, folder: str | None, pseudonyms: Ps
     if folder is not None:
         read = load_tables(dataset, folder, pseudonyms)
         for name, table in read.tables.items():
-            rejects = [reject for reject in table.rejects if reject.damages_file]
-            _check_whole(f"table '{name}'", [{"path": reject.file, "reason": reject.reason} for reject in rejects])
+            for reject in table.rejects:
+                if reject.damages_file:
+                    raise DataError(
+                        f"table '{name}': {reject.file}: {REASONS[reject.reason]}; allowed: undamaged files"
+                    )
         return read
     found = load_saved_tables(str(bundle.directory / "tables"), pseudonyms)
     if absent := [name for name in dataset.tables if name not in found.tables]:

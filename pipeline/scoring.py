@@ -20,6 +20,7 @@ from features.columns import kept_columns
 from features.errors import ConfigError, DataError
 from features.frozen import unknown
 from features.logs import LogBatch
+from features.logs.action_counts import told_few
 from features.outputs import UP
 from features.spec import Dataset
 from pipeline.evaluation.measure import Numbers, measure
@@ -152,7 +153,9 @@ def evaluate(
         rows = collect((batch.rows for batch in log.batches(refused)), log.dataset, predictor, slices)
     found = measure(rows, log.dataset)
     if log.actions is not None:
-        found["actions"] = log.actions.manifest()
+        found["actions"] = actions = log.actions.manifest()
+        if log.dataset.actions is not None and (few := told_few(actions, log.dataset.actions.window)):
+            found["notes"].append(few)
     if log.dataset.duplicates != "keep":
         found["duplicates"] = log.counts.duplicates
     return found | {

@@ -84,7 +84,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     lines: list[tuple[str, str]] = []
     if outcome.refused_rows:
         why = "; ".join(outcome.reasons_refused[:5])
-        lines.append(("quarantined", escape(f"{outcome.refused_rows:,} rows ({why}): {outcome.quarantine}")))
+        lines.append(("left out", escape(f"{outcome.refused_rows:,} rows ({why}): {outcome.quarantine}")))
     if outcome.beginning is not None:
         lines.append(("warm start", escape(outcome.beginning)))
     if outcome.delay_days:

@@ -22,7 +22,7 @@ def told_unit(dataset: Dataset, quarantined: Mapping[str, Any]) -> str:
         quarantined: `features.logs.counts.Counts.quarantine_summary`.
     """
     time, split = dataset.time, dataset.split
-    if time is None or not isinstance(split, TimeSplit):
+    if time is None or time.unit == "iso8601" or not isinstance(split, TimeSplit):
         return ""
     known = set(split.days())
     for reason in quarantined["reasons"]:
@@ -33,7 +33,7 @@ def told_unit(dataset: Dataset, quarantined: Mapping[str, Any]) -> str:
                 if unit != time.unit and day in known:
                     return (
                         f"  {value} is no day of the split by `unit: {time.unit}`, and {day} by `unit: {unit}`: is it that "
-                        f"(`dataset.time: {{column: {time.column}, unit: {unit}}}`)?"
+                        f"(`dataset.time.unit: {unit}`)?"
                     )
     return ""
 

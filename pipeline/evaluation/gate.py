@@ -108,7 +108,7 @@ def _limit(allowed: tuple[float, str], z: float, error: float | None) -> tuple[f
     """How much worse a task may be, in figures and words: as much as is `allowed`, and what chance explains."""
     most, words = allowed
     if error is None:
-        return math.inf, "fewer than two rows, or two of a class: their chance cannot be told"
+        return math.inf, "too few rows (of a class): their chance cannot be told"
     return most + z * error, f"{words} + {_number(z)} standard errors of {_number(error)}"
 
 

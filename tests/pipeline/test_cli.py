@@ -436,7 +436,7 @@ def test_show_and_runs_tell_it(feedrank: Feedrank, tmp_path: Path, capsys: pytes
     write_run(tmp_path / "runs", "other", "20260102T1", stage("ingest", state="failed"), status="failed", error="boom")
     assert feedrank("show", "demo") == 0
     said = capsys.readouterr().out
-    told = r"quarantined +1,207 rows \(bad_number in age: 1,200; bad_line in the row: 7\): runs/demo/quarantine/1\n"
+    told = r"left out +1,207 rows \(bad_number in age: 1,200; bad_line in the row: 7\): runs/demo/quarantine/1\n"
     assert re.search(told, said)
     assert re.search(r"evaluate +refused\n +click: AUC 0.75 is below 0.8\ncheck_serving +blessed", said)
     wanted = ("click 0.7500", "watch 2.0000", "refused", "is below 0.8", "blessed", "serving/9", "config.yaml")

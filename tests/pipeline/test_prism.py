@@ -219,10 +219,11 @@ def test_several_processes_of_the_local_engine_give_the_same(tmp_path: Path) -> 
 def worker_killed(pool: WorkerPool, begun: Callable[[], bool]) -> Iterator[list[int]]:
     """Kills the pool's worker as soon as it has begun; gives the processes killed."""
     killed: list[int] = []
+    over = threading.Event()
 
     def kill() -> None:
         end = time.monotonic() + 100
-        while not killed and time.monotonic() < end:
+        while not killed and not over.is_set() and time.monotonic() < end:
             if begun():
                 killed.extend(pool.workers)
                 for worker in killed:
@@ -231,8 +232,11 @@ def worker_killed(pool: WorkerPool, begun: Callable[[], bool]) -> Iterator[list[
 
     killer = threading.Thread(target=kill)
     killer.start()
-    yield killed
-    killer.join()
+    try:
+        yield killed
+    finally:
+        over.set()
+        killer.join()
 
 
 def test_a_killed_worker_fails_ingest_and_a_rerun_is_whole(endpoint: str, pool: WorkerPool, tmp_path: Path) -> None:
@@ -271,7 +275,7 @@ def test_a_killed_worker_fails_transform_and_a_rerun_is_whole(endpoint: str, poo
     assert len(killed) == 1
     # Files that were done before are whole; what was not has left nothing.
     assert not (broken / "graph" / "temporary").exists()
-    assert len([pq.read_table(path) for path in broken.glob("Split-*/*")]) < len(SPLITS)
+    assert {pq.read_metadata(path).num_rows for path in broken.glob("Split-*/*")} <= {5_000}
     rows_here, vocabularies_here = transformed(tmp_path / "examples", tmp_path / "here", LocalEngine())
     rows_there, vocabularies_there = transformed(tmp_path / "examples", tmp_path / "there", engine)
     assert vocabularies_there == vocabularies_here

@@ -226,7 +226,8 @@ def test_actions_are_joined_and_duplicates_dropped(acting, tmp_path):
     # In two files each, so that numbers of files matter.
     for part, rows in enumerate((SHOWN[:2], SHOWN[2:])):
         (folder / f"log{part}.csv").write_text("\n".join(["user,item,score,tab,ms,n", *rows]) + "\n")
-    for part, rows in enumerate((ACTED[:6], ACTED[6:])):
+    strays = [f"9,z,{at},click," for at in range(100)]
+    for part, rows in enumerate((ACTED[:6], [*ACTED[6:], *strays])):
         (folder / f"actions{part}.csv").write_text("\n".join(["user,item,at,what,value", *rows]) + "\n")
     dead = tmp_path / "dead.parquet"
     found = scoring.evaluate(acting, str(folder), LogOptions(quarantine=str(dead)))
@@ -238,17 +239,17 @@ def test_actions_are_joined_and_duplicates_dropped(acting, tmp_path):
     assert tasks["dwell"]["mse"] == pytest.approx(sum(errors) / 5)
     assert (found["rows_read"], found["duplicates"]) == (6, 1)
     actions = found["actions"]
-    assert (actions["rows_read"], actions["attributed"], actions["quarantined"]["rows"]) == (10, 5, 1)
+    assert (actions["rows_read"], actions["attributed"], actions["quarantined"]["rows"]) == (110, 5, 1)
     assert {name: rows for name, rows in actions["others"].items() if rows} == {
         "duplicate": 1,
-        "without_impression": 1,
+        "without_impression": 101,
         "before_impression": 1,
         "after_window": 1,
     }
     letters = {(row["file"], row["row"], row["reason"]) for row in pq.read_table(dead).to_pylist()}
     assert letters == {("log1.csv", 3, "duplicate"), ("actions1.csv", 4, "bad_number")}
     text = said(tables.show_evaluation, found, scoring.evaluation_tables(found))
-    assert "actions: 5 of 10 actions attributed (1 duplicate, 1 without_impression" in text
+    assert "actions: 5 of 110 actions attributed (1 duplicate, 101 without_impression" in text
     assert "actions: 1 rows quarantined: bad_number in at: 1" in text
     # The same files by name, and the actions apart from the log.
     apart = LogOptions(actions=str(folder / "actions*.csv"))
@@ -268,9 +269,19 @@ def test_actions_must_be_somewhere(acting, model, log, tmp_path):
     whole = gzip.compress(("user,item,at,what,value\n" + "\n".join(ACTED[:8] * 99)).encode())
     (tmp_path / "half.csv.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        DataError, match=r"^the log of actions: half\.csv\.gz: the file ends too early.*; allowed: undamaged"
+        DataError, match=r"^the log of actions: 1 damaged files.*\n  half\.csv\.gz: the file ends too early"
     ):
         scoring.evaluate(acting, str(tmp_path / "log.csv"), LogOptions(actions=str(tmp_path / "half.csv.gz")))
+    head = "user,item,at,what,value\n"
+    (tmp_path / "none.csv").write_text(head)
+    with pytest.raises(DataError, match="the log of actions has no row"):
+        scoring.evaluate(acting, str(tmp_path / "log.csv"), LogOptions(actions=str(tmp_path / "none.csv")))
+    (tmp_path / "bad.csv").write_text(head + "\n".join([*ACTED[:9], *["1,a,noon,like,"] * 4]) + "\n")
+    with pytest.raises(DataError, match=r"^the log of actions: 4 of 13 rows \(30.77%\) are malformed; allowed: 0.01"):
+        scoring.evaluate(acting, str(tmp_path / "log.csv"), LogOptions(actions=str(tmp_path / "bad.csv")))
+    (tmp_path / "stray.csv").write_text(head + "\n".join(f"9,z,{at},click," for at in range(200)) + "\n")
+    found = scoring.evaluate(acting, str(tmp_path / "log.csv"), LogOptions(actions=str(tmp_path / "stray.csv")))
+    assert any(note.startswith("only 0 of 200 actions attributed") for note in found["notes"])
     # Scores need none.
     assert scoring.score(acting, str(tmp_path / "log.csv"), str(tmp_path / "scores.parquet")).rows == 6
 

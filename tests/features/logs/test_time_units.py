@@ -47,7 +47,7 @@ def test_the_unit_that_makes_it_a_day_of_the_split_is_told(unit: str, value: int
     for reason in ("time_out_of_range", "bad_time"):
         assert told_unit(dataset(unit), refused(value, reason)) == (
             f"  {value} is no day of the split by `unit: {unit}`, and {day} by `unit: {meant}`: is it that "
-            f"(`dataset.time: {{column: ts, unit: {meant}}}`)?"
+            f"(`dataset.time.unit: {meant}`)?"
         )
 
 
